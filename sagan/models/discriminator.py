@@ -1,0 +1,64 @@
+"""The projection discriminator: one class for every size."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sagan.attention import Place, build_attention
+from sagan.config import DiscriminatorConfig
+from sagan.models.blocks import DiscriminatorBlock
+from sagan.models.layers import Embedding, Linear, initialize
+from sagan.models.sizes import (
+    DISCRIMINATOR_WIDTHS,
+    Size,
+    attention_blocks,
+    discriminator_block_sizes,
+    discriminator_downsamples,
+    split_size,
+)
+
+
+class Discriminator(nn.Module):
+    """(N, channels, H, W) images in [-1, 1] and (N,) labels, or None if unconditional -> (N,) logits, float32.
+
+    No layer uses batch statistics, so real and fake images may share a batch.
+
+    Source: Zhang et al. 2019, section 4, and the authors' code; Miyato and Koyama 2018 for the projection.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, size: Size, image_channels: int, num_classes: int):
+        super().__init__()
+        multiples = DISCRIMINATOR_WIDTHS[split_size(size)[0]]
+        widths = [image_channels, *(config.channels * m for m in multiples)]
+        sizes, downs = discriminator_block_sizes(size), discriminator_downsamples(size)
+        attended = attention_blocks(sizes, config.attention.resolutions, "model.discriminator.attention.resolutions") \
+            if config.attention.kind != "none" else {}  # fmt: skip
+
+        self.num_classes, self.size, self.image_channels = num_classes, size, image_channels
+        self.compute_dtype = torch.float32
+        self.blocks = nn.ModuleList()
+        for i, (width_in, width_out) in enumerate(zip(widths, widths[1:], strict=False)):
+            place = Place(width_out, sizes[i], config.spectral_norm, batch_norm=False)
+            attention = build_attention(config.attention, place) if i in attended else nn.Identity()
+            self.blocks.append(
+                DiscriminatorBlock(
+                    width_in, width_out, config.spectral_norm, down=downs[i], first=i == 0, attention=attention
+                )
+            )
+        self.logit = Linear(widths[-1], 1, spectral_norm=config.spectral_norm)
+        self.embedding = None
+        if num_classes:
+            self.embedding = Embedding(num_classes, widths[-1], spectral_norm=config.spectral_norm)
+        initialize(self, config.init)
+
+    def forward(self, images: Tensor, y: Tensor | None = None) -> Tensor:
+        if (y is None) != (self.embedding is None):
+            raise ValueError(
+                f"y is {'missing' if y is None else 'given'}, and the discriminator has {self.num_classes} classes"
+            )
+        h = images.to(self.compute_dtype, memory_format=torch.channels_last)  # (N, channels, H, W)
+        for block in self.blocks:
+            h = block(h)  # (N, C_i, H_i, W_i)
+        h = F.relu(h).float().sum((2, 3))  # (N, C): sum pooling; logits in float32
+        logits = self.logit(h).squeeze(1)  # (N,)
+        return logits if self.embedding is None else logits + (self.embedding(y) * h).sum(1)

@@ -1,0 +1,36 @@
+"""Random draws as functions of (seed, purpose, index): nothing random has to be saved, and no draw depends on
+how many processes, workers or batches share the work."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def generator_for(seed: int, purpose: str, index: int) -> torch.Generator:
+    """A CPU generator whose stream is a function of its three arguments alone."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{index}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def latents(seed: int, purpose: str, start: int, stop: int, z_dim: int, truncation: float = 0.0) -> Tensor:
+    """z for the sample indices start..stop-1, each its own draw: (stop - start, z_dim), float32.
+
+    Entries beyond `truncation` standard deviations are drawn again (BigGAN, section 3.1); 0 means never.
+    """
+    rows = []
+    for index in range(start, stop):
+        generator = generator_for(seed, purpose, index)
+        z = torch.randn(z_dim, generator=generator)
+        while truncation > 0 and (outside := z.abs() > truncation).any():
+            z = torch.where(outside, torch.randn(z_dim, generator=generator), z)
+        rows.append(z)
+    return torch.stack(rows) if rows else torch.empty(0, z_dim)
+
+
+def labels(seed: int, purpose: str, start: int, stop: int, num_classes: int) -> Tensor | None:
+    """Uniform labels for the sample indices start..stop-1: (stop - start,), int64; None for an unconditional model."""
+    if num_classes == 0:
+        return None
+    draws = [torch.randint(num_classes, (1,), generator=generator_for(seed, purpose, i)) for i in range(start, stop)]
+    return torch.cat(draws) if draws else torch.empty(0, dtype=torch.long)
