@@ -11,6 +11,7 @@ import torch
 from sagan.config import UserError
 
 PATTERN = re.compile(r"step-(\d{8})\.pt")
+LEFTOVER = re.compile(r"\..+\.\d+\.tmp")  # what `write_atomically` calls its temporary files
 
 
 def checkpoint_path(run_dir: Path, step: int) -> Path:
@@ -21,6 +22,12 @@ def checkpoint_path(run_dir: Path, step: int) -> Path:
 def checkpoints(run_dir: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted(p for p in (run_dir / "checkpoints").glob("step-*.pt") if PATTERN.fullmatch(p.name))
+
+
+def newest_step(run_dir: Path) -> int:
+    """The step of the newest checkpoint of a run, 0 where there is none."""
+    found = checkpoints(run_dir)
+    return int(PATTERN.fullmatch(found[-1].name)[1]) if found else 0
 
 
 def best_checkpoint(run_dir: Path) -> Path | None:
@@ -67,8 +74,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
 def write_atomically(path: Path, write) -> None:
     """Calls write(file) on a temporary file beside `path`, flushes it to disk and renames it.
 
-    Whoever reads `path` sees the old content or the new, never a part. Raises UserError, naming the file, where the disk
-    is full or the folder cannot be written; what was there stays.
+    Whoever reads `path` sees the old content or the new, never a part. Raises UserError, naming the file, where the
+    disk is full or the folder cannot be written; what was there stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -79,17 +86,26 @@ def write_atomically(path: Path, write) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        raise UserError(f"{path}: cannot be written: {error}. Earlier checkpoints are untouched.") from error
+    except (OSError, RuntimeError) as error:
+        # torch.save hides a full disk behind an error of its own about positions in the file.
+        hidden = error.__context__
+        reason = hidden if isinstance(hidden, OSError) and not isinstance(error, OSError) else error
+        raise UserError(f"{path}: cannot be written: {reason}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:
-    """Writes RUN/checkpoints/step-N.pt, then removes all but the newest `keep` and the best."""
+    """Writes RUN/checkpoints/step-N.pt, then removes all but the newest `keep` and the best.
+
+    Raises UserError, naming the file, where it cannot be written; then nothing is removed.
+    """
     path = checkpoint_path(run_dir, content["step"])
-    write_atomically(path, lambda file: torch.save(content, file))
+    try:
+        write_atomically(path, lambda file: torch.save(content, file))
+    except UserError as error:
+        raise UserError(f"{error}. Earlier checkpoints are untouched.") from error
     best = best_checkpoint(run_dir)
     for old in checkpoints(run_dir)[:-keep]:
         if old != best:
@@ -99,8 +115,10 @@ def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:
 
 def remove_leftovers(run_dir: Path) -> None:
     """Deletes temporary files that a killed process left."""
-    for file in (run_dir / "checkpoints").glob(".*.tmp"):
-        file.unlink(missing_ok=True)
+    for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
+        for file in folder.glob(".*.tmp"):
+            if LEFTOVER.fullmatch(file.name):
+                file.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -108,6 +126,7 @@ def _sync_folder(folder: Path) -> None:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with suppress(OSError):  # some network file systems cannot, and the file is in place already
+            os.fsync(handle)
     finally:
         os.close(handle)

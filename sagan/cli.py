@@ -3,11 +3,16 @@
 Modules that load torch are imported inside the verbs, so that help and mistakes are answered at once.
 """
 
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from sagan.config import ConfigError, DataConfig, EvaluationConfig, UserError
-from sagan.parsing import build_parser, config_of, new_parser, parse_options, presets, split_name, to_config, to_yaml
+from sagan.checks import check_evaluation, check_sampling, check_writable
+from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
+from sagan.option_parser import OptionParser, token_settings
+from sagan.options import BenchOptions, EvaluateOptions, ExportOptions, PackOptions, SampleOptions
+from sagan.parsing import describe_preset, presets, read_config, to_config, to_yaml
 
 USAGE = """usage: sagan VERB ...
 
@@ -25,14 +30,30 @@ USAGE = """usage: sagan VERB ...
 def train(arguments: list[str]) -> None:
     """sagan train [PRESET_OR_FILE] [--section.key value ...]
 
-    Train a run, or go on with it: the same command resumes. PRESET_OR_FILE is a YAML file or one of the presets below;
-    options override what it says. --print_config prints the whole configuration and stops.
+    Train a run, or go on with it: the same command resumes. PRESET_OR_FILE is one of the presets
+    below or a YAML file; options override what it says. --print_config prints the whole configuration,
+    which is itself such a file, and stops.
+
+    examples:
+      sagan train quickstart                                      # a first run, in minutes
+      sagan train quickstart --training.steps 3000                # go on with it for longer
+      sagan train cifar10 --training.batch_size 32 --run_dir runs/small-batch
+      sagan train cifar10 --print_config > mine.yaml              # a file to edit
+      sagan train mine.yaml --run_dir runs/mine
+      sagan train tiny-imagenet --data.path my-images             # your own images, in class folders
+      torchrun --nproc_per_node 2 -m sagan train cifar10          # on two GPUs
+
+    presets:
     """
     if wants_help(arguments):
-        return build_parser(train, epilog=f"presets: {', '.join(presets())}").print_help()
-    name, overrides = split_name(arguments)
-    config = config_of(name, [o for o in overrides if o != "--print_config"])
-    if "--print_config" in overrides:
+        known = presets()
+        width = max(map(len, known), default=0)
+        table = "\n".join(f"  {name:{width}}  {describe_preset(name)}" for name in known)
+        return OptionParser(f"{inspect.getdoc(train)}\n{table}").add(Config).print_help()
+    print_only = "--print_config" in arguments
+    name, tokens = split_name([a for a in arguments if a != "--print_config"])
+    config, _ = read_config(OptionParser().add(Config), name, token_settings(tokens))
+    if print_only:
         print(to_yaml(config), end="")
         return
     from sagan.training.loop import train as train_run
@@ -43,43 +64,61 @@ def train(arguments: list[str]) -> None:
 def sample(arguments: list[str]) -> None:
     """sagan sample RUN [--num N] [--classes [0,3]] [--seed S] [--out FILE.png|FILE.npz|FOLDER] ...
 
-    Generate images. RUN is a run directory (its newest checkpoint), a checkpoint or an exported generator.safetensors;
-    nothing else is needed, not the data set either. By default: one grid, a class in each row.
-    """
-    from sagan.sampling import SampleOptions
-    from sagan.sampling import sample as generate
+    Generate images. RUN is a run directory (its newest checkpoint), a checkpoint or an exported
+    generator.safetensors; nothing else is needed, not the data set either. By default: one grid, a class
+    in each row.
 
-    parser = new_parser(sample)
-    parser.add_class_arguments(SampleOptions, None)
+    examples:
+      sagan sample runs/quickstart                                # the grid
+      sagan sample runs/quickstart --classes [0,3] --num 40       # two rows of twenty
+      sagan sample runs/quickstart --num 1000 --out generated     # a PNG file for each image
+      sagan sample runs/quickstart --interpolate z                # from one latent vector to another
+      sagan sample runs/cifar10 --nearest cifar10                 # beside the nearest training images
+    """
+    parser = OptionParser(inspect.getdoc(sample)).add(SampleOptions)
     if wants_help(arguments):
         return parser.print_help()
     run, tokens = one_run(arguments)
-    print(generate(run, to_config(parse_options(parser, tokens), SampleOptions)))
+    options = to_config(parser.parse(token_settings(tokens)), SampleOptions)
+    check_sampling(options)
+    from sagan.sampling import sample as generate
+
+    print(generate(run, options))
 
 
 def evaluate(arguments: list[str]) -> None:
     """sagan evaluate RUN [--num_samples N] [--extractor.name NAME] [--data.key value ...] [--split test]
            sagan evaluate --real FOLDER --fake FOLDER [--extractor.name NAME]
 
-    Measure a run (its newest checkpoint) or a checkpoint against its data, or a folder of images against another. Options
-    default to those of the run. The scores, with everything they depend on, are printed in one line, and added to the
-    run's metrics.jsonl.
-    """
-    from sagan.evaluation.command import EvaluateOptions, evaluate_folders, evaluate_run, run_defaults
+    Measure a run (its newest checkpoint) or a checkpoint against its data, or a folder of images against
+    another. Options default to those of the run. The scores, with everything they depend on, are printed in
+    one line, and added to the run's metrics.jsonl.
 
-    parser = new_parser(evaluate)
-    parser.add_class_arguments(EvaluateOptions, None)
-    parser.add_class_arguments(EvaluationConfig, None, skip={"every"})
-    parser.add_class_arguments(DataConfig, "data")
+    examples:
+      sagan evaluate runs/cifar10                                 # FID and the others, as published
+      sagan evaluate runs/cifar10 --split test --num_samples 50000
+      sagan evaluate runs/cifar10 --extractor.name efficientnet-lite0     # without a download
+      sagan evaluate --real my-images --fake generated            # two folders
+    """
+    parser = OptionParser(inspect.getdoc(evaluate)).add(EvaluateOptions)
+    parser.add(EvaluationConfig, skip=frozenset({"every"})).add(DataConfig, "data")
     if wants_help(arguments):
         return parser.print_help()
     run, tokens = split_name(arguments)
-    options = to_config(parse_options(parser, tokens), EvaluateOptions)
+    settings = token_settings(tokens)
+    values = parser.parse(settings)
+    options = to_config(values, EvaluateOptions)
+    check_evaluation(to_config(values, EvaluationConfig))
     if run is None:
-        scores = evaluate_folders(options, to_config(parse_options(parser, tokens), EvaluationConfig))
+        refuse_for_folders(options, [s.key for s in settings])
+    elif options.real or options.fake:
+        raise ConfigError(f"--real and --fake compare two folders; they do not go with the run {run}")
+    from sagan.evaluation.command import evaluate_folders, evaluate_run, run_settings
+
+    if run is None:
+        scores = evaluate_folders(options, to_config(values, EvaluationConfig))
     else:
-        parser.set_defaults(run_defaults(run, options))
-        values = parse_options(parser, tokens)
+        values = parser.parse([*run_settings(run, options), *settings])
         scores = evaluate_run(run, options, to_config(values, EvaluationConfig), to_config(values["data"], DataConfig))
     if scores is not None:
         print(scores.report())
@@ -88,71 +127,92 @@ def evaluate(arguments: list[str]) -> None:
 def export(arguments: list[str]) -> None:
     """sagan export RUN [--checkpoint best|FILE] [--out FOLDER]
 
-    Write the weights of G (its moving average where there is one) and D as safetensors, with their configuration. Any
-    program can read them; `sagan sample FOLDER/generator.safetensors` needs no other file.
+    Write the weights of G (its moving average where there is one) and D as safetensors, with their
+    configuration. Any program can read them.
+
+    examples:
+      sagan export runs/quickstart --out weights
+      sagan sample weights/generator.safetensors                  # needs no other file
     """
-    parser = new_parser(export)
-    parser.add_argument("--checkpoint", type=str | None, help="best, or a checkpoint file; null: the newest of the run.")
-    parser.add_argument("--out", type=str | None, help="Folder to write; null: export/ in the run directory.")
+    parser = OptionParser(inspect.getdoc(export)).add(ExportOptions)
     if wants_help(arguments):
         return parser.print_help()
     run, tokens = one_run(arguments)
-    values = parse_options(parser, tokens)
+    options = to_config(parser.parse(token_settings(tokens)), ExportOptions)
+    folder = Path(options.out or (Path(run) if Path(run).is_dir() else Path(run).parent) / "export")
+    check_writable(folder, "--out", folder=True)
     from sagan.generate import export as write
 
-    folder = Path(run) if Path(run).is_dir() else Path(run).parent
-    for file in write(run, Path(values["out"] or folder / "export"), values["checkpoint"]):
+    for file in write(run, folder, options.checkpoint):
         print(file)
+
+
+def bench(arguments: list[str]) -> None:
+    """sagan bench [PRESET_OR_FILE] [--json FILE] [--section.key value ...]
+
+    Measure a training step (d_steps updates of D, one of G) of the preset's model on random images, side by
+    side with the same model written plainly, and as a fraction of the machine's best matrix product.
+
+    examples:
+      sagan bench cifar10                                         # on this machine
+      sagan bench cifar10 --training.batch_size 32 --json bench.json
+    """
+    parser = OptionParser(inspect.getdoc(bench)).add(BenchOptions).add(Config)
+    if wants_help(arguments):
+        return parser.print_help()
+    name, tokens = split_name(arguments)
+    config, values = read_config(parser, name, token_settings(tokens))
+    file = Path(values["json"]) if values["json"] else None
+    if file:
+        check_writable(file, "--json", folder=False)
+    from sagan.bench import bench as measure
+
+    measure(config, file)
 
 
 def pack(arguments: list[str]) -> None:
     """sagan pack [PRESET_OR_FILE] --out FOLDER [--data.key value ...]
 
-    Read a data set once and write it as one memory-mapped array of decoded images of `data.resolution`, for data larger
-    than memory: train on it with --data.source packed --data.path FOLDER.
+    Read a data set once and write it as one memory-mapped array of decoded images of `data.resolution`, for
+    data larger than memory.
+
+    examples:
+      sagan pack tiny-imagenet --data.path my-images --out packed
+      sagan train tiny-imagenet --data.source packed --data.path packed --run_dir runs/packed
     """
-    parser = build_parser(pack)
-    parser.add_argument("--out", type=str, help="Folder to write; it must not exist, or hold a packed data set.")
+    parser = OptionParser(inspect.getdoc(pack)).add(PackOptions).add(Config)
     if wants_help(arguments):
         return parser.print_help()
     name, tokens = split_name(arguments)
-    out, tokens = take(tokens, "--out")
-    if out is None:
+    config, values = read_config(parser, name, token_settings(tokens))
+    if not values["out"]:
         raise ConfigError("--out: the folder to write is missing")
-    config = config_of(name, tokens)
+    out = Path(values["out"])
+    check_writable(out, "--out", folder=True)
     from sagan.data import describe, open_data
     from sagan.data import pack as write
 
     dataset = open_data(config.data)
     lines, warnings = describe(dataset)
     print("\n".join([*lines, *(f"warning: {w}" for w in warnings)]))
-    write(dataset, Path(out))
+    write(dataset, out)
     print(f"{out}: {len(dataset):,} images; train on them with --data.source packed --data.path {out}")
 
 
-def bench(arguments: list[str]) -> None:
-    """sagan bench [PRESET_OR_FILE] [--json FILE] [--section.key value ...]
-
-    Measure a training step (d_steps updates of D, one of G) of the preset's model on random images, side by side with
-    the same model written plainly, and as a fraction of the machine's best matrix product.
-    """
-    parser = build_parser(bench)
-    parser.add_argument("--json", type=str | None, help="File for the results.")
-    if wants_help(arguments):
-        return parser.print_help()
-    name, tokens = split_name(arguments)
-    file, tokens = take(tokens, "--json")
-    config = config_of(name, tokens)
-    from sagan.bench import bench as measure
-
-    measure(config, Path(file) if file else None)
-
-
-VERBS = {verb.__name__: verb for verb in (train, sample, evaluate, export, bench, pack)}
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    verb.__name__: verb for verb in (train, sample, evaluate, export, bench, pack)
+}
 
 
 def wants_help(arguments: list[str]) -> bool:
     return "--help" in arguments or "-h" in arguments
+
+
+def split_name(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """A leading argument that is no option, None where there is none, and the rest."""
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], arguments[1:]
+    return None, arguments
 
 
 def one_run(arguments: list[str]) -> tuple[str, list[str]]:
@@ -163,14 +223,19 @@ def one_run(arguments: list[str]) -> tuple[str, list[str]]:
     return run, tokens
 
 
-def take(tokens: list[str], option: str) -> tuple[str | None, list[str]]:
-    """The value of an option that is no part of the configuration, and the tokens without it."""
-    for i, token in enumerate(tokens):
-        if token == option and i + 1 < len(tokens):
-            return tokens[i + 1], tokens[:i] + tokens[i + 2 :]
-        if token.startswith(f"{option}="):
-            return token.split("=", 1)[1], tokens[:i] + tokens[i + 1 :]
-    return None, tokens
+def refuse_for_folders(options: EvaluateOptions, given: list[str]) -> None:
+    """Raises ConfigError for what a comparison of two folders lacks, or has no use for."""
+    if not (options.real or options.fake):
+        raise ConfigError("RUN is missing: a run directory or a checkpoint; or both --real FOLDER and --fake FOLDER")
+    if not (options.real and options.fake):
+        given, missing = ("--real", "--fake") if options.real else ("--fake", "--real")
+        raise ConfigError(f"{given} {options.real or options.fake}: {missing} FOLDER is missing")
+    useful = ("real", "fake", "device", "batch_size", "extractor.")
+    for key in given:
+        if not key.startswith(useful):
+            raise ConfigError(
+                f"--{key} is for a RUN: --real {options.real} and --fake {options.fake} are compared whole"
+            )
 
 
 def main(arguments: list[str] | None = None) -> int:

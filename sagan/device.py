@@ -1,13 +1,15 @@
 """Which device computes, and in which precision."""
 
 import ctypes
+import logging
 import os
-import warnings
 from contextlib import suppress
 
 import torch
 
 from sagan.config import ConfigError
+
+log = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
@@ -17,19 +19,25 @@ def choose_device(name: str) -> torch.device:
 
     Raises ConfigError where the device does not exist here.
     """
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if name == "auto":
-        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"device {name}: expected auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = local_rank if device.index is None else device.index
+        index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
         if index >= count:
-            raise ConfigError(f"device {name}: this machine has {count} CUDA devices; `device: cpu` runs without")
+            raise ConfigError(
+                f"device {name}: number {index} is wanted, and this machine has {count} CUDA devices; "
+                "`device: cpu` runs without"
+            )
         return torch.device("cuda", index)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own
+        raise ConfigError(f"device {name}: this torch cannot use it: {str(error).splitlines()[0]}") from None
     return device
 
 
@@ -43,10 +51,10 @@ def native_bf16(device: torch.device) -> bool:
 
 
 def activation_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of activations for a `training.precision` option; warns where bf16 is emulated."""
+    """The dtype of activations for a `training.precision` option; warns, in the log, where bf16 is emulated."""
     native = native_bf16(device)
     if precision == "bf16" and not native:
-        warnings.warn(f"training.precision bf16 is emulated on this {device.type} and very slow; use float32", stacklevel=2)
+        log.warning("training.precision bf16 is emulated on this %s and very slow; use float32", device.type)
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and native) else torch.float32
 
 

@@ -1,11 +1,14 @@
-"""Processes that share one run, as `torchrun` starts them: gloo on a CPU, NCCL on GPUs. One process needs none of it."""
+"""Processes that share one run, as `torchrun` starts them: gloo on a CPU, NCCL on GPUs. One alone needs none of it."""
 
 import os
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+PATIENCE = timedelta(hours=2)  # the others wait while the main process downloads data or measures features
 
 
 def rank() -> int:
@@ -31,7 +34,7 @@ def process_group(device: torch.device):
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sagan.checkpoint import find_checkpoint, load_checkpoint
-from sagan.config import Config, UserError
+from sagan.checkpoint import find_checkpoint, load_checkpoint, write_atomically
+from sagan.config import Config, ConfigError, UserError
 from sagan.images import to_uint8
 from sagan.models.build import build_generator
 from sagan.models.generator import Generator
@@ -23,25 +23,44 @@ def load_generator(
     """The generator of a run (its newest checkpoint), of a checkpoint file, or of an exported safetensors file.
 
     `checkpoint` is "best" or a file of the run; `ema` chooses the moving average of the weights where there is one.
-    In evaluation mode, without gradients; its configuration is `generator.config`, its step `generator.step`.
+    In evaluation mode, without gradients; its configuration is `generator.config`, its step `generator.step`, and
+    `generator.is_ema` says whether its weights are averages.
 
     Raises UserError, naming the file, where there is none or it cannot be read.
     """
     path = Path(path)
     if path.suffix == ".safetensors":
-        config, step, weights, ema = _read_export(path)
+        if checkpoint is not None:
+            raise ConfigError(f"checkpoint {checkpoint}: {path} is a file of its own, give the run to choose one")
+        config, step, weights, is_ema = _read_export(path)
+        if is_ema and not ema:
+            raise ConfigError(f"ema false: {path} holds the moving average only; give the run or a checkpoint")
     else:
-        content = load_checkpoint(find_checkpoint(path, checkpoint), device)
+        path = find_checkpoint(path, checkpoint)
+        content = load_checkpoint(path, device)
         config, step = to_config(content["config"]), content["step"]
-        ema = ema and "generator_ema" in content
-        weights = content["generator_ema" if ema else "generator"]
+        is_ema = ema and "generator_ema" in content
+        weights = content["generator_ema" if is_ema else "generator"]
     generator = build_generator(config)
-    generator.load_state_dict(weights)
-    generator.config, generator.step, generator.is_ema = config, step, ema
+    try:
+        generator.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{path}: its weights do not fit its configuration: {' '.join(str(error).split())}") from error
+    generator.config, generator.step, generator.is_ema = config, step, is_ema
     return generator.to(device).eval().requires_grad_(False)
 
 
-def image_sampler(generator: Generator, seed: int, truncation: float = 0.0) -> Callable[[int, int, Tensor | None], Tensor]:
+def run_directory(run: str | Path) -> Path | None:
+    """The run directory that a RUN argument is, or lies in; None for a file on its own."""
+    path = Path(run)
+    parent = path.parent.parent
+    within = path.parent.name == "checkpoints" and (parent / "config.yaml").is_file()
+    return path if path.is_dir() else parent if within else None
+
+
+def image_sampler(
+    generator: Generator, seed: int, truncation: float = 0.0
+) -> Callable[[int, int, Tensor | None], Tensor]:
     """sample(start, stop, y) -> uint8 images (stop - start, C, H, W), on the generator's device.
 
     z is drawn per sample index, so neither batch size nor number of processes changes an image.
@@ -83,20 +102,16 @@ def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) ->
     step in the files' metadata. Returns the files: generator.safetensors, discriminator.safetensors."""
     from safetensors.torch import save
 
-    from sagan.checkpoint import write_atomically
-
     content = load_checkpoint(find_checkpoint(run_or_file, checkpoint))
+    weights = {"generator": "generator_ema" if "generator_ema" in content else "generator"}
+    weights["discriminator"] = "discriminator"
     written = []
-    for network, key in (
-        ("generator", "generator_ema" if "generator_ema" in content else "generator"),
-        ("discriminator", "discriminator"),
-    ):
-        weights = {name: t.contiguous() for name, t in content[key].items()}
-        about = {"config": content["config"], "step": content["step"], "weights": key}
-        blob = save(weights, metadata={"sagan": json.dumps(about)})
-        file = out / f"{network}.safetensors"
-        write_atomically(file, lambda f, blob=blob: f.write(blob))
-        written.append(file)
+    for network, kind in weights.items():
+        tensors = {name: t.contiguous() for name, t in content[kind].items()}
+        about = json.dumps({"config": content["config"], "step": content["step"], "weights": kind})
+        blob = save(tensors, metadata={"sagan": about})
+        written.append(out / f"{network}.safetensors")
+        write_atomically(written[-1], lambda file, blob=blob: file.write(blob))
     return written
 
 
@@ -106,9 +121,10 @@ def _read_export(path: Path) -> tuple[Config, int, dict[str, Tensor], bool]:
     try:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["sagan"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+        config, step, kind = to_config(about["config"]), about["step"], about["weights"]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read as exported weights: {error}") from error
-    if not about["weights"].startswith("generator"):
-        raise UserError(f"{path}: holds the weights of a {about['weights']}, expected a generator")
-    return to_config(about["config"]), about["step"], weights, about["weights"] == "generator_ema"
+    if not kind.startswith("generator"):
+        raise UserError(f"{path}: holds the weights of a {kind}, expected a generator")
+    return config, step, weights, kind == "generator_ema"

@@ -9,6 +9,8 @@ from torchvision.utils import make_grid
 
 from sagan.checkpoint import write_atomically
 
+WIDTH = 640  # pixels, about, to which a picture of small images is enlarged
+
 
 def to_uint8(images: Tensor) -> Tensor:
     """Float images in [-1, 1], of any shape, to the nearest of the 256 levels; values beyond the range are clamped."""
@@ -16,15 +18,17 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def image_grid(images: Tensor, columns: int) -> Tensor:
-    """uint8 images (N, C, H, W) in rows of `columns`, with white lines between: one image (C, H', W')."""
+    """uint8 images (N, C, H, W) in rows of `columns`, with white lines between: one RGB image (3, H', W')."""
+    if len(images) == 1:  # make_grid would leave out the frame
+        return torch.nn.functional.pad(images[0].cpu().expand(3, -1, -1), (2, 2, 2, 2), value=255)
     return make_grid(images.cpu(), nrow=columns, padding=2, pad_value=255)
 
 
-def save_png(image: Tensor, path: Path, enlarge: bool = True) -> None:
-    """Writes a uint8 image (C, H, W), as a whole or not at all; `enlarge` makes pixels of a small one into squares.
+def save_png(image: Tensor, path: Path) -> None:
+    """Writes a uint8 image (C, H, W), as a whole or not at all; the pixels of a small one become squares.
 
     Raises UserError, naming the file, where it cannot be written.
     """
-    scale = max(1, 640 // image.shape[-1]) if enlarge else 1
+    scale = max(1, round(WIDTH / image.shape[-1]))
     image = image.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
     write_atomically(path, lambda file: to_pil_image(image).save(file, format="PNG"))

@@ -1,8 +1,9 @@
 """Procedural scenes: two equal coloured shapes far apart on a plain background, in ten classes.
 
-A class is a colour, a shape and a layout. What varies inside a class (size, shade, offset from the layout's place, and
-the grey of the background) is drawn once for an image and shared by both parts: the second is the first, moved to the
-mirror image of its place through the centre. So pixels half an image apart depend on each other.
+A class is a colour and a shape. What varies inside a class (size, shade, hue, offset, and the grey of the background)
+is drawn once for an image and shared by both parts: the second is the first, moved to the mirror image of its place
+through the centre. So pixels half an image apart depend on each other. All classes share one layout: given a layout for
+each, a small generator learns colours long before places, and paints any colour anywhere.
 
 Image i is a function of i and the resolution. Edges are antialiased from exact distances.
 """
@@ -27,21 +28,20 @@ class SceneClass(NamedTuple):
     name: str
     rgb: tuple[float, float, float]
     shape: str
-    place: tuple[float, float]  # of the first part, in half-widths and half-heights right of and below the centre
 
 
-LEFT, TOP, TOP_LEFT, TOP_RIGHT = (-0.51, 0.0), (0.0, -0.51), (-0.46, -0.46), (0.46, -0.46)
+PLACE = -0.5  # of the first part's centre, in half-widths right of the image's; the second mirrors it
 CLASSES = (
-    SceneClass("red discs", (0.92, 0.10, 0.10), "disc", LEFT),
-    SceneClass("green squares", (0.10, 0.72, 0.15), "square", TOP),
-    SceneClass("blue triangles", (0.10, 0.25, 0.95), "triangle", LEFT),
-    SceneClass("yellow rings", (0.98, 0.90, 0.10), "ring", TOP_LEFT),
-    SceneClass("purple crosses", (0.58, 0.12, 0.80), "cross", TOP),
-    SceneClass("orange bars", (1.00, 0.52, 0.05), "bar", TOP),
-    SceneClass("cyan diamonds", (0.10, 0.88, 0.92), "diamond", TOP_RIGHT),
-    SceneClass("pink columns", (1.00, 0.45, 0.72), "column", LEFT),
-    SceneClass("white discs", (0.98, 0.98, 0.98), "disc", TOP_RIGHT),
-    SceneClass("black frames", (0.03, 0.03, 0.03), "frame", TOP_LEFT),
+    SceneClass("red discs", (0.92, 0.10, 0.10), "disc"),
+    SceneClass("green squares", (0.10, 0.72, 0.15), "square"),
+    SceneClass("blue triangles", (0.10, 0.25, 0.95), "triangle"),
+    SceneClass("yellow rings", (0.98, 0.90, 0.10), "ring"),
+    SceneClass("purple crosses", (0.58, 0.12, 0.80), "cross"),
+    SceneClass("orange bars", (1.00, 0.52, 0.05), "bar"),
+    SceneClass("cyan diamonds", (0.10, 0.88, 0.92), "diamond"),
+    SceneClass("pink columns", (1.00, 0.45, 0.72), "column"),
+    SceneClass("white discs", (0.98, 0.98, 0.98), "disc"),
+    SceneClass("black frames", (0.03, 0.03, 0.03), "frame"),
 )
 
 
@@ -62,9 +62,9 @@ DISTANCES = {
     "triangle": triangle,
     "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.72) - 0.28,
     "cross": lambda x, y: np.minimum(box(x, y, 1, 0.33), box(x, y, 0.33, 1)),
-    "bar": lambda x, y: box(x, y, 1.7, 0.5),
+    "bar": lambda x, y: box(x, y, 1.05, 0.38),
     "diamond": lambda x, y: (np.abs(x) + np.abs(y) - 1.15) / math.sqrt(2),
-    "column": lambda x, y: box(x, y, 0.5, 1.7),
+    "column": lambda x, y: box(x, y, 0.42, 1.9),
     "frame": lambda x, y: np.abs(box(x, y, 0.68, 0.68)) - 0.26,
 }
 
@@ -102,7 +102,7 @@ def variation(number: int) -> list[float]:
 def draw_class(kind: SceneClass, draws: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:
     """Scenes of one class from their draws (n, 6): uint8 (n, channels, H, W)."""
     radius, dx, dy, shade, hue, grey = draws.T[:, :, None, None]  # each (n, 1, 1)
-    radius, x, y = 0.38 + 0.06 * radius, kind.place[0] + 0.05 * dx, kind.place[1] + 0.05 * dy
+    radius, x, y = 0.40 + 0.05 * radius, PLACE + 0.04 * dx, 0.10 * dy
     cover = np.maximum(coverage(kind.shape, x, y, radius, size), coverage(kind.shape, -x, -y, radius, size))
     color = np.array(kind.rgb, np.float32)[:, None, None, None] * (0.92 + 0.08 * shade)  # (3, n, 1, 1)
     color[1] = np.clip(color[1] + 0.05 * hue, 0, 1)

@@ -28,7 +28,10 @@ class GeneratorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Halves the map if `down`: (N, I, H, W) -> (N, O, H/2, W/2). The first block takes images, which no ReLU may cut."""
+    """Halves the map if `down`: (N, I, H, W) -> (N, O, H/2, W/2); else (N, O, H, W).
+
+    The first block takes images, which no ReLU may cut. A block that keeps size and width has an identity shortcut.
+    """
 
     def __init__(
         self,

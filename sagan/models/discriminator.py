@@ -35,7 +35,7 @@ class Discriminator(nn.Module):
             if config.attention.kind != "none" else {}  # fmt: skip
 
         self.num_classes, self.size, self.image_channels = num_classes, size, image_channels
-        self.compute_dtype = torch.float32
+        self.compute_dtype, self.memory_format = torch.float32, torch.channels_last
         self.blocks = nn.ModuleList()
         for i, (width_in, width_out) in enumerate(zip(widths, widths[1:], strict=False)):
             place = Place(width_out, sizes[i], config.spectral_norm, batch_norm=False)
@@ -56,7 +56,7 @@ class Discriminator(nn.Module):
             raise ValueError(
                 f"y is {'missing' if y is None else 'given'}, and the discriminator has {self.num_classes} classes"
             )
-        h = images.to(self.compute_dtype, memory_format=torch.channels_last)  # (N, channels, H, W)
+        h = images.to(self.compute_dtype, memory_format=self.memory_format)  # (N, channels, H, W)
         for block in self.blocks:
             h = block(h)  # (N, C_i, H_i, W_i)
         h = F.relu(h).to(self.logit.weight.dtype).sum((2, 3))  # (N, C): sum pooling; logits in float32

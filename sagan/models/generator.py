@@ -31,7 +31,7 @@ class Generator(nn.Module):
         conditional = dict(num_classes=num_classes, spectral_norm=config.norm_spectral, **norm)
 
         self.z_dim, self.num_classes, self.size, self.image_channels = config.z_dim, num_classes, size, image_channels
-        self.compute_dtype = torch.float32
+        self.compute_dtype, self.memory_format = torch.float32, torch.channels_last
         a, b = self.first_size
         self.project = Linear(config.z_dim, widths[0] * a * b, spectral_norm=config.spectral_norm)
         self.blocks = nn.ModuleList()
@@ -49,7 +49,7 @@ class Generator(nn.Module):
                 f"y is {'missing' if y is None else 'given'}, and the generator has {self.num_classes} classes"
             )
         h = self.project(z).unflatten(1, (-1, *self.first_size))  # (N, C, a, b)
-        h = h.to(self.compute_dtype, memory_format=torch.channels_last)
+        h = h.to(self.compute_dtype, memory_format=self.memory_format)
         for block in self.blocks:
             h = block(h, y)  # (N, C_i, a 2^i, b 2^i)
         h = F.relu(self.norm(h))

@@ -56,8 +56,10 @@ def power_iteration(network: nn.Module) -> None:
 
 
 class Conv2d(SpectralWeight):
-    """k x k convolution (k odd) that keeps the size; `resample` "up" puts nearest up-sampling by 2 before it, "down" 2x2
-    average pooling after it: (N, I, H, W) -> (N, O, H', W'), with H' = H, 2H or H/2."""
+    """k x k convolution (k odd) that keeps the size: (N, I, H, W) -> (N, O, H', W'), with H' = H, 2H or H/2.
+
+    `resample` "up" puts nearest up-sampling by 2 before it, "down" 2x2 average pooling after it; both want k = 1 or 3.
+    """
 
     fused = True  # False: the plain definition of resampling, for tests and for the benchmark's baseline.
 
@@ -97,7 +99,7 @@ class Linear(SpectralWeight):
 
 
 class Embedding(SpectralWeight):
-    """One row per class: (N,) int64 -> (N, C). Weights over the classes, (N, classes) float, give that mixture of rows."""
+    """One row per class: (N,) int64 -> (N, C). Weights over classes, (N, classes) float, give that mixture of rows."""
 
     def __init__(self, num_classes: int, channels: int, *, spectral_norm: bool):
         super().__init__((num_classes, channels), spectral_norm)
@@ -154,7 +156,7 @@ class BatchNorm(nn.Module):
         sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
         total, squares, count = all_reduce_sum(sums).split([x.shape[1], x.shape[1], 1])
         mean = total / count
-        var = squares / count - mean.square()
+        var = (squares / count - mean.square()).clamp(min=0)  # a difference of large numbers may fall below 0
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1), self.momentum)

@@ -2,7 +2,8 @@
 
 A 3x3 convolution after nearest up-sampling is a transposed convolution with a 4x4 kernel, and one before 2x2 average
 pooling is a strided convolution with a 4x4 kernel: exact algebra, with 4/9 of the multiply-adds. A 1x1 convolution
-commutes with both, so it runs at the lower resolution, with a quarter of them. The `plain_` functions are the definitions.
+commutes with both, so it runs at the lower resolution, with a quarter of them. The `plain_` functions are the
+definitions.
 """
 
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ def conv_pool(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _sum_of_shifts(weight: Tensor) -> Tensor:
-    """A 3x3 kernel laid at the four corners of a 4x4 one, and added up. In float32: sums of rounded bf16 would drift."""
+    """A 3x3 kernel laid at the four corners of a 4x4 one, and added up. In float32: rounded ones would drift."""
     rows = F.pad(weight, (0, 0, 0, 1)) + F.pad(weight, (0, 0, 1, 0))
     return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
 

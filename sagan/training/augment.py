@@ -1,4 +1,5 @@
-"""Differentiable augmentation (Zhao et al. 2020): the same random changes for real and fake images, with gradients."""
+"""Differentiable augmentation (Zhao et al. 2020): the same kinds of random changes, each image with a draw of its own,
+for real and fake images alike. G learns through them."""
 
 from collections.abc import Callable
 

@@ -1,17 +1,20 @@
 """Evaluation while training, and which checkpoint is the best so far."""
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from sagan.checkpoint import checkpoint_path, write_atomically
+from sagan.checkpoint import best_checkpoint, checkpoint_path, write_atomically
 from sagan.config import Config, EvaluationConfig
 from sagan.data import Dataset
+from sagan.distributed import any_process, is_main
 from sagan.evaluation import Extractor, Scores, build_extractor, evaluate
-from sagan.generate import image_sampler
+from sagan.generate import image_sampler, set_standing_statistics
 from sagan.models.generator import Generator
+from sagan.training.records import read_records
 
 
 @dataclass
@@ -29,14 +32,29 @@ class Evaluator:
         return cls(config.evaluation, build_extractor(config.evaluation.extractor, device))
 
     def __call__(self, generator: Generator, data: Dataset, step: int, ema: bool) -> Scores:
+        """The scores of a generator in evaluation mode, which stays as it is."""
+        config, batches = self.config, self.config.standing_statistics
+        if batches:
+            generator = copy.deepcopy(generator)
+            set_standing_statistics(generator, batches, config.batch_size, config.seed)
+        statistics = f"standing over {batches} batches" if batches else "running"
         return evaluate(
-            image_sampler(generator, self.config.seed, self.config.truncation),
+            image_sampler(generator, config.seed, config.truncation),
             num_classes=generator.num_classes,
             real=data,
             extractor=self.extractor,
-            config=self.config,
-            protocol={"step": step, "ema": ema, "batch_norm": "running"},
+            config=config,
+            protocol={"step": step, "ema": ema, "batch_norm": statistics},
         )
+
+
+def evaluated(run_dir: Path, step: int) -> bool:
+    """Whether the run has scores for a step; all processes get the answer of the main one."""
+    if not is_main():
+        return any_process(False)
+    return any_process(
+        any("evaluation" in r and r.get("step") == step for r in read_records(run_dir / "metrics.jsonl"))
+    )
 
 
 def fid_of(scores: Scores) -> float | None:
@@ -45,10 +63,23 @@ def fid_of(scores: Scores) -> float | None:
 
 
 def remember_if_best(scores: Scores, run_dir: Path, step: int) -> None:
-    """Makes RUN/best.json name the checkpoint of `step`, if no evaluation before found a lower Frechet distance."""
+    """Makes RUN/best.json name the checkpoint of `step`, if no evaluation before found a lower Frechet distance.
+
+    Only those under the same protocol count, and only while their checkpoint is there.
+    """
     file, value = run_dir / "best.json", fid_of(scores)
-    best = json.loads(file.read_text())["fid"] if file.is_file() else None
-    if value is None or (best is not None and best <= value):
+    if value is None:
         return
     content = {"checkpoint": checkpoint_path(run_dir, step).name, "step": step, "fid": value, **scores.record()}
+    checkpoint = best_checkpoint(run_dir)
+    if checkpoint is not None and checkpoint.is_file():
+        best = json.loads(file.read_text())
+        if best["fid"] <= value and _terms(best) == _terms(content):
+            return
     write_atomically(file, lambda f: f.write(json.dumps(content, indent=2).encode()))
+
+
+def _terms(record: dict) -> dict:
+    """What two scores must share to be compared."""
+    protocol = record["evaluation"]["protocol"]
+    return {k: v for k, v in protocol.items() if k not in ("step", "sagan", "torch", "torch-fidelity")}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sagan.attention import attention_layers, capture_maps
+from sagan.data import Dataset
 from sagan.images import image_grid, to_uint8
 from sagan.models.layers import spectral_weights
 from sagan.random import latents
@@ -89,6 +90,18 @@ def sample_grid(state: TrainState, z: Tensor, y: Tensor | None, columns: int = 1
         rows = [slice(i, i + columns) for i in range(0, len(z), columns)]
         images = [to_uint8(generator(z[row], None if y is None else y[row])) for row in rows]
     return image_grid(torch.cat(images), columns)
+
+
+def real_grid(state: TrainState, data: Dataset, columns: int = 10, rows: int = 10) -> Tensor:
+    """Real images laid out like the sample grid; white where a class has too few."""
+    labels, classes = data.labels.cpu(), min(state.generator.num_classes, rows)
+    chosen = [torch.nonzero(labels == c).flatten()[:columns] for c in range(classes)]
+    chosen = chosen or list(torch.arange(min(columns * rows, len(data))).split(columns))
+    cells = torch.full((len(chosen) * columns, data.channels, *data.size), 255, dtype=torch.uint8)
+    for i, indices in enumerate(chosen):
+        if len(indices):
+            cells[i * columns : i * columns + len(indices)] = data.batch(indices).cpu()
+    return image_grid(cells, columns)
 
 
 def peak_memory(device: torch.device) -> float:

@@ -1,8 +1,11 @@
 """What a run writes about itself: metrics.jsonl (the record), log.txt (what the terminal said), TensorBoard (a log)."""
 
 import json
+import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -13,18 +16,44 @@ from sagan.config import UserError
 
 
 class RunLog:
-    """Writers of one run directory. In processes other than the main one (`active` false) every method does nothing."""
+    """Writers of one run directory, to be used as a context manager. In processes other than the main one (`active`
+    false) every method does nothing.
 
-    def __init__(self, run_dir: Path, step: int, active: bool = True):
+    `say` serves at once; `begin` must come before `record` and `image`. Warnings that other parts of the program give
+    to the logger `sagan`, such as an image that was left out, are said too. Methods raise UserError, naming the folder,
+    where the disk is full or files cannot be written.
+    """
+
+    def __init__(self, run_dir: Path, active: bool = True):
         self.active, self.run_dir = active, run_dir
-        if not active:
+        self.text = self.metrics = self.board = None
+        self.handler = _Handler(self)
+
+    def __enter__(self) -> "RunLog":
+        if self.active:
+            with self._writing():
+                self.text = open(self.run_dir / "log.txt", "a", encoding="utf-8")
+            logging.getLogger("sagan").addHandler(self.handler)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        logging.getLogger("sagan").removeHandler(self.handler)
+        for writer in (self.board, self.metrics, self.text):
+            with suppress(OSError):  # each line was flushed as it came; nothing may hide the error that ended the run
+                if writer is not None:
+                    writer.close()
+
+    def begin(self, step: int) -> None:
+        """Opens the records for the steps after `step`; those that a run took before it was stopped are dropped."""
+        if not self.active:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        forget_after(run_dir / "metrics.jsonl", step)
-        self.metrics = open(run_dir / "metrics.jsonl", "a")  # noqa: SIM115
-        self.text = open(run_dir / "log.txt", "a")  # noqa: SIM115
-        self.board = SummaryWriter(str(run_dir), purge_step=step + 1 if step else None)
+        forget_after(self.run_dir / "metrics.jsonl", step)
+        with self._writing():
+            self.metrics = open(self.run_dir / "metrics.jsonl", "a", encoding="utf-8")
+            # Step 0 shows the real images, which a run that starts there shows again.
+            self.board = SummaryWriter(str(self.run_dir), purge_step=step + 1 if step else 0)
 
     def say(self, *lines: str) -> None:
         """Prints lines, above the progress bar, and adds them to log.txt."""
@@ -32,41 +61,68 @@ class RunLog:
             return
         for line in lines:
             tqdm.write(line)
-            self.text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
-        self.text.flush()
+        with self._writing():
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+            self.text.write("".join(f"{stamp}  {line}\n" for line in lines))
+            self.text.flush()
 
     def record(self, step: int, values: dict[str, float], *, group: str = "", **extra) -> None:
         """Appends one line to metrics.jsonl, and the values to TensorBoard, with `group` before their names."""
         if not self.active:
             return
-        self.metrics.write(json.dumps({"step": step, **extra, **values}) + "\n")
-        self.metrics.flush()
-        for name, value in values.items():
-            self.board.add_scalar(f"{group}{name}", value, step)
+        with self._writing():
+            self.metrics.write(json.dumps({"step": step, **extra, **values}) + "\n")
+            self.metrics.flush()
+            for name, value in values.items():
+                self.board.add_scalar(f"{group}{name}", value, step)
 
     def image(self, name: str, image: Tensor, step: int) -> None:
         """Adds a uint8 image (C, H, W) to TensorBoard."""
-        if self.active:
+        if not self.active:
+            return
+        with self._writing():
             self.board.add_image(name, image, step)
             self.board.flush()
 
-    def close(self) -> None:
-        if self.active:
-            self.board.close()
-            self.metrics.close()
-            self.text.close()
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"run_dir {self.run_dir}: the log cannot be written: {error}. Checkpoints are untouched."
+            ) from error
+
+
+class _Handler(logging.Handler):
+    """Gives log messages to a RunLog."""
+
+    def __init__(self, log: RunLog):
+        super().__init__(logging.WARNING)
+        self.log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.log.say(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def append_record(run_dir: Path, record: dict) -> None:
-    """Adds a line to the metrics.jsonl of a run that is not under way."""
-    with open(run_dir / "metrics.jsonl", "a") as file:
-        file.write(json.dumps(record) + "\n")
+    """Adds a line to the metrics.jsonl of a run that is not under way. Raises UserError where it cannot be written."""
+    path = run_dir / "metrics.jsonl"
+    try:
+        with open(path, "a+b") as file:
+            torn = False
+            if file.seek(0, os.SEEK_END) > 0:
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"  # half a line of a killed process, whose end this one shall not become
+            file.write(b"\n" * torn + json.dumps(record).encode() + b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error}") from error
 
 
 def read_records(file: Path) -> list[dict]:
-    """The records of a metrics.jsonl; a last line that a killed process left unfinished is passed over."""
+    """The records of a metrics.jsonl; a line that a killed process left unfinished is passed over."""
     records = []
-    for line in file.read_text().splitlines() if file.is_file() else []:
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:
@@ -85,10 +141,12 @@ def forget_after(file: Path, step: int) -> None:
 
 def prepare_run_dir(run_dir: Path) -> None:
     """Makes the folders of a run. Raises UserError, naming the folder, where they cannot be written."""
-    try:
-        for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
+    for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
+        try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK):
-                raise PermissionError(f"no permission to write in {folder}")
-    except OSError as error:
-        raise UserError(f"run_dir {run_dir}: {error}") from error
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"run_dir {run_dir}: {folder} is, or lies below, a file; expected a folder") from error
+        except OSError as error:
+            raise UserError(f"run_dir {run_dir}: the folder cannot be made: {error}") from error
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"run_dir {run_dir}: no permission to write in {folder}")

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM end a run after the step that is under way."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -26,8 +27,11 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Catches SIGINT and SIGTERM for the length of the block."""
+    """Catches SIGINT and SIGTERM for the length of the block; a thread beside the main one cannot, and goes without."""
     request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield request

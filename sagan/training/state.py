@@ -1,6 +1,7 @@
 """Everything that a training step changes, and how it becomes a checkpoint and comes back."""
 
 import copy
+import inspect
 from dataclasses import asdict, dataclass
 
 import torch
@@ -62,7 +63,7 @@ class TrainState:
         self.step = checkpoint["step"]
 
     def average_statistics(self) -> None:
-        """Makes every process hold the mean of their running statistics of batch norm, which each took from its shard."""
+        """Gives every process the mean of all running statistics of batch norm, which each took from its own shard."""
         networks = [n for n in (self.generator, self.generator_ema) if n is not None]
         average([b for n in networks for name, b in n.named_buffers() if "running_" in name])
 
@@ -87,14 +88,14 @@ def build_state(config: Config, device: torch.device, dtype: torch.dtype) -> Tra
 
 
 def _adam(network: nn.Module, lr: float, config: OptimizerConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(
-        network.parameters(), lr=lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
-    )
+    return torch.optim.Adam(network.parameters(), lr=lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
 
 
 def _parallel(network: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1:
         return network
     # Buffers stay each process's own: singular vectors agree anyway, being functions of equal weights.
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
     device_ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=device_ids, broadcast_buffers=False)
+    return DistributedDataParallel(network, device_ids=device_ids, **{option: False})

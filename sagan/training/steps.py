@@ -120,7 +120,9 @@ def _backward_scope(network: nn.Module, last: bool):
 
 
 @torch.no_grad()
-def _discriminator_metrics(loss: Tensor, real_logits: Tensor, fake_logits: Tensor, real: Tensor, fake: Tensor) -> Metrics:
+def _discriminator_metrics(
+    loss: Tensor, real_logits: Tensor, fake_logits: Tensor, real: Tensor, fake: Tensor
+) -> Metrics:
     return {
         "loss/discriminator": loss.detach(),
         "logits/real": real_logits.mean(),

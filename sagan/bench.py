@@ -1,0 +1,183 @@
+"""`sagan bench`: what a training step costs, beside the same model written plainly, in one run.
+
+Useful FLOPs are those of the plain form (1 multiply-add = 2), whatever form is measured: so an algebraic saving shows
+as speed, not as less work.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from sagan.checkpoint import write_atomically
+from sagan.config import Config
+from sagan.device import activation_dtype, choose_device, keep_freed_memory
+from sagan.models.layers import Conv2d, power_iteration
+from sagan.training.losses import discriminator_hinge, generator_hinge
+from sagan.training.measure import peak_memory
+from sagan.training.state import TrainState, build_state
+from sagan.training.steps import discriminator_step, draw, frozen, generator_step
+
+SECONDS = 30.0  # of measuring, about
+
+
+def bench(config: Config, json_file: Path | None = None) -> dict:
+    """Measures a preset's training step and prints the result; also writes it to `json_file` if one is given.
+
+    The step as this program takes it and the plain one alternate, so that a machine's changing load meets both; each is
+    given its fastest round.
+    """
+    if config.data.num_classes is None:
+        config = replace(config, data=replace(config.data, num_classes=10))
+    device = choose_device(config.device)
+    keep_freed_memory()
+    dtype = activation_dtype(config.training.precision, device)
+    fast, plain = build_state(config, device, dtype), plain_state(config, device)
+    flops = useful_flops(plain)
+    steps = {"step": lambda: training_step(fast), "plain": lambda: plain_step(plain)}
+    seconds = fastest(steps, device)
+    images = config.training.batch_size
+    result = {
+        "speedup_over_plain": seconds["plain"] / seconds["step"],
+        "images_per_second": images / seconds["step"],
+        "plain_images_per_second": images / seconds["plain"],
+        "gflops": flops / seconds["step"] / 1e9,
+        "plain_gflops": flops / seconds["plain"] / 1e9,
+        "matmul_gflops": matmul_gflops(torch.float32, device),
+        "useful_gflop_per_image": flops / images / 1e9,
+        "seconds_per_step": seconds["step"],
+        "peak_memory_gib": peak_memory(device),
+        "precision": str(dtype).removeprefix("torch."),
+        "batch_size": images,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    if dtype != torch.float32:
+        result["matmul_gflops_bf16"] = matmul_gflops(dtype, device)
+    print(report(result))
+    if json_file:
+        write_atomically(json_file, lambda file: file.write(json.dumps(result, indent=2).encode()))
+    return result
+
+
+def training_step(state: TrainState) -> None:
+    """The step as `sagan train` takes it, on random images."""
+    for i in range(state.config.training.d_steps):
+        draws = draw(state, "bench", i, groups=2)
+        discriminator_step(state, real_images(state), draws.y, draws)
+    generator_step(state, draw(state, "bench", 0, groups=1))
+
+
+def plain_state(config: Config, device: torch.device) -> TrainState:
+    """The same model in default layout and float32, with resampling as it is defined."""
+    state = build_state(config, device, torch.float32)
+    for network in state.networks.values():
+        network.to(memory_format=torch.contiguous_format)
+        network.memory_format = torch.contiguous_format
+        for module in network.modules():
+            if isinstance(module, Conv2d):
+                module.fused = False
+    return state
+
+
+def plain_step(state: TrainState) -> None:
+    """The same updates as most implementations write them: real and fake images in separate passes."""
+    generator, discriminator = state.generator, state.discriminator
+    for i in range(state.config.training.d_steps):
+        draws, real = draw(state, "bench", i, groups=2), real_images(state)
+        state.discriminator_optimizer.zero_grad()
+        power_iteration(generator)
+        with torch.no_grad():
+            fake = generator(draws.z, draws.y)
+        power_iteration(discriminator)
+        real_logits = discriminator(real, draws.y)
+        fake_logits = discriminator(fake, draws.y)
+        discriminator_hinge(real_logits, fake_logits).backward()
+        state.discriminator_optimizer.step()
+    draws = draw(state, "bench", 0, groups=1)
+    state.generator_optimizer.zero_grad()
+    power_iteration(generator)
+    with frozen(discriminator):
+        generator_hinge(discriminator(generator(draws.z, draws.y), draws.y)).backward()
+    state.generator_optimizer.step()
+
+
+def real_images(state: TrainState) -> torch.Tensor:
+    """A batch of noise in place of data."""
+    generator, n = state.generator, state.config.training.batch_size
+    return torch.rand(n, generator.image_channels, *generator.size, device=state.device) * 2 - 1
+
+
+def useful_flops(plain: TrainState) -> int:
+    """FLOPs of one plain step, which is also its warm-up."""
+    with FlopCounterMode(display=False) as counter:
+        plain_step(plain)
+    return counter.get_total_flops()
+
+
+def fastest(functions: dict[str, Callable[[], None]], device: torch.device) -> dict[str, float]:
+    """Seconds of each function's fastest call, in alternating rounds (at least three, after one to warm up)."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    start = time.perf_counter()
+    with tqdm(total=SECONDS, desc="measuring", bar_format="{l_bar}{bar}", disable=None, leave=False) as bar:
+        while len(times[next(iter(times))]) < 4 or time.perf_counter() - start < SECONDS:
+            for name, function in functions.items():
+                times[name].append(timed(function, device))
+            bar.update(min(time.perf_counter() - start, SECONDS) - bar.n)
+    return {name: min(values[1:]) for name, values in times.items()}
+
+
+def timed(function: Callable[[], None], device: torch.device) -> float:
+    """Seconds of one call."""
+    _wait(device)
+    start = time.perf_counter()
+    function()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def matmul_gflops(dtype: torch.dtype, device: torch.device) -> float:
+    """GFLOP/s of the best matrix product found, of square matrices, up to about a second each."""
+    best = 0.0
+    for n in (512, 1024, 2048) if device.type == "cpu" else (4096, 8192):
+        a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+        seconds = timed(lambda a=a, b=b: a @ b, device)
+        for _ in range(5 if seconds < 1 else 0):
+            seconds = min(seconds, timed(lambda a=a, b=b: a @ b, device))
+        best = max(best, 2 * n**3 / seconds / 1e9)
+        if seconds > 1:
+            break
+    return best
+
+
+def report(result: dict) -> str:
+    """The result in words."""
+    ceilings = {"float32": result["matmul_gflops"], "bfloat16": result.get("matmul_gflops_bf16", math.nan)}
+
+    def line(name: str, precision: str, images_per_second: float, gflops: float) -> str:
+        ceiling = ceilings[precision]
+        return (
+            f"  {name:13} {images_per_second:8.1f} images/s  {gflops:8.1f} useful GFLOP/s, {gflops / ceiling:.2f} of "
+            f"the best {precision} matrix product ({ceiling:.0f} GFLOP/s)"
+        )
+
+    return "\n".join([
+        f"{result['device']}, {result['threads']} threads, {result['precision']}, {result['batch_size']} images, "
+        f"torch {result['torch']}",
+        line("this program", result["precision"], result["images_per_second"], result["gflops"]),
+        line("plain", "float32", result["plain_images_per_second"], result["plain_gflops"]),
+        f"  speedup over plain {result['speedup_over_plain']:.2f}; {result['useful_gflop_per_image']:.2f} useful GFLOP "
+        f"an image and step; peak memory {result['peak_memory_gib']:.2f} GiB",
+    ])  # fmt: skip
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

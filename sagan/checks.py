@@ -1,0 +1,147 @@
+"""What types cannot tell about options: ranges, sizes that exist, contradictions. Each error names option and value."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
+from sagan.models.sizes import attention_blocks, discriminator_block_sizes, generator_block_sizes
+from sagan.option_parser import option_types
+from sagan.options import SampleOptions
+
+Rule = tuple[str, Callable[[Any], bool]]  # in words, and in code
+ABOVE_0: Rule = "a number above 0", lambda v: v > 0
+FROM_0: Rule = "0 or more", lambda v: v >= 0
+DECAY: Rule = "0 <= value < 1", lambda v: 0 <= v < 1
+FRACTION: Rule = "0 < value <= 1", lambda v: 0 < v <= 1
+# A narrower cut would redraw nearly every entry, thousands of times.
+TRUNCATION: Rule = "0 (never), or at least 0.01", lambda v: v == 0 or v >= 0.01
+
+RULES: dict[str, Rule] = {
+    "data.num_classes": FROM_0,
+    "data.memory_gb": FROM_0,
+    "data.workers": FROM_0,
+    "model.generator.channels": ABOVE_0,
+    "model.generator.z_dim": ABOVE_0,
+    "model.generator.norm_momentum": FRACTION,
+    "model.generator.norm_eps": ABOVE_0,
+    "model.discriminator.channels": ABOVE_0,
+    "optimizer.generator_lr": ABOVE_0,
+    "optimizer.discriminator_lr": ABOVE_0,
+    "optimizer.beta1": DECAY,
+    "optimizer.beta2": DECAY,
+    "optimizer.eps": ABOVE_0,
+    "training.steps": ABOVE_0,
+    "training.batch_size": ABOVE_0,
+    "training.seed": FROM_0,
+    "training.d_steps": ABOVE_0,
+    "training.micro_batches": ABOVE_0,
+    "training.ema_decay": DECAY,
+    "training.ema_start": FROM_0,
+    "evaluation.every": FROM_0,
+    "evaluation.num_samples": ABOVE_0,
+    "evaluation.num_real": FROM_0,
+    "evaluation.batch_size": ABOVE_0,
+    "evaluation.seed": FROM_0,
+    "evaluation.standing_statistics": FROM_0,
+    "evaluation.truncation": TRUNCATION,
+    "logging.every": ABOVE_0,
+    "logging.images_every": FROM_0,
+    "checkpoint.every": FROM_0,
+    "checkpoint.keep": ABOVE_0,
+}
+SAMPLE_RULES: dict[str, Rule] = {
+    "num": ABOVE_0,
+    "seed": FROM_0,
+    "truncation": TRUNCATION,
+    "standing_statistics": FROM_0,
+    "batch_size": ABOVE_0,
+}
+
+
+def check(config: Config) -> Config:
+    """`config` itself, if nothing in it contradicts anything else in it. Raises ConfigError."""
+    data, training = config.data, config.training
+    check_ranges(config, RULES)
+    if not isinstance(data.resolution, int) and len(data.resolution) != 2:
+        raise ConfigError(f"data.resolution {data.resolution}: expected N or [H, W]")
+    if training.batch_size % training.micro_batches:
+        raise ConfigError(
+            f"training.batch_size {training.batch_size} cannot be split into training.micro_batches "
+            f"{training.micro_batches} equal parts"
+        )
+    if data.source in ("folder", "packed") and not data.path:
+        raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs a folder")
+    _check_attention(config, "generator", generator_block_sizes(data.size))
+    _check_attention(config, "discriminator", discriminator_block_sizes(data.size))
+    return config
+
+
+def check_sampling(options: SampleOptions) -> None:
+    """Refuses options of `sagan sample` that no generator can follow. Raises ConfigError, UserError."""
+    check_ranges(options, SAMPLE_RULES, "--")
+    one_picture = "--interpolate" if options.interpolate else "--nearest" if options.nearest else None
+    if options.interpolate and options.nearest:
+        raise ConfigError(f"--interpolate {options.interpolate} and --nearest {options.nearest}: only one at a time")
+    if one_picture and options.out and not options.out.endswith(".png"):
+        raise ConfigError(f"--out {options.out}: {one_picture} makes one picture, so expected a name that ends in .png")
+    if options.classes == []:
+        raise ConfigError("--classes []: expected at least one class")
+    if options.interpolate == "classes" and options.classes and len(options.classes) < 2:
+        raise ConfigError(f"--classes {options.classes}: --interpolate classes goes between two classes or more")
+    if options.out:
+        check_writable(Path(options.out), "--out", folder=not options.out.endswith((".png", ".npz")))
+    if options.nearest:
+        nearest_source(options.nearest)
+
+
+def check_evaluation(config: EvaluationConfig) -> None:
+    """Refuses options of `sagan evaluate` that are out of range. Raises ConfigError."""
+    prefix = "evaluation."
+    check_ranges(config, {k.removeprefix(prefix): r for k, r in RULES.items() if k.startswith(prefix)}, "--")
+
+
+def check_ranges(options: Any, rules: dict[str, Rule], where: str = "") -> None:
+    """Holds every option that has a rule against it; null is for the type to refuse. Raises ConfigError."""
+    for key, (expected, holds) in rules.items():
+        value = options
+        for name in key.split("."):
+            value = getattr(value, name)
+        if value is not None and not holds(value):
+            raise ConfigError(f"{where}{key} {value}: expected {expected}")
+
+
+def nearest_source(name: str) -> str:
+    """The `data.source` that `--nearest` means: folder or packed for a folder, or a name such as cifar10.
+
+    Raises UserError where there is neither.
+    """
+    path = Path(name).expanduser()
+    named = [s for s in get_args(option_types(DataConfig)["source"]) if s not in ("folder", "packed")]
+    if path.is_dir():
+        return "packed" if (path / "meta.json").is_file() else "folder"
+    if name in named:
+        return name
+    raise UserError(f"--nearest {name}: no such folder; expected one with images, or one of {', '.join(named)}")
+
+
+def check_writable(path: Path, option: str, *, folder: bool) -> None:
+    """Looks, before hours of work, whether a file or a folder can be written there. Raises UserError."""
+    if path.exists() and path.is_dir() != folder:
+        kinds = ("a file", "a folder")
+        raise UserError(f"{option} {path}: is {kinds[path.is_dir()]}, expected {kinds[folder]}")
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if existing != path and not existing.is_dir():
+        raise UserError(f"{option} {path}: cannot be written, {existing} is not a folder")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"{option} {path}: cannot be written, no permission in {existing}")
+
+
+def _check_attention(config: Config, network: str, sizes: list) -> None:
+    from sagan.attention import resolve  # imports torch: last of all
+
+    spec, option = getattr(config.model, network).attention, f"model.{network}.attention"
+    resolve(spec, option)
+    if spec.kind != "none":
+        attention_blocks(sizes, spec.resolutions, f"{option}.resolutions")

@@ -1,0 +1,80 @@
+"""Options of the verbs besides the configuration of a run. Importing this module does not import torch."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sagan.config import ExtractorConfig
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What to generate."""
+
+    checkpoint: str | None = None
+    """best, or a checkpoint file; null: the newest of the run."""
+    num: int | None = None
+    """Images, or with --interpolate images in a row; null: ten of each class, ten in a row."""
+    classes: list[int] | None = None
+    """Numbers of the classes; null: all (the first ten in a picture)."""
+    seed: int = 0
+    """Image i of a seed and a choice of classes is always the same, whatever num and batch_size are."""
+    truncation: float = 0.0
+    """Redraw entries of z beyond this many standard deviations; 0: never."""
+    interpolate: Literal["z", "classes"] | None = None
+    """Rows that go from one latent vector to another, or from one class to the next."""
+    out: str | None = None
+    """FILE.png: one grid; FILE.npz: arrays images (N, H, W, C) and labels; else a folder of PNG files."""
+    nearest: str | None = None
+    """Training images to show beside each sample: a folder, a packed data set, or shapes, cifar10, ..."""
+    extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    """Whose features say what is near, beside pixels."""
+    ema: bool = True
+    """The moving average of the generator, where there is one, not the generator itself."""
+    standing_statistics: int = 0
+    """Batches over which the statistics of batch norm are taken anew first; 0: the running ones."""
+    batch_size: int = 64
+    """Images at a time."""
+    device: str = "auto"
+    """cpu, cuda, ...; auto: a GPU where there is one."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What is compared with what."""
+
+    checkpoint: str | None = None
+    """best, or a checkpoint file; null: the newest of the run."""
+    split: str = "train"
+    """Part of the data to compare with: train or test, where the source has both."""
+    real: str | None = None
+    """Folder of real images, instead of a run's data."""
+    fake: str | None = None
+    """Folder of generated images, instead of a run's."""
+    device: str = "auto"
+    """cpu, cuda, ...; auto: a GPU where there is one."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to write, and where."""
+
+    checkpoint: str | None = None
+    """best, or a checkpoint file; null: the newest of the run."""
+    out: str | None = None
+    """Folder to write; null: export/ in the run directory, or beside the checkpoint."""
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """Where the packed data set goes."""
+
+    out: str | None = None
+    """Folder to write; it must not exist, or hold a packed data set."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What becomes of the measurements."""
+
+    json: str | None = None
+    """File to write them to, besides the terminal."""

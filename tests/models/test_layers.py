@@ -1,0 +1,129 @@
+"""Spectral normalisation and conditional batch norm against torch's own."""
+
+import pytest
+import torch
+from torch import nn
+
+from sagan.models.layers import BatchNorm, Conv2d, Embedding, Linear, initialize, power_iteration, spectral_weights
+
+LAYERS = {
+    "conv": lambda: Conv2d(6, 8, 3, spectral_norm=True),
+    "up": lambda: Conv2d(6, 8, 3, spectral_norm=True, resample="up"),
+    "linear": lambda: Linear(10, 7, spectral_norm=True),
+    "embedding": lambda: Embedding(5, 12, spectral_norm=True),
+}
+
+
+def made(layer):
+    torch.manual_seed(0)
+    layer = layer()
+    initialize(layer, "xavier")
+    return layer
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_sigma_becomes_the_largest_singular_value(name):
+    layer = made(LAYERS[name])
+    for _ in range(300):
+        power_iteration(layer)
+    largest = torch.linalg.svdvals(layer.weight.flatten(1))[0]
+    torch.testing.assert_close(layer.sigma(), largest, rtol=1e-5, atol=0)
+    one = torch.linalg.svdvals(layer.normalized_weight().flatten(1))[0]
+    torch.testing.assert_close(one, torch.tensor(1.0), rtol=1e-5, atol=0)
+
+
+def test_the_gradient_goes_through_sigma_with_the_singular_vectors_held():
+    layer = made(LAYERS["linear"]).double()
+    direction = torch.randn_like(layer.weight)
+    (layer.normalized_weight() * direction).sum().backward()
+    u, v, w = layer.u, layer.v, layer.weight.detach()
+    sigma = u @ w @ v
+    expected = direction / sigma - (direction * w).sum() / sigma**2 * torch.outer(u, v)
+    torch.testing.assert_close(layer.weight.grad, expected)
+
+
+def test_only_the_explicit_call_moves_singular_vectors():
+    layer = made(LAYERS["conv"])
+    before = {k: v.clone() for k, v in layer.state_dict().items()}
+    layer.train()(torch.randn(2, 6, 4, 4)).sum().backward()
+    layer.sigma(), layer.normalized_weight()
+    assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items())
+    power_iteration(layer)
+    assert not torch.equal(layer.u, before["u"]) and not torch.equal(layer.v, before["v"])
+
+
+def test_one_iteration_is_that_of_miyato_et_al():
+    layer = made(LAYERS["conv"])
+    w, u = layer.weight.detach().flatten(1), layer.u.clone()
+    power_iteration(layer)
+    v = w.T @ u / (w.T @ u).norm()
+    torch.testing.assert_close(layer.v, v)
+    torch.testing.assert_close(layer.u, w @ v / (w @ v).norm())
+
+
+def test_without_spectral_norm_the_weight_is_used_as_it_is():
+    layer = Linear(4, 3, spectral_norm=False)
+    initialize(layer, "xavier")
+    assert layer.normalized_weight() is layer.weight and not spectral_weights(layer)
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_conditional_batch_norm_is_torchs_batch_norm_and_an_affine_map_per_class(sync, memory_format):
+    torch.manual_seed(0)
+    ours = BatchNorm(6, num_classes=3, momentum=0.3, eps=1e-3, sync=sync)
+    nn.init.normal_(ours.gain.weight), nn.init.normal_(ours.bias.weight)
+    theirs = nn.BatchNorm2d(6, momentum=0.3, eps=1e-3, affine=False)
+    y = torch.tensor([2, 0, 2, 1, 1])
+    for _ in range(3):
+        x = (torch.randn(5, 6, 4, 3) * 2 + 1).to(memory_format=memory_format).requires_grad_()
+        out, direction = ours(x, y), torch.randn(5, 6, 4, 3)
+        normal = theirs(x)
+        expected = torch.stack([
+            normal[i] * ours.gain.weight[c][:, None, None] + ours.bias.weight[c][:, None, None]
+            for i, c in enumerate(y.tolist())
+        ])  # fmt: skip
+        torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+        leaves = (x, ours.gain.weight, ours.bias.weight)
+        for a, b in zip(*(torch.autograd.grad((o * direction).sum(), leaves) for o in (out, expected)), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    x = torch.randn(2, 6, 4, 3)
+    normal = theirs.eval()(x)
+    out = ours.eval()(x, torch.tensor([1, 1]))
+    torch.testing.assert_close(out, normal * ours.gain.weight[1][:, None, None] + ours.bias.weight[1][:, None, None])
+
+
+def test_synchronised_norm_survives_large_means():
+    means = torch.linspace(1e3, 1e5, 100)  # of some, the mean of squares is rounded to less than the square of the mean
+    x = means[:, None, None].expand(4, 100, 3, 3).contiguous()
+    assert torch.isfinite(BatchNorm(100, sync=True)(x)).all()
+
+
+def test_gains_start_at_one_and_biases_at_zero():
+    norm = BatchNorm(4, num_classes=3)
+    initialize(norm, "orthogonal")
+    x = torch.randn(8, 4, 2, 2)
+    torch.testing.assert_close(norm(x, torch.arange(8) % 3), nn.BatchNorm2d(4)(x))
+
+
+def test_spectral_norm_on_the_tables_is_an_option():
+    norm = BatchNorm(8, num_classes=3, spectral_norm=True)
+    initialize(norm, "xavier")
+    for _ in range(300):
+        power_iteration(norm)
+    x, y = torch.randn(3, 8, 4, 4), torch.tensor([0, 1, 2])
+    gain = norm.gain.weight / torch.linalg.matrix_norm(norm.gain.weight, 2) + 1
+    bias = norm.bias.weight / torch.linalg.matrix_norm(norm.bias.weight, 2)
+    expected = nn.BatchNorm2d(8, affine=False)(x) * gain[:, :, None, None] + bias[:, :, None, None]
+    torch.testing.assert_close(norm(x, y), expected, rtol=1e-3, atol=1e-4)
+    assert set(spectral_weights(norm)) == {"gain", "bias"}
+    assert not spectral_weights(BatchNorm(8, num_classes=3))
+
+
+def test_weights_over_classes_mix_the_rows():
+    table = made(LAYERS["embedding"])
+    halves = torch.zeros(1, 5)
+    halves[0, [1, 3]] = 0.5
+    torch.testing.assert_close(table(halves), (table(torch.tensor([1])) + table(torch.tensor([3]))) / 2)

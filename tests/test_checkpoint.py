@@ -1,0 +1,167 @@
+"""Checkpoint files: whole or not at all, found by name, pruned."""
+
+import errno
+import io
+import json
+import os
+import re
+
+import pytest
+import torch
+
+from sagan import checkpoint as module
+from sagan.checkpoint import (
+    best_checkpoint,
+    checkpoint_path,
+    checkpoints,
+    find_checkpoint,
+    load_checkpoint,
+    newest_step,
+    remove_leftovers,
+    save_checkpoint,
+    write_atomically,
+)
+from sagan.config import UserError
+
+
+def content(step):
+    return {"step": step, "config": {"a": [1, None, "x"]}, "generator": {"w": torch.full((300, 300), float(step))}}
+
+
+def names(run_dir):
+    return sorted(p.name for p in (run_dir / "checkpoints").iterdir())
+
+
+def test_saved_and_loaded(tmp_path):
+    path = save_checkpoint(tmp_path, content(8), keep=3)
+    assert path == tmp_path / "checkpoints" / "step-00000008.pt" and newest_step(tmp_path) == 8
+    loaded = load_checkpoint(path)
+    assert loaded["config"] == {"a": [1, None, "x"]} and loaded["generator"]["w"][0, 0] == 8
+
+
+def test_the_newest_stay_and_the_best_one_always(tmp_path):
+    for step in (1, 2, 3, 4, 5):
+        save_checkpoint(tmp_path, content(step), keep=2)
+        if step == 2:
+            (tmp_path / "best.json").write_text(json.dumps({"checkpoint": "step-00000002.pt", "fid": 1.0}))
+    assert names(tmp_path) == [f"step-0000000{s}.pt" for s in (2, 4, 5)]
+    assert best_checkpoint(tmp_path) == checkpoint_path(tmp_path, 2)
+    (tmp_path / "best.json").write_text(json.dumps({"checkpoint": "step-00000005.pt", "fid": 0.5}))
+    save_checkpoint(tmp_path, content(6), keep=1)
+    assert names(tmp_path) == ["step-00000005.pt", "step-00000006.pt"]
+
+
+def test_which_one_a_run_means(tmp_path):
+    for step in (2, 10):
+        save_checkpoint(tmp_path, content(step), keep=3)
+    file = checkpoint_path(tmp_path, 2)
+    assert find_checkpoint(tmp_path) == checkpoint_path(tmp_path, 10)
+    assert find_checkpoint(file) == find_checkpoint(tmp_path, file.name) == find_checkpoint(tmp_path, str(file)) == file
+    (tmp_path / "best.json").write_text(json.dumps({"checkpoint": file.name}))
+    assert find_checkpoint(tmp_path, "best") == file
+    with pytest.raises(UserError, match="--checkpoint step-00000003.pt: no such file"):
+        find_checkpoint(tmp_path, "step-00000003.pt")
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'other'}: neither a checkpoint file nor a run")):
+        find_checkpoint(tmp_path / "other")
+    with pytest.raises(UserError, match="best.json: not found"):
+        find_checkpoint(tmp_path / "other", "best")
+
+
+def test_files_with_other_names_are_no_checkpoints(tmp_path):
+    save_checkpoint(tmp_path, content(3), keep=1)
+    for name in ("step-3.pt", "step-00000009.pt.part", ".step-00000009.pt.12.tmp"):
+        (tmp_path / "checkpoints" / name).touch()
+    assert checkpoints(tmp_path) == [checkpoint_path(tmp_path, 3)]
+    assert newest_step(tmp_path / "other") == 0
+
+
+class FullDisk(io.FileIO):
+    """A file on a disk that has room for 2,000 bytes more."""
+
+    def write(self, data):
+        if self.tell() + len(data) > 2000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def test_a_full_disk_is_said_and_harms_nothing(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, content(1), keep=1)
+    monkeypatch.setattr(module, "open", FullDisk, raising=False)
+    with pytest.raises(UserError, match=r"step-00000002.pt: cannot be written: .*No space left.*Earlier .* untouched"):
+        save_checkpoint(tmp_path, content(2), keep=1)
+    assert names(tmp_path) == ["step-00000001.pt"]  # and no temporary file
+    assert load_checkpoint(find_checkpoint(tmp_path))["step"] == 1
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_a_write_that_fails_at_its_end_leaves_the_old_file(tmp_path, monkeypatch, function):
+    file = tmp_path / "file"
+    write_atomically(file, lambda f: f.write(b"old"))
+
+    def fail(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.os, function, fail)
+    with pytest.raises(UserError, match=f"{file}: cannot be written: .*No space left"):
+        write_atomically(file, lambda f: f.write(b"new"))
+    assert file.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_write_that_is_interrupted_leaves_the_old_file(tmp_path):
+    file = tmp_path / "file"
+    write_atomically(file, lambda f: f.write(b"old"))
+
+    def interrupted(f):
+        f.write(b"ne")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(file, interrupted)
+    assert file.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_content_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    events, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(module.os, "fsync", lambda handle: (events.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(module.os, "replace", lambda a, b: (events.append("rename"), replace(a, b)))
+    write_atomically(tmp_path / "file", lambda f: f.write(b"new"))
+    assert events == ["fsync", "rename", "fsync"]  # of the file, then of its folder
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(UserError, match="step-00000001.pt: cannot be written"):
+        save_checkpoint(tmp_path, content(1), keep=1)
+
+
+def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
+    for folder in ("", "checkpoints", "samples"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for name in (".step-00000002.pt.77.tmp", ".config.yaml.7.tmp", ".mine.tmp", "kept"):
+            (tmp_path / folder / name).touch()
+    remove_leftovers(tmp_path)
+    remove_leftovers(tmp_path / "other")
+    for folder in ("", "checkpoints", "samples"):
+        left = {p.name for p in (tmp_path / folder).iterdir() if p.is_file()}
+        assert left == {".mine.tmp", "kept"}
+
+
+def test_damaged_or_foreign_files_are_named(tmp_path):
+    path = save_checkpoint(tmp_path, content(1), keep=1)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UserError, match=f"{path}: cannot be read as a checkpoint"):
+        load_checkpoint(path)
+    torch.save({"model": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=f"{path}: not a checkpoint of this program"):
+        load_checkpoint(path)
+
+
+def test_loading_runs_no_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "evil"),)
+
+    torch.save({**content(1), "extra": Evil()}, tmp_path / "x.pt")
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "x.pt")
+    assert not (tmp_path / "evil").exists()

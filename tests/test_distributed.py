@@ -1,0 +1,144 @@
+"""Two processes that train together, over gloo, against one that trains alone."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from sagan.checkpoint import checkpoint_path, checkpoints, load_checkpoint
+from sagan.config import ConfigError
+from sagan.device import activation_dtype, choose_device
+from sagan.distributed import all_reduce_sum, any_process, average, rank, world_size
+from sagan.parsing import to_yaml
+from sagan.training.loop import train
+from sagan.training.records import read_records
+
+PROCESS = """
+import os, signal, sys
+import torch, torch.distributed as dist
+from dataclasses import replace
+from sagan.distributed import all_reduce_sum, any_process, average
+from sagan.parsing import load_config
+from sagan.training import loop
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+
+x = torch.tensor([1.0 + rank, 2.0], requires_grad=True)
+(all_reduce_sum(x) * torch.tensor([3.0, 10.0 * (rank + 1)])).sum().backward()
+assert x.grad.tolist() == [6.0, 30.0], x.grad  # each rank's loss depends on this x
+mean = [torch.tensor([float(rank)]), torch.tensor(2.0 * rank)]
+average(mean)
+assert [m.item() for m in mean] == [0.5, 1.0]
+assert any_process(rank == 1) and not any_process(False)
+
+config = load_config(sys.argv[1])
+loop.train(config)
+
+step = loop.generator_step
+def signalled(state, draws):
+    if rank == 1 and state.step == 3:
+        os.kill(os.getpid(), signal.SIGTERM)  # this process alone is told to stop
+    return step(state, draws)
+loop.generator_step = signalled
+loop.train(replace(config, training=replace(config.training, steps=100)))
+dist.destroy_process_group()
+"""
+
+STEPS = ("training.steps=2", "training.batch_size=8", "training.d_steps=2", "model.generator.norm_sync=true",
+         "logging.every=1", "data.flip=true", "training.diffaugment=[color,translation]",
+         # Adam's first steps are the signs of gradients, even of those that are rounding errors: damp them.
+         "optimizer.eps=1e-3")  # fmt: skip
+
+
+def run_processes(config, tmp_path, count=2):
+    file = tmp_path / "two.yaml"
+    file.write_text(to_yaml(config))
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(file)],
+            env={**os.environ, **known, "RANK": str(r), "LOCAL_RANK": str(r)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for r in range(count)
+    ]
+    try:
+        results = [p.communicate(timeout=240) for p in processes]
+    finally:
+        for p in processes:
+            p.kill()
+    for p, (_, err) in zip(processes, results, strict=True):
+        assert p.returncode == 0, err
+    return [out for out, _ in results]
+
+
+def test_two_processes_equal_one_and_stop_together(make_config, tmp_path):
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    out = run_processes(make_config(*STEPS, f"run_dir={together}"), tmp_path)
+    train(make_config(*STEPS, f"run_dir={alone}"))
+
+    one, two = (load_checkpoint(checkpoint_path(d, 2)) for d in (alone, together))
+    start = load_checkpoint(
+        checkpoint_path(train(make_config(*STEPS, "training.steps=1", f"run_dir={tmp_path / 's'}")), 1)
+    )
+    for network in ("generator", "discriminator", "generator_ema"):
+        for name, value in one[network].items():
+            torch.testing.assert_close(two[network][name], value, rtol=1e-3, atol=2e-6, msg=f"{network}.{name}")
+    moved = (one["generator"]["to_image.weight"] - start["generator"]["to_image.weight"]).abs().max()
+    assert moved > 1e-5  # more than the tolerance
+    records = [[r for r in read_records(d / "metrics.jsonl") if r["step"] <= 2] for d in (alone, together)]
+    for a, b in zip(*records, strict=True):
+        for name in a:
+            if name.startswith(("loss/", "logits/", "accuracy/", "gradient/", "singular_value/")):
+                assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-5), name
+
+    # Process 1 was told to stop in its fourth step; both finished it, and process 0 saved.
+    assert checkpoints(together)[-1] == checkpoint_path(together, 4)
+    assert "2 processes on cpu" in out[0] and "stopped after step 4 of 100" in out[0]
+    assert out[1] == ""  # one process speaks
+
+
+def test_one_process_needs_no_group():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    assert all_reduce_sum(x) is x and (rank(), world_size()) == (0, 1)
+    average([x])
+    assert x.tolist() == [1, 2] and any_process(True) and not any_process(False)
+
+
+def test_devices_that_do_not_exist_are_refused(monkeypatch):
+    assert choose_device("cpu") == torch.device("cpu")
+    for name, words in (("gpu", "expected auto, cpu, cuda"), ("cuda:99", "CUDA devices"), ("xpu", "cannot use it")):
+        with pytest.raises(ConfigError, match=f"device {name}: .*{words}"):
+            choose_device(name)
+
+
+def test_auto_takes_this_processes_gpu_or_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
+    assert choose_device("cuda:0") == torch.device("cuda:0")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match="number 2 is wanted, and this machine has 2"):
+        choose_device("auto")
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_bf16_is_the_default_only_where_it_is_native(monkeypatch, caplog, native):
+    monkeypatch.setattr("sagan.device.native_bf16", lambda device: native)
+    cpu = torch.device("cpu")
+    assert activation_dtype("auto", cpu) == (torch.bfloat16 if native else torch.float32)
+    assert activation_dtype("float32", cpu) == torch.float32 and not caplog.records
+    assert activation_dtype("bf16", cpu) == torch.bfloat16
+    assert bool(caplog.records) != native

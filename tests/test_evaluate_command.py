@@ -1,0 +1,157 @@
+"""`sagan evaluate`: whose images are compared, with which options, and what is stamped on the scores."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import cheap_extractor, train_run
+
+from sagan.cli import main
+from sagan.evaluation import command
+from sagan.training.records import read_records
+
+TWO = """
+import sys
+from tiny_runs import cheap_extractor
+from sagan.evaluation import command
+command.build_extractor = cheap_extractor
+from sagan.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch, tmp_path):
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(command, "build_extractor", cheap_extractor)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, image_folder):
+    options = {"training.ema_decay": 0.5, "evaluation.num_samples": 14, "evaluation.seed": 3, "evaluation.num_real": 9}
+    return train_run(tmp_path_factory.mktemp("evaluate") / "run", image_folder, **options)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def evaluate(run, *options):
+    """The record that an evaluation adds to the run."""
+    before = read_records(run / "metrics.jsonl")
+    assert main(["evaluate", str(run), "--batch_size", "5", *map(str, options)]) == 0
+    *kept, record = read_records(run / "metrics.jsonl")
+    assert kept == before
+    return record
+
+
+def values(record):
+    return {k: v for k, v in record.items() if k not in ("step", "evaluation")}
+
+
+def test_options_default_to_those_of_the_run(run, capsys):
+    record = evaluate(run)
+    protocol = record["evaluation"]["protocol"]
+    assert (protocol["n_fake"], protocol["n_real"], protocol["seed"], protocol["split"]) == (14, 9, 3, "train")
+    assert (protocol["step"], record["step"], protocol["size"]) == (2, 2, "32x32")
+    assert (protocol["ema"], protocol["batch_norm"], protocol["extractor"]) == (True, "running", "cheap")
+    assert set(values(record)) >= {"fid_cheap", "kid_mean_cheap", "precision_cheap", "recall_cheap"}
+    said = capsys.readouterr().out
+    assert re.search(r"fid_cheap \S+, .* \| extractor cheap, .* ema yes, batch_norm running", said)
+    assert "left out: intra-class FID" in said
+
+
+def test_options_of_the_command_line_win_and_are_stamped(run):
+    known = evaluate(run)
+    record = evaluate(run, "--num_samples", 12, "--seed", 4, "--ema", "false", "--num_real", 0, "--truncation", 0.5)
+    protocol = record["evaluation"]["protocol"]
+    assert (protocol["n_fake"], protocol["n_real"], protocol["seed"]) == (12, 24, 4)
+    assert (protocol["ema"], protocol["truncation"]) == (False, 0.5)
+    assert values(record)["fid_cheap"] != values(known)["fid_cheap"]
+
+
+def test_standing_statistics_are_stamped_and_change_the_scores(run):
+    known = evaluate(run)
+    record = evaluate(run, "--standing_statistics", 3)
+    assert record["evaluation"]["protocol"]["batch_norm"] == "standing over 3 batches of 5"
+    assert values(record)["fid_cheap"] != values(known)["fid_cheap"]
+
+
+def test_other_data_may_take_the_place_of_the_runs(run, image_folder, tmp_path, capsys):
+    known = evaluate(run)
+    flat = shutil.copytree(image_folder / "a", tmp_path / "flat")
+    options = ("--data.path", flat, "--num_real", 0)
+    assert main(["evaluate", str(run), *map(str, options)]) == 2  # the run has classes, and these have not
+    assert "data.num_classes 3: " in capsys.readouterr().err
+    record = evaluate(run, *options, "--data.num_classes", "null")
+    assert record["evaluation"]["protocol"]["data"] != known["evaluation"]["protocol"]["data"]
+    assert "the generator has 3 classes, the data 0" in record["evaluation"]["left_out"][-1]
+    assert main(["evaluate", str(run), "--split", "test"]) == 2
+    assert "a folder data set is one split" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_recorded_in_its_run_and_an_export_nowhere(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    count = len(read_records(run / "metrics.jsonl"))
+    assert main(["evaluate", str(run / "checkpoints" / "step-00000002.pt")]) == 0
+    assert len(read_records(run / "metrics.jsonl")) == count + 1
+    assert main(["export", str(run), "--out", "weights"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "weights/generator.safetensors"]) == 0
+    assert " step 2, ema yes" in capsys.readouterr().out
+    assert len(read_records(run / "metrics.jsonl")) == count + 1
+    assert not Path("metrics.jsonl").exists() and not Path("weights/metrics.jsonl").exists()
+
+
+def test_scores_are_shown_where_they_cannot_be_recorded(run, capsys):
+    shutil.rmtree(run / "samples")
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").mkdir()
+    assert main(["evaluate", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "fid_cheap" in said and "warning: not recorded: " in said
+
+
+def test_two_folders(image_folder, capsys):
+    a, b = str(image_folder / "a"), str(image_folder / "b")
+    assert main(["evaluate", "--real", a, "--fake", b, "--batch_size", "3"]) == 0
+    assert "split folder, size 32x32, n_real 8, n_fake 8" in capsys.readouterr().out
+    assert main(["evaluate", "--real", a, "--fake", a]) == 0
+    assert abs(float(re.match(r"fid_cheap (\S+),", capsys.readouterr().out)[1])) < 1e-6
+
+
+def test_two_processes_find_the_scores_of_one(run, tmp_path):
+    alone = evaluate(run, "--standing_statistics", 2)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    before = read_records(run / "metrics.jsonl")
+    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
+              "PYTHONPATH": str(Path(__file__).parent), "SAGAN_CACHE": str(tmp_path / "other")}  # fmt: skip
+    arguments = ["evaluate", str(run), "--batch_size", "5", "--standing_statistics", "2", "--device", "cpu"]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO, *arguments],
+            env={**common, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    said = [p.communicate(timeout=250) for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], said
+    assert "fid_cheap" in said[0][0] and said[1][0] == ""  # the main process alone speaks
+    *kept, together = read_records(run / "metrics.jsonl")
+    assert kept == before
+    assert together["evaluation"]["protocol"] == alone["evaluation"]["protocol"]
+    ours, theirs = (torch.tensor(list(values(r).values())) for r in (alone, together))
+    assert values(alone).keys() == values(together).keys()
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)  # a batch of another size rounds otherwise

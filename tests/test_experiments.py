@@ -1,0 +1,54 @@
+"""Every shipped preset is a valid configuration, and trains."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_runs import TINY
+
+from sagan.parsing import config_file, describe_preset, load_config, presets
+from sagan.training.loop import train
+
+FOLDER = Path(__file__).parent.parent / "experiments"
+NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def test_all_presets_are_known_by_name():
+    assert presets() == NAMES
+    assert {"quickstart", "cifar10", "cifar10-sngan", "cifar10-studiogan", "cifar10-cpu", "tiny-imagenet",
+            "imagenet", "imagenet-best"} <= set(NAMES)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_parses_and_says_what_it_is(name):
+    config = load_config(name)
+    assert config.run_dir == f"runs/{name}"
+    assert config_file(name).samefile(FOLDER / f"{name}.yaml")
+    line = describe_preset(name)
+    assert (FOLDER / f"{name}.yaml").read_text().startswith(f"# {line}\n") and 20 < len(line) < 120
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains(name, tmp_path):
+    """Two steps, with everything as it is but the size of the networks, of the images and of the data."""
+    config = load_config(name)
+    tiny = {
+        **TINY,
+        "run_dir": tmp_path / "run",
+        "data.source": "shapes",
+        "data.memory_gb": 0,  # draws the few images that are needed
+        "data.workers": 0,
+        "data.num_classes": 10,
+        "evaluation.every": 0,
+        "checkpoint.every": 0,
+        "logging.images_every": 0,
+        "training.ema_start": min(config.training.ema_start, 1),
+    }
+    if max(config.data.size) > 64:
+        tiny["data.resolution"] = 32
+        for network in ("generator", "discriminator"):
+            tiny[f"model.{network}.attention.resolutions"] = 16
+    train(load_config(name, [f"{key}={value}" for key, value in tiny.items()]))
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 2
+    assert (tmp_path / "run" / "checkpoints" / "step-00000002.pt").is_file()

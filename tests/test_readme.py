@@ -1,0 +1,153 @@
+"""Every command that the README and the help pages show is run, at tiny scale, in their order."""
+
+import inspect
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+from tiny_runs import TINY, cheap_extractor, tokens
+
+import sagan.bench
+import sagan.sampling
+import sagan.training.evaluation
+from sagan.cli import VERBS, main
+from sagan.evaluation import command as evaluation
+from sagan.parsing import presets
+
+README = Path(__file__).parent.parent / "README.md"
+
+# Programs that are not run, and why.
+SKIPPED = {
+    "make": "sets up the environment that this test runs in; `make test` runs this test",
+    "pip": "changes the environment that this test runs in",
+    "tensorboard": "a server that does not end",
+    "git": "fetches what is here already",
+    "cd": "each command runs in the same folder",
+}
+
+# What makes each verb cheap: appended to the command, so it wins.
+TINY_TRAIN = {**TINY, "data.resolution": 32, "data.memory_gb": 0, "data.workers": 0, "data.num_classes": "null",
+              "model.generator.attention.resolutions": 16, "model.discriminator.attention.resolutions": 16,
+              "evaluation.every": 0, "logging.images_every": 0}  # fmt: skip
+TINY_OPTIONS = {
+    "train": TINY_TRAIN,
+    "pack": TINY_TRAIN,
+    "bench": TINY_TRAIN,
+    "sample": {"batch_size": 16},
+    "evaluate": {"num_samples": 12, "num_real": 12, "batch_size": 6},
+    "export": {},
+}
+
+
+def commands(text):
+    """The commands of the ```sh blocks of a text, a line each, without comments."""
+    blocks = re.findall(r"^```(?:sh|bash|console|shell)\n(.*?)^```", text, flags=re.M | re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def help_commands():
+    """The examples of the help pages."""
+    pages = "\n".join(inspect.getdoc(verb) for verb in VERBS.values())
+    examples = re.findall(r"^  ((?:sagan|torchrun) .*)$", pages, flags=re.M)
+    return [shlex.split(line, comments=True) for line in examples]
+
+
+def value_of(words, option):
+    """The value of an option in a command, or None."""
+    settings = dict(zip(words, words[1:], strict=False)) | dict(w.split("=", 1) for w in words if "=" in w)
+    return settings.get(option)
+
+
+def make_tiny(words, images):
+    """A `sagan` command that costs next to nothing, and what it needs to exist."""
+    verb, options = words[0], dict(TINY_OPTIONS.get(words[0], {}))
+    folders = [value_of(words, f"--{name}") for name in ("data.path", "nearest", "real", "fake")]
+    for folder in filter(None, folders):
+        if not Path(folder).exists() and folder not in ("shapes", "cifar10", "cifar100", "fashion-mnist", "stl10"):
+            shutil.copytree(images, folder)
+    if "--real" in words:
+        options = {"batch_size": 6}
+    if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
+        options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
+    if verb == "bench" or "--print_config" in words:
+        options["data.num_classes"] = 10
+    if verb == "sample" and value_of(words, "--num"):
+        options["num"] = min(12, int(value_of(words, "--num")))
+    if value_of(words, "--split") == "test":
+        options["data.source"] = "shapes"
+    if value_of(words, "--nearest") == "cifar10":  # which would be downloaded
+        options["nearest"] = images
+    return [*words, *tokens(options)]
+
+
+def run(words, images):
+    """Runs a command as `make_tiny` has it; fails where it fails, or where nobody says how to run it."""
+    program, *rest = words
+    if program in SKIPPED:
+        return
+    target = None
+    if ">" in rest:
+        rest, target = rest[: rest.index(">")], rest[rest.index(">") + 1]
+    if program == "torchrun":
+        at = rest.index("-m")
+        assert rest[at + 1] == "sagan"
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        subprocess.run(
+            [*launcher, "-m", "sagan", *make_tiny(rest[at + 2 :], images), "--run_dir=runs/two-processes"],
+            check=True,
+            capture_output=True,
+            timeout=250,
+        )
+    elif program == "sagan":
+        run_argument = rest[1] if len(rest) > 1 else ""
+        if run_argument.startswith("runs/") and not Path(run_argument).exists():
+            name = Path(run_argument).name
+            run(["sagan", "train", name if name in presets() else "quickstart", "--run_dir", run_argument], images)
+        with open(target or "/dev/null", "w") as file, redirect_stdout(file):
+            code = main(make_tiny(rest, images))
+        assert code == 0, f"{shlex.join(words)} ends with exit code {code}"
+    else:
+        pytest.fail(f"{shlex.join(words)}: say here how to run {program}, or why not")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, image_folder):
+    """An empty folder to work in, and extractors without weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        root = tmp_path_factory.mktemp("readme")
+        patch.chdir(root)
+        patch.setenv("SAGAN_CACHE", str(root / "cache"))
+        for module in (sagan.sampling, sagan.training.evaluation, evaluation):
+            patch.setattr(module, "build_extractor", cheap_extractor)
+        patch.setattr(sagan.bench, "SECONDS", 0.1)
+        yield image_folder
+
+
+@pytest.mark.parametrize("words", commands(README.read_text()), ids=shlex.join)
+def test_command_of_the_readme(words, workplace):
+    run(words, workplace)
+
+
+@pytest.mark.parametrize("words", help_commands(), ids=shlex.join)
+def test_example_of_a_help_page(words, workplace):
+    run(words, workplace)
+
+
+def test_every_verb_is_shown_in_the_readme():
+    shown = {words[1] for words in commands(README.read_text()) if words[0] == "sagan"}
+    assert set(VERBS) <= shown
+
+
+def test_a_command_that_fails_or_that_nobody_knows_is_noticed(workplace):
+    text = "```sh\nfrobnicate now   # a comment\nsagan train \\\n  nosuch\n```\nand\n```python\nsagan()\n```"
+    assert commands(text) == [["frobnicate", "now"], ["sagan", "train", "nosuch"]]
+    with pytest.raises(pytest.fail.Exception, match="say here how to run frobnicate"):
+        run(["frobnicate", "now"], workplace)
+    with pytest.raises(AssertionError, match="sagan train nosuch ends with exit code 2"):
+        run(["sagan", "train", "nosuch"], workplace)

@@ -1,0 +1,334 @@
+"""Whole runs through `train`: resume, what a run leaves, what stops it."""
+
+import errno
+import json
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sagan.checkpoint import checkpoint_path, checkpoints, load_checkpoint
+from sagan.config import ConfigError, UserError
+from sagan.training import evaluation, loop, messages
+from sagan.training.health import NonFiniteError
+from sagan.training.loop import train
+from sagan.training.records import read_records
+
+FULL = ("training.d_steps=2", "training.micro_batches=2", "training.diffaugment=[color,translation,cutout]",
+        "data.flip=true", "training.ema_start=1", "logging.every=1", "logging.images_every=2",
+        "checkpoint.every=2")  # fmt: skip
+UNSTEADY = ("time", "speed/images_per_second", "memory/peak_gib")
+
+
+@pytest.fixture
+def configure(make_config, tmp_path):
+    """configure("name", steps, ...): a run directory of that name and a configuration for so many steps."""
+    return lambda name, steps, *rest: make_config(f"run_dir={tmp_path / name}", f"training.steps={steps}", *rest)
+
+
+def leaves(value, path=""):
+    if isinstance(value, dict):
+        return {k: v for key, inner in value.items() for k, v in leaves(inner, f"{path}/{key}").items()}
+    if isinstance(value, (list, tuple)):
+        return leaves(dict(enumerate(value)), path)
+    return {path: value}
+
+
+def assert_same_checkpoint(one, two):
+    """Bit by bit, but for the configuration, which names the run and its steps."""
+    one, two = (leaves({k: v for k, v in c.items() if k != "config"}) for c in (one, two))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        same = torch.equal(value, two[name]) if isinstance(value, torch.Tensor) else value == two[name]
+        assert same, name
+
+
+def steady(records):
+    return [{k: v for k, v in r.items() if k not in UNSTEADY} for r in records]
+
+
+def test_resume_is_bit_exact(configure, tmp_path):
+    train(configure("whole", 4, *FULL))
+    train(configure("parts", 2, *FULL))
+    train(configure("parts", 4, *FULL))
+    whole, parts = (load_checkpoint(checkpoint_path(tmp_path / name, 4)) for name in ("whole", "parts"))
+    assert len(leaves(whole)) > 300 and "generator_ema" in whole and len(whole["generator_optimizer"]["state"]) > 20
+    assert_same_checkpoint(whole, parts)
+    records = [steady(read_records(tmp_path / name / "metrics.jsonl")) for name in ("whole", "parts")]
+    assert records[0] == records[1] and [r["step"] for r in records[0]] == [1, 2, 2, 3, 4, 4]
+    grids = [(tmp_path / n / "samples" / "step-00000004.png").read_bytes() for n in ("whole", "parts")]
+    assert grids[0] == grids[1]
+
+
+def test_a_run_killed_after_its_checkpoint_takes_the_same_steps_again(configure, tmp_path, monkeypatch):
+    train(configure("whole", 3, *FULL, "checkpoint.every=1"))
+    config = configure("killed", 3, *FULL, "checkpoint.every=1")
+    step = loop.generator_step
+
+    class Killed(BaseException):
+        pass
+
+    def dies_at_step_3(state, draws):
+        if state.step == 2:
+            raise Killed
+        return step(state, draws)
+
+    monkeypatch.setattr(loop, "generator_step", dies_at_step_3)
+    with pytest.raises(Killed):
+        train(config)
+    # What lies after the checkpoint, as if the kill had come later still; and half a line.
+    with open(tmp_path / "killed" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "loss/discriminator": 9}\n{"step": 4, "lo')
+    monkeypatch.undo()
+    train(config)
+    whole, killed = (tmp_path / name for name in ("whole", "killed"))
+    assert_same_checkpoint(*(load_checkpoint(checkpoint_path(d, 3)) for d in (whole, killed)))
+    assert steady(read_records(killed / "metrics.jsonl")) == steady(read_records(whole / "metrics.jsonl"))
+
+
+def test_what_a_run_leaves(configure, tmp_path, capsys):
+    run_dir = train(configure("run", 3, *FULL))
+    assert {p.name for p in run_dir.iterdir() if not p.name.startswith("events.")} == {
+        "config.yaml", "log.txt", "metrics.jsonl", "checkpoints", "samples"
+    }  # fmt: skip
+    assert [p.name for p in (run_dir / "checkpoints").iterdir()] == ["step-00000002.pt", "step-00000003.pt"]
+    records = read_records(run_dir / "metrics.jsonl")
+    training = {
+        "loss/discriminator", "loss/generator", "logits/real", "logits/fake", "accuracy/real", "accuracy/fake",
+        "spread/real", "spread/fake", "gradient/generator", "gradient/discriminator", "lr/generator",
+        "lr/discriminator", "speed/images_per_second", "memory/peak_gib",
+        "attention/gamma/generator.blocks.1.attention", "attention/gamma/discriminator.blocks.0.attention",
+    }  # fmt: skip
+    assert training | {"step", "images_seen", "time"} == set(records[0])
+    assert records[0]["images_seen"] == 4 and records[0]["lr/discriminator"] == 4e-4
+    looks = next(r for r in records if "singular_value/generator.project" in r)
+    entropies = {k: v for k, v in looks.items() if k.startswith("attention/entropy/")}
+    assert set(entropies) == {
+        f"attention/entropy/{n}.attention" for n in ("generator.blocks.1", "discriminator.blocks.0")
+    }
+    assert all(0 < v <= 1 + 1e-5 for v in entropies.values())
+    assert len([k for k in looks if k.startswith("singular_value/")]) > 20
+
+    board = EventAccumulator(str(run_dir), size_guidance={"images": 0})
+    board.Reload()
+    tags = board.Tags()
+    assert training | set(looks) - {"step"} == set(tags["scalars"])
+    assert [e.step for e in board.Scalars("loss/generator")] == [1, 2, 3]
+    assert [e.step for e in board.Images("samples/real")] == [0]
+    assert [e.step for e in board.Images("samples/ema")] == [2, 3]
+
+    said = capsys.readouterr().out
+    assert "24 images, 32x32 RGB" in said and "a, b, c; 8 images each" in said
+    for words in (
+        "finished: 3 steps",
+        "samples/step-00000003.png",
+        "step-00000003.pt",
+        "tensorboard --logdir",
+        "sagan sample",
+    ):
+        assert words in said and words in (run_dir / "log.txt").read_text()
+
+
+def test_grid_rows_are_classes_and_columns_share_z(make_state):
+    from sagan.training.measure import grid_inputs
+
+    z, y = grid_inputs(make_state())
+    assert z.shape == (30, 8) and y.tolist() == [0] * 10 + [1] * 10 + [2] * 10
+    assert torch.equal(z[:10], z[10:20]) and torch.equal(z, grid_inputs(make_state())[0])
+    z, y = grid_inputs(make_state("data.num_classes=0"))
+    assert z.shape == (100, 8) and y is None
+
+
+@pytest.mark.parametrize("counts", [[0, 3, 12], [2, 0, 0], [1, 1, 1]])
+def test_the_grid_of_real_images_has_a_row_for_each_class_however_few_there_are(make_state, counts):
+    from sagan.data import MemoryDataset
+    from sagan.training.measure import real_grid
+
+    labels = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
+    images = torch.zeros(len(labels), 3, 32, 32, dtype=torch.uint8)
+    grid = real_grid(make_state(), MemoryDataset(images, labels, list("abc"), "memory"))
+    cells = grid[0, 2:, 2:].unfold(0, 32, 34).unfold(1, 32, 34)  # rows, columns, 32, 32
+    assert [(row == 0).all(-1).all(-1).sum().item() for row in cells] == [min(c, 10) for c in counts]
+
+
+def test_a_finished_run_is_left_alone(configure, tmp_path, capsys):
+    run_dir = train(configure("run", 2))
+
+    def snapshot():
+        return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in run_dir.rglob("*") if p.is_file()}
+
+    before = snapshot()
+    capsys.readouterr()
+    for steps in (2, 1):
+        train(configure("run", steps, "data.path=/nowhere"))  # not even the data are opened
+        assert snapshot() == before and "finished: 2 steps" in capsys.readouterr().out
+
+
+def test_another_configuration_is_refused_with_the_difference(configure, tmp_path):
+    train(configure("run", 1))
+    with pytest.raises(ConfigError, match=r"(?s)cannot be resumed.*training.seed: 0 in the run, 5 now"):
+        train(configure("run", 2, "training.seed=5"))
+
+
+def test_a_batch_that_cannot_be_split_is_refused_before_anything_is_made(configure, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "world_size", lambda: 3)
+    with pytest.raises(ConfigError, match="training.batch_size 4 cannot be split over 3 processes"):
+        train(configure("run", 1))
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_terminal_a_line_now_and_then_shows_life(configure, capsys, monkeypatch):
+    monkeypatch.setattr(messages.Progress, "SECONDS", 0.0)
+    run_dir = train(configure("run", 2))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    kept = [line.split("  ", 1)[1] for line in (run_dir / "log.txt").read_text().splitlines()]
+    assert len(lines) == 2 and lines == [line for line in kept if line.startswith("step ")]
+    assert lines[0].startswith("step 1 of 2: D ") and "images/s" in lines[0] and lines[1].endswith("00:00 left")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_stops_the_run_and_no_checkpoint_holds_it(configure, tmp_path, monkeypatch, value):
+    step = loop.generator_step
+
+    def spoil(state, draws):
+        metrics = step(state, draws)
+        if state.step == 3:
+            with torch.no_grad():
+                state.generator.blocks[0].conv1.weight[0, 0, 0, 0] = value
+        return metrics
+
+    monkeypatch.setattr(loop, "generator_step", spoil)
+    with pytest.raises(NonFiniteError, match=r"step 3: not finite: generator\.blocks\.0\.conv1\.weight"):
+        train(configure("run", 5, "checkpoint.every=1", "logging.images_every=1"))
+    assert [p.name for p in checkpoints(tmp_path / "run")] == ["step-00000001.pt", "step-00000002.pt"]
+    assert not (tmp_path / "run" / "samples" / "step-00000003.png").exists()
+    assert all(t.isfinite().all() for t in load_checkpoint(checkpoint_path(tmp_path / "run", 2))["generator"].values())
+
+
+def test_a_loss_that_is_not_finite_is_named(configure, monkeypatch):
+    monkeypatch.setattr("sagan.training.steps.discriminator_hinge", lambda real, fake: real.mean() * float("inf"))
+    with pytest.raises(NonFiniteError, match="step 1: not finite: loss/discriminator, discriminator"):
+        train(configure("run", 5))
+
+
+def test_a_full_disk_ends_the_run_with_a_clear_error_and_older_checkpoints_stay(configure, tmp_path, monkeypatch):
+    from sagan import checkpoint
+
+    replace = checkpoint.os.replace
+
+    def full(source, target):
+        if str(target).endswith("step-00000003.pt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(checkpoint.os, "replace", full)
+    with pytest.raises(UserError, match=r"step-00000003.pt: cannot be written: .*No space left.*Earlier .* untouched"):
+        train(configure("run", 5, "checkpoint.every=1", "checkpoint.keep=2"))
+    assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == [
+        "step-00000001.pt",
+        "step-00000002.pt",
+    ]
+    monkeypatch.undo()
+    train(configure("run", 3, "checkpoint.every=1", "checkpoint.keep=2"))
+    assert load_checkpoint(checkpoint_path(tmp_path / "run", 3))["step"] == 3
+
+
+def test_a_damaged_newest_checkpoint_is_named(configure, tmp_path):
+    train(configure("run", 1))
+    checkpoint_path(tmp_path / "run", 1).write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="step-00000001.pt: cannot be read as a checkpoint"):
+        train(configure("run", 2))
+
+
+def test_images_that_are_left_out_are_said_in_the_log(configure, image_folder, tmp_path):
+    import shutil
+
+    shutil.copytree(image_folder, tmp_path / "some")
+    (tmp_path / "some" / "a" / "broken.png").write_bytes(b"no image")
+    run_dir = train(configure("run", 1, f"data.path={tmp_path / 'some'}", "data.on_error=skip"))
+    log = (run_dir / "log.txt").read_text()
+    assert "warning: left out: " in log and "a/broken.png" in log and "1 unreadable images left out" in log
+
+
+def test_collapse_is_said_in_the_log(configure, monkeypatch):
+    monkeypatch.setattr("sagan.training.health.CollapseWatch.PATIENCE", 2)
+    monkeypatch.setattr("sagan.training.steps._discriminator_metrics", lambda *args: {
+        "loss/discriminator": torch.tensor(0.001), "accuracy/real": torch.ones(()), "accuracy/fake": torch.ones(()),
+        "spread/real": torch.ones(()), "spread/fake": torch.ones(()),
+    })  # fmt: skip
+    run_dir = train(configure("run", 4, "logging.every=1"))
+    assert (run_dir / "log.txt").read_text().count("step 2: warning: the discriminator tells every real image") == 1
+
+
+class Scored:
+    """Stands in for the evaluator: each evaluation finds the next of `fids`."""
+
+    def __init__(self, *fids):
+        self.fids, self.asked = list(fids), []
+
+    def __call__(self, generator, data, step, ema):
+        from sagan.evaluation import Scores
+
+        assert not generator.training
+        self.asked.append((step, ema))
+        return Scores({"fid": self.fids.pop(0)}, {"step": step, "ema": ema, "n_fake": 5})
+
+
+def test_the_best_checkpoint_is_remembered_and_kept(configure, tmp_path, monkeypatch):
+    scored = Scored(9.0, 3.0, 5.0, 4.0)
+    monkeypatch.setattr(evaluation.Evaluator, "build", lambda config, device: scored)
+    run_dir = train(configure("run", 4, "evaluation.every=1", "checkpoint.every=1", "checkpoint.keep=1"))
+    assert scored.asked == [(s, True) for s in (1, 2, 3, 4)]
+    best = json.loads((run_dir / "best.json").read_text())
+    assert (best["checkpoint"], best["step"], best["fid"]) == ("step-00000002.pt", 2, 3.0)
+    assert [p.name for p in checkpoints(run_dir)] == ["step-00000002.pt", "step-00000004.pt"]
+    found = [(r["step"], r["fid"]) for r in read_records(run_dir / "metrics.jsonl") if "evaluation" in r]
+    assert found == [(1, 9.0), (2, 3.0), (3, 5.0), (4, 4.0)]
+
+
+def test_the_generator_itself_is_evaluated_where_the_configuration_says_so(configure, monkeypatch):
+    scored = Scored(1.0)
+    monkeypatch.setattr(evaluation.Evaluator, "build", lambda config, device: scored)
+    train(configure("run", 1, "evaluation.every=1", "evaluation.ema=false"))
+    assert scored.asked == [(1, False)]
+
+
+def test_an_evaluation_that_a_stop_prevented_is_made_up_for(configure, tmp_path, monkeypatch):
+    scored = Scored(9.0, 8.0, 7.0)
+    monkeypatch.setattr(evaluation.Evaluator, "build", lambda config, device: scored)
+    agreed = loop.StopRequest.agreed
+    monkeypatch.setattr(loop.StopRequest, "agreed", lambda self: True)
+    train(configure("run", 3, "evaluation.every=1"))
+    assert scored.asked == [] and [p.name for p in checkpoints(tmp_path / "run")] == ["step-00000001.pt"]
+    monkeypatch.setattr(loop.StopRequest, "agreed", agreed)
+    train(configure("run", 3, "evaluation.every=1"))
+    assert scored.asked == [(1, True), (2, True), (3, True)]
+
+
+def test_scores_under_another_protocol_do_not_compete(tmp_path):
+    from sagan.evaluation import Scores
+
+    def remember(step, fid, **protocol):
+        checkpoint_path(tmp_path, step).parent.mkdir(exist_ok=True)
+        checkpoint_path(tmp_path, step).touch()
+        evaluation.remember_if_best(Scores({"fid": fid}, {"step": step, "torch": "2", **protocol}), tmp_path, step)
+        return json.loads((tmp_path / "best.json").read_text())["step"]
+
+    assert remember(1, 5.0, n_fake=10) == 1
+    assert remember(2, 6.0, n_fake=10) == 1
+    assert remember(3, 6.0, n_fake=20) == 3
+    assert remember(4, 7.0, n_fake=20, torch="3") == 3
+    checkpoint_path(tmp_path, 3).unlink()
+    assert remember(5, 9.0, n_fake=20) == 5
+
+
+def test_standing_statistics_serve_the_evaluation_and_leave_the_generator_alone(make_state, monkeypatch):
+    state, given = make_state("evaluation.standing_statistics=2", "evaluation.batch_size=4"), []
+    monkeypatch.setattr(evaluation, "evaluate", lambda sample, **facts: given.append((sample(0, 2, None), facts)))
+    monkeypatch.setattr(evaluation, "image_sampler", lambda generator, seed, truncation: lambda *args: generator)
+    before = {k: v.clone() for k, v in state.generator_ema.state_dict().items()}
+    evaluation.Evaluator(state.config.evaluation, None)(state.generator_ema, None, 7, ema=True)
+    (measured, facts), = given  # fmt: skip
+    assert facts["protocol"] == {"step": 7, "ema": True, "batch_norm": "standing over 2 batches"}
+    assert all(torch.equal(v, before[k]) for k, v in state.generator_ema.state_dict().items())
+    assert not torch.equal(measured.norm.running_mean, before["norm.running_mean"]) and not measured.training

@@ -1,0 +1,136 @@
+"""metrics.jsonl, log.txt and TensorBoard, and what becomes of them on resume."""
+
+import errno
+import json
+import logging
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sagan.config import UserError
+from sagan.training.records import RunLog, append_record, forget_after, prepare_run_dir, read_records
+
+
+def test_records_after_the_checkpoint_are_dropped_and_a_torn_line_too(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"step": s, "loss": 0.1 + s / 3}) for s in (1, 2, 2, 3, 4)]
+    file.write_text("\n".join(lines) + '\n{"step": 5, "lo')
+    assert [r["step"] for r in read_records(file)] == [1, 2, 2, 3, 4]
+    forget_after(file, 2)
+    assert file.read_text() == "".join(f"{line}\n" for line in lines[:3])  # to the last digit
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_no_file_means_no_records(tmp_path):
+    forget_after(tmp_path / "metrics.jsonl", 3)
+    assert read_records(tmp_path / "metrics.jsonl") == [] and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("before", [b"", b'{"step": 1}\n', b'{"step": 1}\n{"st'])
+def test_an_appended_record_is_a_line_of_its_own(tmp_path, before):
+    (tmp_path / "metrics.jsonl").write_bytes(before)
+    append_record(tmp_path, {"step": 2})
+    append_record(tmp_path, {"step": 3})
+    assert [r["step"] for r in read_records(tmp_path / "metrics.jsonl")] == ([1] if before else []) + [2, 3]
+
+
+def test_a_record_that_cannot_be_appended_is_an_error_that_names_the_file(tmp_path):
+    with pytest.raises(UserError, match="nowhere/metrics.jsonl: cannot be written"):
+        append_record(tmp_path / "nowhere", {"step": 1})
+
+
+def test_what_is_said_is_printed_and_kept(tmp_path, capsys):
+    with RunLog(tmp_path) as log:
+        log.say("first", "second – ü")
+        assert "first" in (tmp_path / "log.txt").read_text()  # at once, not at the end
+    assert capsys.readouterr().out == "first\nsecond – ü\n"
+    stamped = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.split("  ", 1)[1] for line in stamped] == ["first", "second – ü"]
+
+
+def test_warnings_of_the_program_are_said_while_the_log_is_open(tmp_path, capsys):
+    with RunLog(tmp_path):
+        logging.getLogger("sagan.data.dataset").warning("left out: %s", "cats/x.png: truncated")
+    logging.getLogger("sagan.data.dataset").warning("afterwards")
+    assert "warning: left out: cats/x.png: truncated" in capsys.readouterr().out
+    text = (tmp_path / "log.txt").read_text()
+    assert "warning: left out: cats/x.png: truncated" in text and "afterwards" not in text
+
+
+def test_processes_beside_the_main_one_write_nothing(tmp_path, capsys):
+    with RunLog(tmp_path, active=False) as log:
+        log.begin(0)
+        log.say("hello")
+        log.record(1, {"loss": 1.0})
+        log.image("samples/ema", torch.zeros(3, 4, 4, dtype=torch.uint8), 1)
+    assert not list(tmp_path.iterdir()) and capsys.readouterr().out == ""
+
+
+def scalars(run_dir, tag):
+    board = EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "images": 0})
+    board.Reload()
+    return [(e.step, round(e.value, 3)) for e in board.Scalars(tag)], board
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_tensorboard_forgets_the_steps_that_a_resumed_run_takes_again(tmp_path, kept):
+    image = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    with RunLog(tmp_path) as log:
+        log.begin(0)
+        log.image("samples/real", image, 0)
+        for step in range(1, 6):
+            log.record(step, {"loss": step / 10})
+    with RunLog(tmp_path) as log:
+        log.begin(kept)
+        if kept == 0:
+            log.image("samples/real", image, 0)
+        log.record(kept + 1, {"loss": 0.9})
+    values, board = scalars(tmp_path, "loss")
+    assert values == [(s, s / 10) for s in range(1, kept + 1)] + [(kept + 1, 0.9)]
+    assert [e.step for e in board.Images("samples/real")] == [0]
+    assert [(r["step"], r["loss"]) for r in read_records(tmp_path / "metrics.jsonl")] == values
+
+
+def test_a_full_disk_is_an_error_that_names_the_run(tmp_path):
+    class Full:
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        flush = close = write
+
+        def __init__(self):
+            self.close = lambda: None
+
+    with RunLog(tmp_path) as log:
+        log.begin(0)
+        log.metrics.close()
+        log.metrics = Full()
+        with pytest.raises(UserError, match=f"{tmp_path}: the log cannot be written: .*No space left"):
+            log.record(1, {"loss": 1.0})
+
+
+def test_a_run_directory_that_is_or_lies_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for run_dir in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match=f"run_dir {run_dir}: .*expected a folder"):
+            prepare_run_dir(run_dir)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").touch()
+    with pytest.raises(UserError, match="checkpoints is, or lies below, a file"):
+        prepare_run_dir(tmp_path / "run")
+
+
+def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("sagan.training.records.os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(UserError, match="no permission to write in"):
+        prepare_run_dir(tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with pytest.raises(UserError, match=f"run_dir {tmp_path / 'run'}: the folder cannot be made: .*Permission denied"):
+        prepare_run_dir(tmp_path / "run")

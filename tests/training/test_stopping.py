@@ -1,0 +1,108 @@
+"""Runs in processes of their own that are told to stop, or killed."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from sagan.checkpoint import checkpoint_path, checkpoints, load_checkpoint
+from sagan.cli import main
+from sagan.parsing import to_yaml
+from sagan.training.loop import train
+from sagan.training.records import read_records
+
+
+def command(config, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(to_yaml(config))
+    return ["train", str(file)]
+
+
+def start(arguments, patch="", **kwargs):
+    code = f"import sys\nfrom sagan.cli import main\n{patch}\nsys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
+    )
+
+
+def wait_for_step(process, run_dir, step):
+    deadline = time.monotonic() + 120
+    while not any(r["step"] >= step for r in read_records(run_dir / "metrics.jsonl")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(make_config, tmp_path, number):
+    run_dir = tmp_path / "run"
+    config = make_config("training.steps=100000", "logging.every=1")
+    arguments = command(config, tmp_path)
+    process = start(arguments)
+    wait_for_step(process, run_dir, 2)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    step = int(re.search(r"stopped after step (\d+) of 100000; saved (\S+)", out)[1])
+    (saved,) = checkpoints(run_dir)
+    assert saved == checkpoint_path(run_dir, step) and step >= 2 and str(saved) in out
+    assert f"the same command goes on: sagan train {arguments[1]}\n" in out
+    assert max(r["step"] for r in read_records(run_dir / "metrics.jsonl")) == step
+
+    if number == signal.SIGTERM:  # and the run goes on as if nothing had happened
+        train(make_config(f"training.steps={step + 2}", "logging.every=1"))
+        train(make_config(f"training.steps={step + 2}", "logging.every=1", f"run_dir={tmp_path / 'whole'}"))
+        one, two = (load_checkpoint(checkpoint_path(d, step + 2))["generator"] for d in (run_dir, tmp_path / "whole"))
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+# Where a process kills itself in the course of its second checkpoint.
+MOMENTS = {
+    "half written": ("torch", "save", "args[1].write(b'PK half a file')"),
+    "before the rename": ("os", "replace", "pass"),
+    "before pruning": ("pathlib.Path", "unlink", "pass"),
+}
+PATCH = """
+import os, pathlib, signal, torch
+import sagan.training.loop
+original = {owner}.{name}
+def dying(*args, **kwargs):
+    if "step-00000002.pt" in str(getattr(args[1], "name", args[1]) if len(args) > 1 else "") or {pruning}:
+        {before}
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+{owner}.{name} = dying
+"""
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_while_a_checkpoint_is_written_leaves_one_that_loads(make_config, tmp_path, moment):
+    owner, name, before = MOMENTS[moment]
+    pruning = "str(args[0]).endswith('step-00000001.pt')" if moment == "before pruning" else "False"
+    run_dir = tmp_path / "run"
+    config = make_config("training.steps=3", "checkpoint.every=1", "checkpoint.keep=1")
+    process = start(command(config, tmp_path), PATCH.format(owner=owner, name=name, before=before, pruning=pruning))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, err
+    newest = checkpoints(run_dir)[-1]
+    assert load_checkpoint(newest)["step"] == (2 if moment == "before pruning" else 1)
+    leftovers = [p.name for p in (run_dir / "checkpoints").glob(".*")]
+    assert len(leftovers) == (0 if moment == "before pruning" else 1)
+    train(config)
+    assert [p.name for p in Path(run_dir / "checkpoints").iterdir()] == ["step-00000003.pt"]
+    whole = make_config("training.steps=3", f"run_dir={tmp_path / 'whole'}")
+    one, two = (load_checkpoint(checkpoint_path(train(c), 3))["generator_ema"] for c in (config, whole))
+    assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_errors_end_the_command_with_one_line(make_config, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    run_dir = tmp_path / "file" / "run"
+    assert main(command(make_config(f"run_dir={run_dir}"), tmp_path)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"sagan train: error: run_dir {run_dir}: ")
