@@ -9,7 +9,7 @@ from torchvision.utils import make_grid
 
 from sagan.checkpoint import write_atomically
 
-WIDTH = 640  # pixels, about, to which a picture of small images is enlarged
+SIDE = 640  # pixels, about, of the longer side to which a small picture is enlarged
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -29,6 +29,6 @@ def save_png(image: Tensor, path: Path) -> None:
 
     Raises UserError, naming the file, where it cannot be written.
     """
-    scale = max(1, round(WIDTH / image.shape[-1]))
+    scale = max(1, round(SIDE / max(image.shape[-2:])))
     image = image.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
     write_atomically(path, lambda file: to_pil_image(image).save(file, format="PNG"))

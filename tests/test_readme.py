@@ -52,9 +52,9 @@ def commands(text):
 
 
 def help_commands():
-    """The examples of the help pages."""
+    """The examples of the help pages, but that of torchrun, which the README has too."""
     pages = "\n".join(inspect.getdoc(verb) for verb in VERBS.values())
-    examples = re.findall(r"^  ((?:sagan|torchrun) .*)$", pages, flags=re.M)
+    examples = re.findall(r"^  (sagan .*)$", pages, flags=re.M)
     return [shlex.split(line, comments=True) for line in examples]
 
 
@@ -98,12 +98,9 @@ def run(words, images):
         at = rest.index("-m")
         assert rest[at + 1] == "sagan"
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        subprocess.run(
-            [*launcher, "-m", "sagan", *make_tiny(rest[at + 2 :], images), "--run_dir=runs/two-processes"],
-            check=True,
-            capture_output=True,
-            timeout=250,
-        )
+        tiny = [*make_tiny(rest[at + 2 :], images), f"--run_dir=runs/{len(list(Path('runs').glob('*')))}"]
+        done = subprocess.run([*launcher, "-m", "sagan", *tiny], stderr=subprocess.PIPE, text=True, timeout=250)
+        assert done.returncode == 0, f"{shlex.join(words)} fails: {done.stderr}"
     elif program == "sagan":
         run_argument = rest[1] if len(rest) > 1 else ""
         if run_argument.startswith("runs/") and not Path(run_argument).exists():

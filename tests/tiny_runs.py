@@ -8,6 +8,7 @@ from sagan.checkpoint import save_checkpoint
 from sagan.cli import main
 from sagan.evaluation import Extractor
 from sagan.models.build import build_discriminator, build_generator
+from sagan.models.layers import BatchNorm
 from sagan.parsing import load_config, to_yaml
 
 TINY_MODEL = {"model.generator.channels": 8, "model.discriminator.channels": 8, "model.generator.z_dim": 8}
@@ -27,10 +28,18 @@ def train_run(run_dir, data, **options):
 
 
 def untrained_run(run_dir, **options):
-    """A run directory with a checkpoint of initial weights."""
+    """A run directory with a checkpoint of random weights, under which classes and averages look different."""
     options = {**TINY, "data.num_classes": 3, "run_dir": run_dir, **options}
     config = load_config(None, [f"{key}={value}" for key, value in options.items()])
     networks = {"generator": build_generator(config), "discriminator": build_discriminator(config)}
+    if config.training.ema_decay:
+        networks["generator_ema"] = build_generator(config)
+    random = torch.Generator().manual_seed(0)
+    for network in networks.values():
+        for module in network.modules():
+            if isinstance(module, BatchNorm):
+                torch.nn.init.normal_(module.gain.weight, 1, 0.5, random)
+                torch.nn.init.normal_(module.bias.weight, 0, 0.5, random)
     state = {name: network.state_dict() for name, network in networks.items()}
     save_checkpoint(run_dir, {"step": 0, "config": asdict(config), **state}, keep=1)
     (run_dir / "config.yaml").write_text(to_yaml(config))

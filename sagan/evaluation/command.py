@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sagan.checkpoint import find_checkpoint, load_checkpoint
-from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig
+from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.data import open_data
 from sagan.device import choose_device
 from sagan.distributed import is_main, main_first, process_group
@@ -81,7 +81,7 @@ def add_record(scores: Scores, directory: Path, step: int) -> None:
     """Adds the scores to the record of a run; where that is not possible, the scores say so."""
     try:
         append_record(directory, {"step": step, **scores.record()})
-    except OSError as error:
+    except (OSError, UserError) as error:
         scores.warnings.append(f"not recorded: {error}")
 
 
