@@ -8,8 +8,16 @@ from typing import Any
 
 import yaml
 
-from sagan.config import AttentionConfig, Config, ConfigError
-from sagan.models.sizes import attention_blocks, discriminator_block_sizes, generator_block_sizes
+from sagan.config import Config, ConfigError
+from sagan.models.sizes import (
+    DISCRIMINATOR_WIDTHS,
+    GENERATOR_WIDTHS,
+    Size,
+    attention_blocks,
+    discriminator_block_sizes,
+    generator_block_sizes,
+    split_size,
+)
 
 PACKAGE = Path(__file__).parent
 # An installed wheel carries the presets inside the package; a checkout has them beside it.
@@ -184,11 +192,9 @@ def check(config: Config) -> Config:
     data, training = config.data, config.training
     if not isinstance(data.resolution, int) and len(data.resolution) != 2:
         raise ConfigError(f"data.resolution {data.resolution}: expected N or [H, W]")
-    model = config.model
-    _check_attention(model.generator.attention, generator_block_sizes(data.size), "model.generator.attention")
-    _check_attention(
-        model.discriminator.attention, discriminator_block_sizes(data.size), "model.discriminator.attention"
-    )
+    n, _ = split_size(data.size)
+    _check_attention(config, "generator", generator_block_sizes(data.size), GENERATOR_WIDTHS[n][1])
+    _check_attention(config, "discriminator", discriminator_block_sizes(data.size), DISCRIMINATOR_WIDTHS[n])
     _check_ranges(config)
     if training.batch_size % training.micro_batches:
         raise ConfigError(
@@ -200,12 +206,19 @@ def check(config: Config) -> Config:
     return config
 
 
-def _check_attention(spec: AttentionConfig, sizes: list, option: str) -> None:
-    from sagan.attention import resolve  # imports torch
+def _check_attention(config: Config, network: str, sizes: list[Size], multiples: tuple[int, ...]) -> None:
+    """Builds the attention layers of a network where they will stand: each kind knows best what it cannot carry."""
+    import torch
 
+    from sagan.attention import Place, build_attention, resolve
+
+    spec, option = getattr(config.model, network).attention, f"model.{network}.attention"
     resolve(spec, option)
     if spec.kind != "none":
-        attention_blocks(sizes, spec.resolutions, f"{option}.resolutions")
+        channels = getattr(config.model, network).channels
+        with torch.random.fork_rng(devices=[]):
+            for block, size in attention_blocks(sizes, spec.resolutions, f"{option}.resolutions").items():
+                build_attention(spec, Place(multiples[block] * channels, size, False, batch_norm=False), option)
 
 
 def _check_ranges(config: Config) -> None:
