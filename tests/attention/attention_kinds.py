@@ -21,6 +21,21 @@ class Case:
     options: dict = field(default_factory=dict)
     maps: tuple[str, ...] = ("matrix",)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """A small map that shows all of the kind; never square, so that rows taken for columns show."""
+        large = self.kind == "pyramid-oc" or self.options.get("extent") == 8 or self.options.get("depth") == 2
+        return (8, 12) if large else (4, 6)
+
+    @property
+    def has_norm(self) -> bool:
+        return self.kind in ("base-oc", "pyramid-oc", "asp-oc", "ge", "cbam", "residual-attention", "coordinate")
+
+    @property
+    def exact(self) -> bool:
+        """Whether it computes in the precision of its input."""
+        return self.options.get("precision") != "bf16"
+
     def __str__(self) -> str:
         return "-".join([self.kind, *(f"{k}={v}" for k, v in self.options.items())])
 
@@ -98,7 +113,7 @@ CASES = [
          maps=("full gate",)),
 ]  # fmt: skip
 
-SIZE = (8, 12)  # not square, so that rows taken for columns show
+SIZE = (8, 12)  # fits every case
 
 
 def build(
@@ -121,7 +136,7 @@ def build(
 
 
 def open_gate(layer: Attention, gain: float = 0.7) -> Attention:
-    """The same layer with random biases, tables, statistics and gains instead of initial ones, so that all of them show."""
+    """The same layer with random biases, tables, statistics and gains, so that all of them show."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
