@@ -84,7 +84,8 @@ class ResidualAttention(Attention):
         if self.normalization == "channel":
             return F.normalize(logits, dim=1)
         if self.normalization == "spatial":
-            logits = F.instance_norm(logits)
+            variance, mean = torch.var_mean(logits, (2, 3), correction=0, keepdim=True)
+            logits = (logits - mean) * torch.rsqrt(variance + 1e-5)
         return torch.sigmoid(logits)
 
 

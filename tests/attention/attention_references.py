@@ -28,7 +28,9 @@ class Parameters:
         reach = dilation * (weight.shape[-1] // 2)
         padded = pad(x, reach, reach, 0.0)
         y = sum(
-            torch.einsum("oi,nihw->nohw", weight[:, :, i, j], shifted(padded, i * dilation, j * dilation, height, width))
+            torch.einsum(
+                "oi,nihw->nohw", weight[:, :, i, j], shifted(padded, i * dilation, j * dilation, height, width)
+            )
             for i in range(weight.shape[2])
             for j in range(weight.shape[3])
         )
@@ -73,7 +75,9 @@ def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, corners on corners."""
     for dim, target in ((2, size[0]), (3, size[1])):
         at = torch.arange(target, dtype=x.dtype) * (x.shape[dim] - 1) / (target - 1)
-        low = at.floor().long().clamp(max=x.shape[dim] - 2) if x.shape[dim] > 1 else torch.zeros(target, dtype=torch.long)
+        low = (
+            at.floor().long().clamp(max=x.shape[dim] - 2) if x.shape[dim] > 1 else torch.zeros(target, dtype=torch.long)
+        )
         high = (low + 1).clamp(max=x.shape[dim] - 1)
         share = (at - low).view(-1, *[1] * (3 - dim))
         x = x.index_select(dim, low) * (1 - share) + x.index_select(dim, high) * share
@@ -83,7 +87,7 @@ def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
 def attend(
     query: Tensor, key: Tensor, value: Tensor, score: Callable, *, softmax: bool = True, allowed: Callable | None = None
 ) -> Tensor:
-    """One query position at a time: score(q, k, (y, x) of q, (y, x) of k) for every key, then a weighted sum of values."""
+    """One query position at a time: score(q, k, (y, x) of q, (y, x) of k) for every key, then a sum of values."""
     out = torch.zeros(len(query), value.shape[1], *query.shape[2:], dtype=query.dtype)
     grid = [(y, x) for y in range(key.shape[2]) for x in range(key.shape[3])]
     for n in range(len(query)):
