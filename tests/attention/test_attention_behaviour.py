@@ -65,6 +65,12 @@ def test_bf16_channels_last_and_spectral_norm(case, gate, network):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
+def test_images_of_a_discriminator_do_not_mix(case):
+    layer, x = open_gate(build(case.kind, case.options, batch_norm=False).double()), images(dtype=torch.float64)
+    torch.testing.assert_close(layer(x)[:1], layer(x[:1]))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_weights_under_spectral_norm_have_norm_one(case):
     """None starts at 0, whatever the paper says: 0 / 0 is NaN."""
     layer = build(case.kind, case.options, spectral_norm=True, gate="none")
