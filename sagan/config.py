@@ -18,6 +18,8 @@ class UserError(RuntimeError):
 
 @dataclass(frozen=True)
 class DataConfig:
+    """Images and labels."""
+
     source: Literal["shapes", "folder", "packed", "cifar10", "cifar100", "fashion-mnist", "stl10"] = "shapes"
     """Where images come from; all but `shapes`, `folder` and `packed` are downloaded by torchvision on first use."""
     path: str | None = None
@@ -46,6 +48,8 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AttentionConfig:
+    """Which attention stands where."""
+
     kind: str = "sagan"
     """none, residual, sagan, multihead, additive, non-local, base-oc, pyramid-oc, asp-oc, se, ge, cbam,
     residual-attention, global-context, eca, coordinate, or the path of a class of yours: my_module.MyAttention."""
@@ -61,6 +65,8 @@ class AttentionConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
+    """The generator."""
+
     channels: int = 64
     """Base width (64 in the paper); each block has a multiple of it."""
     attention: AttentionConfig = field(default_factory=AttentionConfig)
@@ -82,6 +88,8 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
+    """The discriminator."""
+
     channels: int = 64
     """Base width (64 in the paper); each block has a multiple of it."""
     attention: AttentionConfig = field(default_factory=AttentionConfig)
@@ -93,23 +101,32 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """The two networks."""
+
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam for both networks; two learning rates are the paper's TTUR."""
+    """Adam, for both networks; two learning rates are the paper's TTUR."""
 
     generator_lr: float = 1e-4
+    """Learning rate of G."""
     discriminator_lr: float = 4e-4
+    """Learning rate of D."""
     beta1: float = 0.0
+    """Decay of Adam's average of gradients."""
     beta2: float = 0.9
+    """Decay of Adam's average of squared gradients; 0.9 is the paper's, 0.999 the authors' code's."""
     eps: float = 1e-8
+    """Adam's epsilon."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
+    """How long, on how much, how."""
+
     steps: int = 100_000
     """Generator updates; each comes after `d_steps` discriminator updates."""
     batch_size: int = 64
@@ -132,6 +149,8 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class ExtractorConfig:
+    """The network whose features are compared."""
+
     name: str = "inception"
     """inception (FID as published), efficientnet-lite0 (no download), or another extractor of torch-fidelity."""
     weights: str | None = None
@@ -140,6 +159,8 @@ class ExtractorConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
+    """What is measured, on how many images."""
+
     every: int = 0
     """Steps between evaluations in training; 0: none."""
     num_samples: int = 10_000
@@ -161,6 +182,8 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class LoggingConfig:
+    """How often a run writes about itself."""
+
     every: int = 50
     """Steps between records of losses and gradients."""
     images_every: int = 1000
@@ -169,6 +192,8 @@ class LoggingConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
+    """How often a run saves itself."""
+
     every: int = 1000
     """Steps between checkpoints; the last step always has one."""
     keep: int = 3
@@ -177,6 +202,8 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """A training run."""
+
     run_dir: str | None = None
     """Where the run lives; null: runs/<name of the preset or file>."""
     device: str = "auto"

@@ -83,3 +83,13 @@ def barrier() -> None:
     """Waits for the other processes."""
     if world_size() > 1:
         dist.barrier()
+
+
+@contextmanager
+def main_first():
+    """The main process runs the block before the others do."""
+    if not is_main():
+        barrier()
+    yield
+    if is_main():
+        barrier()

@@ -1,9 +1,30 @@
 """Images between their two forms: float in [-1, 1], as networks see them, and uint8, as files and extractors do."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from sagan.checkpoint import write_atomically
 
 
 def to_uint8(images: Tensor) -> Tensor:
     """Float images in [-1, 1], of any shape, to the nearest of the 256 levels; values beyond the range are clamped."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def image_grid(images: Tensor, columns: int) -> Tensor:
+    """uint8 images (N, C, H, W) in rows of `columns`, with white lines between: one image (C, H', W')."""
+    return make_grid(images.cpu(), nrow=columns, padding=2, pad_value=255)
+
+
+def save_png(image: Tensor, path: Path, enlarge: bool = True) -> None:
+    """Writes a uint8 image (C, H, W), as a whole or not at all; `enlarge` makes pixels of a small one into squares.
+
+    Raises UserError, naming the file, where it cannot be written.
+    """
+    scale = max(1, 640 // image.shape[-1]) if enlarge else 1
+    image = image.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    write_atomically(path, lambda file: to_pil_image(image).save(file, format="PNG"))

@@ -1,7 +1,9 @@
 """From a preset or YAML file and dotted overrides to a checked `Config`, and back to text."""
 
 import difflib
+import inspect
 import re
+from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,16 +46,41 @@ def config_file(name: str) -> Path:
     raise ConfigError(f"{name}: neither a YAML file nor a preset; the presets are {', '.join(presets())}")
 
 
-def build_parser(prog: str = "sagan train", description: str | None = None, **kwargs):
-    """A jsonargparse parser with one option for each field of `Config`."""
-    from jsonargparse import ArgumentParser  # here: it takes a tenth of a second
+def new_parser(verb: Callable, **kwargs):
+    """A jsonargparse parser whose help begins with the docstring of a verb; it has no options yet."""
+    from jsonargparse import ArgumentParser, set_parsing_settings  # here: they take a tenth of a second
 
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False, **kwargs)
-    parser.add_argument(
-        "--config", action="config", help="YAML file with options; the positional argument is short for it"
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    usage, _, description = inspect.getdoc(verb).partition("\n\n")
+    prog = f"sagan {verb.__name__}"
+    return ArgumentParser(
+        prog=prog, usage=usage, description=description, exit_on_error=False, allow_abbrev=False, **kwargs
     )
+
+
+def build_parser(verb: Callable, **kwargs):
+    """`new_parser` with an option for each field of `Config`."""
+    parser = new_parser(verb, **kwargs)
+    parser.add_argument("--config", action="config", help="YAML file with options, read before those that follow it.")
     parser.add_class_arguments(Config, None)
     return parser
+
+
+def split_name(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """A leading positional argument, None where there is none, and the rest."""
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], arguments[1:]
+    return None, arguments
+
+
+def parse_options(parser, tokens: list[str]) -> dict[str, Any]:
+    """The values of a parser's options, nested. Raises ConfigError, in one line, for what it does not accept."""
+    from jsonargparse import ArgumentError
+
+    try:
+        return parser.parse_args(tokens).as_dict()
+    except ArgumentError as error:
+        raise ConfigError(_tidy(str(error))) from None
 
 
 def load_config(name: str | None = None, overrides: list[str] | None = None) -> Config:
@@ -62,7 +89,11 @@ def load_config(name: str | None = None, overrides: list[str] | None = None) -> 
     Raises ConfigError, naming the option, the value given and what was expected, for anything that text can show to be
     wrong: unknown keys, wrong types, sizes that do not exist, options that contradict each other.
     """
-    tokens = [o if o.startswith("--") else f"--{o}" for o in overrides or []]
+    return config_of(name, [f"--{override}" for override in overrides or []])
+
+
+def config_of(name: str | None, tokens: list[str]) -> Config:
+    """`load_config` for overrides in the form of the command line, `--key value` or `--key=value`."""
     file = config_file(name) if name else None
     config = parse([*(["--config", str(file)] if file else []), *tokens])
     if config.run_dir is None:
@@ -71,27 +102,9 @@ def load_config(name: str | None = None, overrides: list[str] | None = None) -> 
 
 
 def parse(tokens: list[str]) -> Config:
-    """Command-line tokens to a `Config`, not yet checked for contradictions."""
-    from jsonargparse import ArgumentError
-
+    """Command-line tokens to a `Config`, not yet checked for contradictions. Raises ConfigError."""
     _refuse_unknown(tokens)
-    parser = build_parser()
-    try:
-        return to_config(parser.parse_args(tokens).as_dict())
-    except ArgumentError as error:
-        raise ConfigError(_tidy(str(error))) from None
-
-
-def override(config: Config, tokens: list[str]) -> Config:
-    """`config` with dotted overrides, each `--key value` or `--key=value`, parsed as on the command line."""
-    return check(parse([*as_tokens(config), *tokens])) if tokens else config
-
-
-def as_tokens(config: Config) -> list[str]:
-    """The command-line form of a configuration: one token for each option."""
-    return [
-        f"--{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}" for key, value in flatten(config)
-    ]
+    return to_config(parse_options(build_parser(parse), tokens))
 
 
 def to_config(values: dict[str, Any], cls: type = Config) -> Config:

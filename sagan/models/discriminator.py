@@ -67,6 +67,6 @@ class Discriminator(nn.Module):
         h = images.to(self.compute_dtype, memory_format=torch.channels_last)  # (N, channels, H, W)
         for block in self.blocks:
             h = block(h)  # (N, C_i, H_i, W_i)
-        h = F.relu(h).float().sum((2, 3))  # (N, C): sum pooling; logits in float32
+        h = F.relu(h).to(self.logit.weight.dtype).sum((2, 3))  # (N, C): sum pooling; logits in float32
         logits = self.logit(h).squeeze(1)  # (N,)
         return logits if self.embedding is None else logits + (self.embedding(y) * h).sum(1)

@@ -14,6 +14,8 @@ from sagan.models.sizes import GENERATOR_WIDTHS, Size, attention_blocks, generat
 class Generator(nn.Module):
     """(N, z_dim) latents and (N,) labels, or None if unconditional -> (N, channels, H, W) images in [-1, 1], float32.
 
+    Labels may also be weights over the classes, (N, num_classes) float, for images between classes.
+
     Source: Zhang et al. 2019, section 4, and the authors' code; widths by size in `sizes.py`.
     """
 
@@ -62,4 +64,4 @@ class Generator(nn.Module):
         for block in self.blocks:
             h = block(h, y)  # (N, C_i, a 2^i, b 2^i)
         h = F.relu(self.norm(h))
-        return torch.tanh(self.to_image(h).float())  # (N, channels, H, W)
+        return torch.tanh(self.to_image(h).to(z.dtype))  # (N, channels, H, W)

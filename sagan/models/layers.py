@@ -108,13 +108,14 @@ class Linear(SpectralWeight):
 
 
 class Embedding(SpectralWeight):
-    """One row per class: (N,) int64 -> (N, C)."""
+    """One row per class: (N,) int64 -> (N, C). Weights over the classes, (N, classes) float, give that mixture of rows."""
 
     def __init__(self, num_classes: int, channels: int, *, spectral_norm: bool):
         super().__init__((num_classes, channels), spectral_norm)
 
     def forward(self, y: Tensor) -> Tensor:
-        return F.embedding(y, self.normalized_weight())
+        weight = self.normalized_weight()
+        return y @ weight if y.is_floating_point() else F.embedding(y, weight)
 
 
 class BatchNorm(nn.Module):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from attention_kinds import CASES, build, images
+from attention_kinds import build, images
 
 from sagan.attention import KINDS, capture_maps, resolve
 from sagan.config import AttentionConfig, ConfigError
@@ -161,11 +161,10 @@ def test_wrong_kinds_and_options_are_named(spec, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_hundred_steps(case):
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "none"])
+def test_a_hundred_steps(kind):
     """Adam on the hinge loss, both networks with this attention, without a warning or a NaN."""
-    options = [f"attention.options.{key}={value}" for key, value in case.options.items()]
-    generator, discriminator = networks(case.kind, *options)
+    generator, discriminator = networks(kind)
     optimizers = [torch.optim.Adam(n.parameters(), 2e-4, betas=(0.0, 0.9)) for n in (generator, discriminator)]
     real, y = torch.rand(8, 3, 32, 32) * 2 - 1, torch.arange(8)
     for _ in range(100):

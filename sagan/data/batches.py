@@ -1,0 +1,73 @@
+"""Training batches as a function of (seed, batch number): endless, resumable at any batch, the same for any number of
+processes and workers."""
+
+import itertools
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from sagan.config import ConfigError
+from sagan.data.dataset import Dataset, MemoryDataset
+from sagan.data.reading import read_ahead
+from sagan.random import generator_for
+
+
+class TrainingBatches:
+    """Yields (real, y) for batch numbers start, start + 1, ... without end.
+
+    real: float32 in [-1, 1], (n, C, H, W); y: int64, (n,); both on `device`, with n = batch_size // world_size. Batch b
+    holds the draws b * batch_size ... (b + 1) * batch_size - 1 of one endless sequence: a permutation of the data set
+    for each epoch, one after the other. A rank takes its contiguous slice. Images in memory move to the device first,
+    where they fit; images on disk come through `workers` processes.
+    """
+
+    def __init__(self, dataset: Dataset, *, seed: int, batch_size: int, flip: bool, rank: int = 0, world_size: int = 1,
+                 start: int = 0, workers: int = 0, device: torch.device | str = "cpu"):  # fmt: skip
+        if batch_size % world_size:
+            raise ConfigError(f"training.batch_size {batch_size}: not a multiple of the {world_size} processes")
+        self.device = torch.device(device)
+        self.dataset = dataset.to(self.device)
+        self.seed, self.batch_size, self.flip = seed, batch_size, flip
+        self.share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
+        self.start = start
+        self.workers = 0 if isinstance(dataset, MemoryDataset) else workers
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        numbers, pin = itertools.count(self.start), self.device.type == "cuda"
+        for images, y, mirrored in read_ahead(self.dataset, self.read, numbers, self.workers, pin):
+            real = to_float(images.to(self.device, non_blocking=True))
+            if self.flip:
+                mirrored = mirrored.to(self.device, non_blocking=True)
+                real = torch.where(mirrored[:, None, None, None], real.flip(3), real)
+            yield real, y.to(self.device, non_blocking=True)
+
+    def indices(self, number: int) -> Tensor:
+        """This rank's image indices of batch `number`."""
+        draws = torch.arange(number * self.batch_size, (number + 1) * self.batch_size)[self.share]
+        count = len(self.dataset)
+        epochs, places = draws // count, draws % count
+        parts = [epoch_order(self.seed, e, count)[places[epochs == e]] for e in epochs.unique().tolist()]
+        return torch.cat(parts)
+
+    def mirrored(self, number: int) -> Tensor:
+        """Whether each of this rank's images of batch `number` is mirrored. Drawn for the whole batch, then cut."""
+        draws = torch.rand(self.batch_size, generator=generator_for(self.seed, "flip", number))
+        return (draws < 0.5)[self.share]
+
+    def read(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Batch `number` before conversion: images (uint8), labels, and which to mirror."""
+        indices = self.indices(number)
+        return self.dataset.batch(indices), self.dataset.labels[indices], self.mirrored(number)
+
+
+@lru_cache(maxsize=4)  # neighbours share an epoch or two; a permutation of a million is 8 MB
+def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
+    """The order of the images in an epoch: a permutation of 0..count-1."""
+    return torch.randperm(count, generator=generator_for(seed, "order", epoch))
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 0..255 as float32 in [-1, 1]."""
+    return images.to(torch.float32).div_(127.5).sub_(1)

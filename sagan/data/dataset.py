@@ -1,0 +1,164 @@
+"""A data set: labelled uint8 images of one size, addressed by index, in memory or read as they are needed."""
+
+import copy
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sagan.config import UserError
+from sagan.data.images import fit_arrays
+from sagan.data.reading import cores, read_ahead
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 16 * 2**20
+FEW_CHUNKS = 8  # not worth starting processes for
+
+
+class Dataset:
+    """Images of one size with labels. Subclasses say how `batch` finds the pixels."""
+
+    residence = "read as needed"
+    workers = min(cores(), 16)  # processes that read a whole data set
+
+    def __init__(self, labels: Tensor, class_names: list[str], size: tuple[int, int], channels: int, source: str):
+        self.labels = labels  # (N,), int64; all 0 when unconditional
+        self.class_names = list(class_names)  # [] when unconditional
+        self.size = tuple(size)  # height, width
+        self.channels = channels
+        self.source = source  # for people: the source and where it lies
+        self.warnings: list[str] = []  # what looked wrong at opening, in words
+        self.failures: dict[int, str] = {}  # index -> path and reason of images that could not be read
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """The images of those indices, in that order: uint8 (n, C, H, W)."""
+        raise NotImplementedError
+
+    def readable(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of those indices that can be read, and their indices: fewer only where errors are skipped."""
+        return self.batch(indices), indices
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all images as uint8."""
+        return len(self) * self.channels * self.size[0] * self.size[1]
+
+    @property
+    def skipped(self) -> list[str]:
+        """Path and reason of every image that was left out so far."""
+        return [self.failures[i] for i in sorted(self.failures)]
+
+    def note_failures(self, failures: dict[int, str]) -> None:
+        """Count images as left out, each once, and log them."""
+        for index, reason in failures.items():
+            if index not in self.failures:
+                self.failures[index] = reason
+                log.warning("left out: %s", reason)
+
+    def chunks(self, activity: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """All readable images in order, as (images, indices), decoded on all cores a few chunks ahead.
+
+        A progress bar headed `activity` appears when it takes longer than a second.
+        """
+        size = max(1, min(256, CHUNK_BYTES * len(self) // max(self.nbytes, 1)))
+        parts = torch.arange(len(self)).split(size)
+        workers = self.workers if len(parts) > FEW_CHUNKS else 0
+        with tqdm(total=len(self), desc=activity, unit=" images", delay=1, leave=False, disable=None) as bar:
+            for part, (images, indices) in zip(parts, read_ahead(self, self.readable, parts, workers), strict=True):
+                yield images, indices
+                bar.update(len(part))
+
+    def load(self) -> "MemoryDataset":
+        """This data set with all its readable images in memory. Raises UserError when there are none."""
+        images = torch.empty(len(self), self.channels, *self.size, dtype=torch.uint8)
+        kept, count = [], 0
+        for part, indices in self.chunks("reading images"):
+            images[count : count + len(part)] = part
+            count += len(part)
+            kept.append(indices)
+        if count == 0:
+            raise UserError(f"{self.source}: none of {len(self)} images could be read; first: {self.skipped[0]}")
+        loaded = MemoryDataset(images[:count], self.labels[torch.cat(kept)], self.class_names, self.source)
+        loaded.warnings, loaded.failures = list(self.warnings), dict(self.failures)
+        return loaded
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The data set with its images on that device, where it lives in memory and they fit; else itself."""
+        return self
+
+    def forget_labels(self) -> None:
+        """Become unconditional: every label 0 and no class names."""
+        self.labels, self.class_names = torch.zeros_like(self.labels), []
+        self.__dict__.pop("content", None)
+
+    @cached_property
+    def content(self) -> tuple[str, Tensor]:
+        """SHA-256 of the readable images as uint8 in (N, C, H, W) order, and their labels. Reads every image."""
+        digest, kept = hashlib.sha256(), [torch.empty(0, dtype=torch.long)]
+        for images, indices in self.chunks("fingerprinting"):
+            digest.update(images.cpu().contiguous().numpy())
+            kept.append(indices)
+        return digest.hexdigest(), self.labels[torch.cat(kept)]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of images, labels and class names: the same for the same content, wherever it is kept."""
+        images_sha256, labels = self.content
+        return fingerprint(images_sha256, labels, self.class_names, self.size, self.channels)
+
+
+class MemoryDataset(Dataset):
+    """All images as one uint8 tensor (N, C, H, W), on the CPU or a GPU."""
+
+    residence = "in memory"
+    workers = 0
+
+    def __init__(self, images: Tensor, labels: Tensor, class_names: list[str], source: str):
+        super().__init__(labels, class_names, tuple(images.shape[2:]), images.shape[1], source)
+        self.images = images
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return self.images[indices.to(self.images.device)]
+
+    def to(self, device: torch.device | str) -> Dataset:
+        device = torch.device(device)
+        if self.images.device.type == device.type and device.index in (None, self.images.device.index):
+            return self
+        if device.type == "cuda" and self.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+            log.warning("the images (%d MiB) would fill the GPU; they stay in main memory", self.nbytes >> 20)
+            return self
+        moved = copy.copy(self)
+        moved.images = self.images.to(device)
+        return moved
+
+
+class ArrayDataset(Dataset):
+    """Decoded images in one array, uint8 (N, h, w, c), converted to the wanted size and channels as they are read."""
+
+    def __init__(self, arrays: np.ndarray, labels: Tensor, class_names, size, channels: int, source: str):
+        super().__init__(labels, class_names, size, channels, source)
+        self.arrays = arrays
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return torch.from_numpy(fit_arrays(self.arrays[indices.cpu().numpy()], self.size, self.channels))
+
+
+def fingerprint(
+    images_sha256: str, labels: Tensor, class_names: list[str], size: tuple[int, int], channels: int
+) -> str:
+    """The content digest of a data set from the digest of its images and the rest."""
+    head = {"count": len(labels), "size": list(size), "channels": channels, "classes": class_names}
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    digest.update(images_sha256.encode())
+    digest.update(labels.cpu().numpy().astype("<i8"))
+    return digest.hexdigest()

@@ -1,0 +1,73 @@
+"""What a data set holds, in words, and what looks wrong about it."""
+
+import torch
+
+from sagan.data.dataset import Dataset
+
+RARE = 20  # times rarer than the most frequent class
+SHOWN = 12  # classes or files listed by name
+
+
+def describe(dataset: Dataset) -> tuple[list[str], list[str]]:
+    """Lines to print at the start of a run, and warnings about classes that look wrong."""
+    height, width = dataset.size
+    kind = "greyscale" if dataset.channels == 1 else "RGB"
+    where = f"{dataset.nbytes / 2**20:,.0f} MiB {dataset.residence}"
+    lines = [f"data: {dataset.source}", f"{len(dataset):,} images, {height}x{width} {kind}, {where}"]
+    if dataset.class_names:
+        count = len(dataset.class_names)
+        lines.append(f"{count} class{'es' if count > 1 else ''}: {histogram_line(dataset)}")
+    else:
+        lines.append("no classes: unconditional")
+    if dataset.skipped:
+        more = f" and {len(dataset.skipped) - SHOWN} more" if len(dataset.skipped) > SHOWN else ""
+        lines.append(f"{len(dataset.skipped)} unreadable images left out: {'; '.join(dataset.skipped[:SHOWN])}{more}")
+    return lines, [*dataset.warnings, *histogram_warnings(dataset)]
+
+
+def class_counts(dataset: Dataset) -> dict[str, int]:
+    """Images of each class, by name."""
+    counts = torch.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
+    return dict(zip(dataset.class_names, counts, strict=True)) if dataset.class_names else {}
+
+
+def histogram_line(dataset: Dataset) -> str:
+    """Each class with its count; of many classes, the extremes only."""
+    counts = class_counts(dataset)
+    if len(set(counts.values())) == 1 and len(counts) > 1:
+        names = ", ".join(list(counts)[:SHOWN]) + (", ..." if len(counts) > SHOWN else "")
+        return f"{names}; {next(iter(counts.values())):,} images each"
+    if len(counts) <= SHOWN:
+        return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    ranked = sorted(counts.items(), key=lambda item: item[1])
+    parts = zip(("fewest", "median", "most"), (ranked[0], ranked[len(ranked) // 2], ranked[-1]), strict=True)
+    return ", ".join(f"{word} {count:,} ({name})" for word, (name, count) in parts)
+
+
+def histogram_warnings(dataset: Dataset) -> list[str]:
+    """Words for one single class, empty classes and rare ones."""
+    counts = class_counts(dataset)
+    if not counts:
+        return []
+    most = max(counts, key=counts.get)
+    empty = [name for name, count in counts.items() if count == 0]
+    rare = [f"{name} ({count})" for name, count in counts.items() if 0 < count * RARE <= counts[most]]
+    warnings = []
+    if len(counts) - len(empty) == 1:
+        warnings.append(
+            f"all {len(dataset):,} images are in one class, {most!r}: is data.path the folder of class folders? "
+            "data.num_classes=0 trains without classes"
+        )
+    if empty:
+        warnings.append(f"{len(empty)} of {len(counts)} classes have no images: {some(empty)}")
+    if rare:
+        warnings.append(
+            f"{len(rare)} of {len(counts)} classes are {RARE} or more times rarer than {most!r} ({counts[most]}): "
+            f"{some(rare)}; the generator draws all classes equally often"
+        )
+    return warnings
+
+
+def some(names: list[str]) -> str:
+    """The first few, and how many more."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

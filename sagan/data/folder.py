@@ -1,0 +1,116 @@
+"""Images in a folder: one folder per class, or one flat folder without classes."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sagan.config import UserError
+from sagan.data.dataset import Dataset
+from sagan.data.images import EXTENSIONS, UnreadableImage, read_image
+
+
+class FolderDataset(Dataset):
+    """Image files, decoded as they are needed.
+
+    With on_error "skip", `batch` shows the next readable image of the same class in place of one that cannot be read,
+    so that indices, labels and batches stay what they are; `readable` leaves it out.
+    """
+
+    def __init__(self, paths: list[Path], labels: Tensor, class_names, size, channels: int, source: str, on_error: str):
+        super().__init__(labels, class_names, size, channels, source)
+        self.paths = [str(p) for p in paths]
+        self.groups = labels  # stays when labels are forgotten
+        self.on_error = on_error
+
+    def read(self, index: int) -> Tensor | None:
+        """One image, uint8 (C, H, W); None if it cannot be read and may be skipped, else UserError."""
+        if index in self.failures:
+            return None
+        try:
+            return torch.from_numpy(read_image(self.paths[index], self.size, self.channels))
+        except UnreadableImage as error:
+            if self.on_error == "raise":
+                raise UserError(f"cannot read the image {error}; data.on_error=skip leaves such files out") from error
+            self.note_failures({index: str(error)})
+            return None
+
+    def readable(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        images = {i: image for i in indices.tolist() if (image := self.read(i)) is not None}
+        if not images:
+            return torch.empty(0, self.channels, *self.size, dtype=torch.uint8), indices[:0]
+        return torch.stack(list(images.values())), torch.tensor(list(images))
+
+    def batch(self, indices: Tensor) -> Tensor:
+        images = [self.read_or_next(i) for i in indices.tolist()]
+        return torch.stack(images) if images else torch.empty(0, self.channels, *self.size, dtype=torch.uint8)
+
+    def read_or_next(self, index: int) -> Tensor:
+        """The image, or the next one of its class that can be read, from the last back to the first."""
+        if (image := self.read(index)) is not None:
+            return image
+        peers = (self.groups == self.groups[index]).nonzero().flatten()
+        after = peers > index
+        for other in torch.cat([peers[after], peers[~after]]).tolist():
+            if (image := self.read(other)) is not None:
+                return image
+        raise UserError(f"{self.source}: no image of the class of {self.paths[index]} can be read")
+
+
+def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str) -> FolderDataset:
+    """List the images under `path`; nothing is decoded yet.
+
+    Class folders in the order of their names give the labels; images may lie deeper inside them. Raises UserError when
+    the folder is missing, holds no image, or mixes loose images with class folders.
+    """
+    if not path.is_dir():
+        what = "is a file, not a folder" if path.exists() else "does not exist"
+        raise UserError(f"data.path {path}: {what}; expected a folder of class folders or of images")
+    classes = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    loose = sorted(p for p in path.iterdir() if is_image(p.name) and p.is_file())
+    filled = {p: images_under(p) for p in classes}
+    if loose and any(filled.values()):
+        inside = next(p for p, files in filled.items() if files)
+        raise UserError(
+            f"data.path {path}: {len(loose)} loose images (such as {loose[0].name}) beside {len(classes)} folders with "
+            f"images (such as {inside.name}/); expected class folders only, or images only"
+        )
+    if not loose and not any(filled.values()):
+        raise UserError(f"data.path {path}: no images in it or below it; looked for {' '.join(sorted(EXTENSIONS))}")
+    source = f"folder {path}"
+    if loose:
+        return FolderDataset(loose, torch.zeros(len(loose)).long(), [], size, channels, source, on_error)
+    labels = torch.cat([torch.full((len(files),), label) for label, files in enumerate(filled.values())]).long()
+    paths = [file for files in filled.values() for file in files]
+    dataset = FolderDataset(paths, labels, [p.name for p in classes], size, channels, source, on_error)
+    dataset.warnings = wrong_level_warnings(path, filled)
+    return dataset
+
+
+def images_under(folder: Path) -> list[Path]:
+    """Image files in a folder and below it, in the order of their relative paths."""
+    tree = os.walk(folder, followlinks=True)
+    return sorted((Path(top, name) for top, _, names in tree for name in names if is_image(name)), key=str)
+
+
+def is_image(name: str) -> bool:
+    # By name alone: a million looks at files take a while on a network drive. ._x.jpg is metadata of macOS.
+    return os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
+
+
+def wrong_level_warnings(path: Path, classes: dict[Path, list[Path]]) -> list[str]:
+    """Words for class folders that look like folders of class folders: data.path one level too high."""
+    deep = {}
+    for folder, files in classes.items():
+        below = {p.relative_to(folder).parts[0] for p in files}
+        if len(below) > 1 and not any(p.parent == folder for p in files):
+            deep[folder] = sorted(below)
+    if not deep:
+        return []
+    folder, below = next(iter(deep.items()))
+    return [
+        f"{len(deep)} of {len(classes)} class folders in {path} hold no images themselves, only subfolders of images "
+        f"({folder.name}/ has {len(below)}: {', '.join(below[:3])}{', ...' if len(below) > 3 else ''}), and all of "
+        f"them get the label {folder.name!r}: is data.path one level too high? Then use {folder}"
+    ]

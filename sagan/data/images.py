@@ -1,0 +1,102 @@
+"""From an image file of any kind to uint8 pixels of one size.
+
+One definition for every source: turn as EXIF says, convert to 8-bit greyscale or RGB, cut the largest centred box of
+the target's aspect ratio, resize it with Pillow's bicubic filter. Pillow widens the filter when it shrinks, so nothing
+aliases; images that already have the size are left as they are.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Formats that hold pictures; Pillow opens more, such as PDF-like containers, that nobody means by "an image".
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif".split()
+)
+MODES = {1: "L", 3: "RGB"}  # "L" is ITU-R 601 luma: 0.299 R + 0.587 G + 0.114 B
+WHITE = (255, 255, 255, 255)
+
+
+class UnreadableImage(Exception):
+    """A file that should hold an image cannot be decoded; the message says which and why."""
+
+
+def read_image(path: Path | str, size: tuple[int, int], channels: int) -> np.ndarray:
+    """The picture in a file as uint8 (channels, H, W); of an animation, the first frame.
+
+    Raises UnreadableImage, which names the path, for anything that goes wrong.
+    """
+    try:
+        with Image.open(path) as file:
+            file.load()  # decodes it all: a truncated file fails here
+            ImageOps.exif_transpose(file, in_place=True)
+            return pixels(fit(to_mode(file, channels), size))
+    except MemoryError:
+        raise
+    except Exception as error:  # the decoders of broken files raise nearly anything
+        raise UnreadableImage(f"{path}: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """Why an image cannot be read, without its path, which some errors repeat."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image of a known format"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def to_mode(image: Image.Image, channels: int) -> Image.Image:
+    """Any Pillow mode as 8-bit greyscale or RGB; see-through pixels lie on white."""
+    if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
+        image = eight_bits(image)
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no defined range; save the image with 8 or 16 bits")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+    if image.mode not in ("L", "1", "RGB"):
+        image = image.convert("RGB")  # from CMYK, YCbCr, LAB, palette: greyscale is the luma of RGB, never of these
+    return image if image.mode == MODES[channels] else image.convert(MODES[channels])
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """A 16-bit greyscale image as 8-bit: 0..65535 becomes 0..255. Pillow's own conversion would clip at 255."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"pixels from {values.min()} to {values.max()}: more than 16 bits have no defined range")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 = 257 * 255
+
+
+def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Centre-crop to the aspect ratio of `size` (H, W), then resize to it."""
+    height, width = size
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), Image.Resampling.BICUBIC, box=centre_box((image.height, image.width), size))
+
+
+def centre_box(of: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of the largest centred box in an image of (H, W) with the aspect ratio of `size`.
+
+    The edges may fall inside pixels, so the crop is exactly centred. At them the filter reads on into the image, as it
+    would anywhere else, where a crop made beforehand would have to repeat its last row.
+    """
+    scale = min(of[0] / size[0], of[1] / size[1])
+    height, width = size[0] * scale, size[1] * scale
+    top, left = (of[0] - height) / 2, (of[1] - width) / 2
+    return max(left, 0.0), max(top, 0.0), min(left + width, float(of[1])), min(top + height, float(of[0]))
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """An "L" or "RGB" image as uint8 (channels, H, W)."""
+    array = np.array(image)  # a copy: Pillow's own memory is read-only, which torch warns about
+    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def fit_arrays(arrays: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:
+    """Decoded images, uint8 (n, h, w, c) with c 1 or 3, as (n, channels, H, W) by the same rules as files."""
+    if arrays.shape[1:] == (*size, channels):
+        return np.ascontiguousarray(arrays.transpose(0, 3, 1, 2))
+    images = (Image.fromarray(a[..., 0] if a.shape[-1] == 1 else a) for a in arrays)
+    fitted = [pixels(fit(to_mode(image, channels), size)) for image in images]
+    return np.stack(fitted) if fitted else np.empty((0, channels, *size), np.uint8)

@@ -1,0 +1,53 @@
+"""From the data options to an open data set."""
+
+from pathlib import Path
+
+from sagan.config import ConfigError, DataConfig
+from sagan.data.archives import open_archive
+from sagan.data.dataset import Dataset
+from sagan.data.folder import open_folder
+from sagan.data.packed import open_packed
+from sagan.data.shapes import ShapesDataset
+
+
+def open_data(data: DataConfig, split: str = "train") -> Dataset:
+    """The data set that the options name, in memory if it fits into `data.memory_gb`.
+
+    Raises UserError for data that cannot be had or read, ConfigError for options that contradict them.
+    """
+    dataset = open_source(data, split)
+    if data.num_classes == 0:
+        dataset.forget_labels()
+    resolve_num_classes(data, dataset)  # before hours of reading
+    return dataset.load() if dataset.nbytes <= data.memory_gb * 2**30 else dataset
+
+
+def open_source(data: DataConfig, split: str) -> Dataset:
+    """The data set of `data.source`, nothing decoded yet."""
+    if data.source == "shapes":
+        return ShapesDataset(data.size, data.channels, split)
+    if data.source in ("folder", "packed"):
+        if data.path is None:
+            raise ConfigError(f"data.path: data.source {data.source} needs one")
+        if split != "train":
+            raise ConfigError(f"split {split!r}: a {data.source} data set is one split; give another data.path")
+        path = Path(data.path).expanduser()
+        if data.source == "folder":
+            return open_folder(path, data.size, data.channels, data.on_error)
+        return open_packed(path, data.size, data.channels)
+    return open_archive(data.source, Path(data.path or "data").expanduser(), data.size, data.channels, split)
+
+
+def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
+    """How many classes the model has: `data.num_classes`, or as many as the data; 0 is unconditional.
+
+    Raises ConfigError when the data have another number.
+    """
+    names = dataset.class_names
+    if data.num_classes in (None, 0, len(names)):
+        return len(names) if data.num_classes is None else data.num_classes
+    found = f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+    found = found if names else "no classes (images without class folders)"
+    raise ConfigError(
+        f"data.num_classes {data.num_classes}: {dataset.source} has {found}; null takes what the data have"
+    )

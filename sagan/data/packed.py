@@ -1,0 +1,151 @@
+"""Packed data sets: one memory-mapped file of decoded images, for data larger than memory.
+
+A folder with `images.npy`, uint8 (N, H, W, C); `labels.npy`, int64 (N,); and `meta.json`. Images are read at the speed
+of the disk, and several processes share the same pages.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sagan.config import UserError
+from sagan.data.dataset import ArrayDataset, Dataset, fingerprint
+
+FILES = ("images.npy", "labels.npy", "meta.json")
+FORMAT = 1
+
+
+class PackedDataset(ArrayDataset):
+    """The images of a packed folder, memory-mapped; other sizes than the packed one are resized as they are read."""
+
+    def __init__(self, path: Path, arrays: np.ndarray, labels, meta: dict, size: tuple[int, int], channels: int):
+        super().__init__(arrays, labels, meta["class_names"], size, channels, f"packed {path} ({meta['source']})")
+        self.path = path
+        self.images_sha256 = meta["images_sha256"]
+
+    @property
+    def content(self):
+        """As of any data set, without reading the images where they are as they were packed."""
+        if self.arrays.shape[1:] == (*self.size, self.channels):
+            return self.images_sha256, self.labels
+        return super().content
+
+    def __getstate__(self) -> dict:
+        # Pickling a memory map, for a worker process, would copy every image.
+        return {k: v for k, v in self.__dict__.items() if k != "arrays"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.arrays = np.load(self.path / "images.npy", mmap_mode="r")
+
+
+def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDataset:
+    """Open what `pack` wrote. Raises UserError when the files are missing or do not fit each other."""
+    missing = [name for name in FILES if not (path / name).is_file()]
+    if missing:
+        raise UserError(
+            f"data.path {path}: {', '.join(missing)} missing; a packed data set is what `sagan pack` writes"
+        )
+    try:
+        meta = json.loads((path / "meta.json").read_text())
+        arrays = np.load(path / "images.npy", mmap_mode="r")
+        labels = torch.from_numpy(np.load(path / "labels.npy"))
+        shape = (meta["count"], meta["height"], meta["width"], meta["channels"])
+        version, names = meta["format"], meta["class_names"]
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(f"data.path {path}: damaged packed data set ({error}); pack it again") from error
+    checks = {
+        "format": (version, FORMAT),
+        "images": ((arrays.shape, str(arrays.dtype)), (shape, "uint8")),
+        "labels": ((tuple(labels.shape), str(labels.dtype)), (shape[:1], "torch.int64")),
+        "largest label": (bool(len(labels)) and int(labels.max()) < max(len(names), 1), True),
+    }
+    for what, (found, expected) in checks.items():
+        if found != expected:
+            raise UserError(f"data.path {path}: {what}: found {found}, expected {expected}; pack it again")
+    return PackedDataset(path, arrays, labels, meta, size, channels)
+
+
+def pack(dataset: Dataset, out: Path | str) -> None:
+    """Write a data set as a packed folder `out`, a chunk at a time; its fingerprint stays the same.
+
+    `out` appears only when it is whole. Raises UserError when it is a folder of something else, when the disk has too
+    little room, or when writing fails.
+    """
+    out = Path(out)
+    replaces = out.exists()
+    if replaces and not (out.is_dir() and {p.name for p in out.iterdir()} <= set(FILES)):
+        raise UserError(f"{out}: exists and is not a packed data set; choose another name or remove it")
+    partial, old = (out.with_name(f".{out.name}.{word}-{os.getpid()}") for word in ("partial", "old"))
+    try:
+        partial.mkdir(parents=True)
+        free = shutil.disk_usage(partial).free
+        if dataset.nbytes > free:
+            raise UserError(
+                f"{out}: {dataset.nbytes / 2**30:.1f} GiB to write, but the disk has {free / 2**30:.1f} free"
+            )
+        write_files(dataset, partial)
+        if replaces:
+            os.rename(out, old)
+        os.rename(partial, out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot write the packed data set: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def write_files(dataset: Dataset, folder: Path) -> None:
+    """Write the three files of a packed data set."""
+    images_sha256, labels = write_images(dataset, folder / "images.npy")
+    np.save(folder / "labels.npy", labels.numpy())
+    height, width = dataset.size
+    meta = {
+        "format": FORMAT,
+        "count": len(labels),
+        "height": height,
+        "width": width,
+        "channels": dataset.channels,
+        "class_names": dataset.class_names,
+        "source": dataset.source,
+        "skipped": dataset.skipped,
+        "images_sha256": images_sha256,
+        "fingerprint": fingerprint(images_sha256, labels, dataset.class_names, dataset.size, dataset.channels),
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+    for name in FILES:
+        with open(folder / name, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def write_images(dataset: Dataset, path: Path) -> tuple[str, torch.Tensor]:
+    """Append every readable image to an .npy file; the digest of the images, and their labels."""
+    digest, kept = hashlib.sha256(), []
+    with open(path, "wb") as file:
+        write_header(file, len(dataset), dataset)
+        start = file.tell()
+        for images, indices in dataset.chunks("packing"):
+            images = images.cpu().contiguous()
+            digest.update(images.numpy())
+            file.write(images.permute(0, 2, 3, 1).contiguous().numpy().data)
+            kept.append(indices)
+        indices = torch.cat(kept)
+        if len(indices) == 0:
+            raise UserError(f"{dataset.source}: none of {len(dataset)} images could be read")
+        # How many images can be read is known only now. numpy leaves room for any count in the header.
+        file.seek(0)
+        write_header(file, len(indices), dataset)
+        if file.tell() != start:
+            raise AssertionError("the header of images.npy changed its length")
+    return digest.hexdigest(), dataset.labels[indices]
+
+
+def write_header(file, count: int, dataset: Dataset) -> None:
+    shape = (count, *dataset.size, dataset.channels)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

@@ -1,0 +1,125 @@
+"""Procedural scenes: two equal coloured shapes far apart on a plain background, in ten classes.
+
+A class is a colour, a shape and a layout. What varies inside a class (size, shade, offset from the layout's place, and
+the grey of the background) is drawn once for an image and shared by both parts: the second is the first, moved to the
+mirror image of its place through the centre. So pixels half an image apart depend on each other.
+
+Image i is a function of i and the resolution. Edges are antialiased from exact distances.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sagan.config import ConfigError
+from sagan.data.dataset import Dataset
+from sagan.random import generator_for
+
+SEED = 0
+SPLITS = {"train": range(0, 10_000), "test": range(10_000, 12_000)}  # image numbers
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
+
+
+class SceneClass(NamedTuple):
+    name: str
+    rgb: tuple[float, float, float]
+    shape: str
+    place: tuple[float, float]  # of the first part, in half-widths and half-heights right of and below the centre
+
+
+LEFT, TOP, TOP_LEFT, TOP_RIGHT = (-0.51, 0.0), (0.0, -0.51), (-0.46, -0.46), (0.46, -0.46)
+CLASSES = (
+    SceneClass("red discs", (0.92, 0.10, 0.10), "disc", LEFT),
+    SceneClass("green squares", (0.10, 0.72, 0.15), "square", TOP),
+    SceneClass("blue triangles", (0.10, 0.25, 0.95), "triangle", LEFT),
+    SceneClass("yellow rings", (0.98, 0.90, 0.10), "ring", TOP_LEFT),
+    SceneClass("purple crosses", (0.58, 0.12, 0.80), "cross", TOP),
+    SceneClass("orange bars", (1.00, 0.52, 0.05), "bar", TOP),
+    SceneClass("cyan diamonds", (0.10, 0.88, 0.92), "diamond", TOP_RIGHT),
+    SceneClass("pink columns", (1.00, 0.45, 0.72), "column", LEFT),
+    SceneClass("white discs", (0.98, 0.98, 0.98), "disc", TOP_RIGHT),
+    SceneClass("black frames", (0.03, 0.03, 0.03), "frame", TOP_LEFT),
+)
+
+
+def box(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Signed distance (by the larger axis) to a box of those half-sizes."""
+    return np.maximum(np.abs(x) - width, np.abs(y) - height)
+
+
+def triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Signed distance to a triangle that stands on its base, its tip at (0, -1)."""
+    return np.maximum(y - 0.85, (2 * np.abs(x) - y - 1) / math.sqrt(5))
+
+
+# Signed distance to each shape, about the origin and about 1 in radius: negative inside. y points down.
+DISTANCES = {
+    "disc": lambda x, y: np.hypot(x, y) - 1,
+    "square": lambda x, y: box(x, y, 0.9, 0.9),
+    "triangle": triangle,
+    "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.72) - 0.28,
+    "cross": lambda x, y: np.minimum(box(x, y, 1, 0.33), box(x, y, 0.33, 1)),
+    "bar": lambda x, y: box(x, y, 1.7, 0.5),
+    "diamond": lambda x, y: (np.abs(x) + np.abs(y) - 1.15) / math.sqrt(2),
+    "column": lambda x, y: box(x, y, 0.5, 1.7),
+    "frame": lambda x, y: np.abs(box(x, y, 0.68, 0.68)) - 0.26,
+}
+
+
+class ShapesDataset(Dataset):
+    """The scenes of a split, drawn as they are needed; image i of a split has class i mod 10."""
+
+    def __init__(self, size: tuple[int, int], channels: int, split: str = "train"):
+        if split not in SPLITS:
+            raise ConfigError(f"split {split!r}: shapes has {' and '.join(SPLITS)}")
+        self.numbers = SPLITS[split]
+        labels = torch.arange(self.numbers.start, self.numbers.stop) % len(CLASSES)
+        super().__init__(labels, [c.name for c in CLASSES], size, channels, f"shapes ({split})")
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return torch.from_numpy(draw_scenes([self.numbers[i] for i in indices.tolist()], self.size, self.channels))
+
+
+def draw_scenes(numbers: list[int], size: tuple[int, int], channels: int) -> np.ndarray:
+    """The scenes of those numbers: uint8 (n, channels, H, W)."""
+    images = np.empty((len(numbers), channels, *size), np.uint8)
+    labels = np.array(numbers, dtype=np.int64) % len(CLASSES)
+    draws = np.array([variation(n) for n in numbers], np.float32).reshape(len(numbers), 6)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        images[members] = draw_class(CLASSES[label], draws[members], size, channels)
+    return images
+
+
+def variation(number: int) -> list[float]:
+    """The six draws of a scene: radius, offset x and y, shade, hue, background; uniform in [-1, 1]."""
+    return (2 * torch.rand(6, generator=generator_for(SEED, "shapes", number)) - 1).tolist()
+
+
+def draw_class(kind: SceneClass, draws: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:
+    """Scenes of one class from their draws (n, 6): uint8 (n, channels, H, W)."""
+    radius, dx, dy, shade, hue, grey = draws.T[:, :, None, None]  # each (n, 1, 1)
+    radius, x, y = 0.38 + 0.06 * radius, kind.place[0] + 0.05 * dx, kind.place[1] + 0.05 * dy
+    cover = np.maximum(coverage(kind.shape, x, y, radius, size), coverage(kind.shape, -x, -y, radius, size))
+    color = np.array(kind.rgb, np.float32)[:, None, None, None] * (0.92 + 0.08 * shade)  # (3, n, 1, 1)
+    color[1] = np.clip(color[1] + 0.05 * hue, 0, 1)
+    scene = (0.45 + 0.10 * grey) * (1 - cover) + color * cover  # (3, n, H, W)
+    if channels == 1:
+        scene = np.tensordot(LUMA, scene, axes=1)[None]
+    return np.rint(scene * 255).astype(np.uint8).transpose(1, 0, 2, 3)
+
+
+def coverage(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The part of each pixel that lies inside a shape at (x, y), in half-widths and half-heights from the centre.
+
+    `radius` is in half shorter sides; all are (n, 1, 1). Returns float32 (n, H, W) in [0, 1].
+    """
+    height, width = size
+    scale = radius * (min(size) / 2)  # in pixels
+    columns = np.arange(width, dtype=np.float32)[None, None, :] + 0.5 - width / 2 * (1 + x)
+    rows = np.arange(height, dtype=np.float32)[None, :, None] + 0.5 - height / 2 * (1 + y)
+    distance = DISTANCES[shape](columns / scale, rows / scale) * scale
+    return np.clip(0.5 - distance, 0, 1)

@@ -1,0 +1,11 @@
+"""Evaluation: FID, IS, KID, precision and recall, and intra-class FID, on torch-fidelity's metric functions.
+
+Read in this order: `extractors` (images -> features), `features` (the loop over images and processes), `metrics` (pure
+functions of features), `reference` (the real side, computed once), `evaluate` (the two ways in).
+"""
+
+from sagan.evaluation.evaluate import compare_folders, evaluate
+from sagan.evaluation.extractors import Extractor, build_extractor
+from sagan.evaluation.scores import Scores
+
+__all__ = ["Extractor", "Scores", "build_extractor", "compare_folders", "evaluate"]

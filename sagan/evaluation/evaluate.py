@@ -1,0 +1,100 @@
+"""The two ways to scores: a generator against a data set, and a folder of images against another."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sagan import random
+from sagan.config import EvaluationConfig
+from sagan.evaluation.extractors import Extractor
+from sagan.evaluation.features import Features, extract, from_rank_0
+from sagan.evaluation.folder import FolderImages
+from sagan.evaluation.reference import Images, Reference, reference
+from sagan.evaluation.scores import MAX_MANIFOLD, Scores, measure
+
+Sample = Callable[[int, int, Tensor | None], Tensor]
+"""(start, stop, y) -> uint8 images (stop - start, C, H, W) of sample indices start..stop-1, of classes y (int64, CPU).
+
+z is to be drawn per index (`sagan.random.latents`), so that neither batch size nor number of processes matters.
+"""
+
+
+def evaluate(
+    sample: Sample,
+    *,
+    num_classes: int,
+    real: Images,
+    extractor: Extractor,
+    config: EvaluationConfig,
+    split: str = "train",
+    protocol: dict[str, Any] | None = None,
+) -> Scores:
+    """Scores of `config.num_samples` generated images against the real ones, with uniform labels.
+
+    To be called on all processes of a group: each generates and measures its part, and all get the scores.
+    `num_classes` is the generator's (0: unconditional, y is None). `protocol` adds what only the caller knows, such as
+    the step and whether the weights are averages.
+    """
+    n = config.num_samples
+    y = random.labels(config.seed, "evaluation labels", 0, n, num_classes)
+    known = reference(real, split, config.num_real, extractor, config.batch_size)
+    made = extract(
+        lambda start, stop: sample(start, stop, None if y is None else y[start:stop]),
+        n,
+        extractor,
+        config.batch_size,
+        "generated images",
+    )
+    facts = {"seed": config.seed, "truncation": config.truncation, **(protocol or {})}
+    return from_rank_0(compare(known, made, y, num_classes, real, split, extractor, facts))
+
+
+def compare_folders(real_dir: str, fake_dir: str, extractor: Extractor, batch_size: int = 64) -> Scores:
+    """Scores of the images in and below one folder against those of another, as they are: without resize or labels."""
+    real, fake = FolderImages(real_dir, "--real"), FolderImages(fake_dir, "--fake")
+    known = reference(real, "folder", 0, extractor, batch_size)
+    made = extract(
+        lambda start, stop: fake.batch(torch.arange(start, stop)), len(fake), extractor, batch_size, "images to compare"
+    )
+    facts = {"fake_data": fake.fingerprint, "fake_size": "x".join(map(str, fake.size))}
+    return from_rank_0(compare(known, made, None, 0, real, "folder", extractor, facts))
+
+
+def compare(
+    known: Reference | None,
+    made: Features | None,
+    y: Tensor | None,
+    num_classes: int,
+    real: Images,
+    split: str,
+    extractor: Extractor,
+    facts: dict[str, Any],
+) -> Scores | None:
+    """The scores and their protocol, on rank 0, which alone has features; None elsewhere."""
+    if known is None or made is None:
+        return None
+    n_real, n_fake = len(known.values), len(made.values)
+    protocol = {
+        "extractor": extractor.name,
+        "weights": extractor.weights_sha256,
+        "resize": extractor.resize,
+        "data": real.fingerprint,
+        "split": split,
+        "size": "x".join(map(str, real.size)),
+        "n_real": n_real,
+        "n_fake": n_fake,
+        **facts,
+        **{package: version(package) for package in ("sagan", "torch", "torch-fidelity")},
+    }
+    if max(n_real, n_fake) > MAX_MANIFOLD:
+        protocol["precision_recall_n"] = f"{min(n_real, MAX_MANIFOLD)} real, {min(n_fake, MAX_MANIFOLD)} generated"
+    same_classes = num_classes == len(real.class_names)
+    measured = measure(known, made, y if same_classes else None, real.class_names, extractor.name)
+    if not same_classes:
+        measured["left_out"].append(
+            f"intra-class FID: the generator has {num_classes} classes, the data {len(real.class_names)}"
+        )
+    return Scores(protocol=protocol, **measured)

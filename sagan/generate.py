@@ -1,0 +1,114 @@
+"""A trained generator from its file alone, and images from it, each a function of (seed, index)."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sagan.checkpoint import find_checkpoint, load_checkpoint
+from sagan.config import Config, UserError
+from sagan.images import to_uint8
+from sagan.models.build import build_generator
+from sagan.models.generator import Generator
+from sagan.models.layers import BatchNorm
+from sagan.parsing import to_config
+from sagan.random import labels, latents
+
+
+def load_generator(
+    path: str | Path, *, checkpoint: str | None = None, ema: bool = True, device: torch.device | str = "cpu"
+) -> Generator:
+    """The generator of a run (its newest checkpoint), of a checkpoint file, or of an exported safetensors file.
+
+    `checkpoint` is "best" or a file of the run; `ema` chooses the moving average of the weights where there is one.
+    In evaluation mode, without gradients; its configuration is `generator.config`, its step `generator.step`.
+
+    Raises UserError, naming the file, where there is none or it cannot be read.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        config, step, weights, ema = _read_export(path)
+    else:
+        content = load_checkpoint(find_checkpoint(path, checkpoint), device)
+        config, step = to_config(content["config"]), content["step"]
+        ema = ema and "generator_ema" in content
+        weights = content["generator_ema" if ema else "generator"]
+    generator = build_generator(config)
+    generator.load_state_dict(weights)
+    generator.config, generator.step, generator.is_ema = config, step, ema
+    return generator.to(device).eval().requires_grad_(False)
+
+
+def image_sampler(generator: Generator, seed: int, truncation: float = 0.0) -> Callable[[int, int, Tensor | None], Tensor]:
+    """sample(start, stop, y) -> uint8 images (stop - start, C, H, W), on the generator's device.
+
+    z is drawn per sample index, so neither batch size nor number of processes changes an image.
+    """
+    device = next(generator.parameters()).device
+
+    @torch.no_grad()
+    def sample(start: int, stop: int, y: Tensor | None) -> Tensor:
+        z = latents(seed, "sample", start, stop, generator.z_dim, truncation).to(device)
+        return to_uint8(generator(z, None if y is None else y.to(device)))
+
+    return sample
+
+
+@torch.no_grad()
+def set_standing_statistics(generator: Generator, batches: int, batch_size: int, seed: int) -> None:
+    """Replaces the running statistics of batch norm by their mean over `batches` fresh batches of generated images.
+
+    Source: Brock et al. 2019, section 3 ("standing statistics"): the running ones lag behind the weights.
+    """
+    norms = [m for m in generator.modules() if isinstance(m, BatchNorm)]
+    momenta = [m.momentum for m in norms]
+    device = next(generator.parameters()).device
+    generator.train()
+    for i in range(batches):
+        for norm in norms:
+            norm.momentum = 1 / (i + 1)  # the mean of all batches so far
+        start = i * batch_size
+        y = labels(seed, "standing labels", start, start + batch_size, generator.num_classes)
+        z = latents(seed, "standing", start, start + batch_size, generator.z_dim).to(device)
+        generator(z, None if y is None else y.to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    generator.eval()
+
+
+def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) -> list[Path]:
+    """Writes the weights of G (its moving average where there is one) and D as safetensors, their configuration and
+    step in the files' metadata. Returns the files: generator.safetensors, discriminator.safetensors."""
+    from safetensors.torch import save
+
+    from sagan.checkpoint import write_atomically
+
+    content = load_checkpoint(find_checkpoint(run_or_file, checkpoint))
+    written = []
+    for network, key in (
+        ("generator", "generator_ema" if "generator_ema" in content else "generator"),
+        ("discriminator", "discriminator"),
+    ):
+        weights = {name: t.contiguous() for name, t in content[key].items()}
+        about = {"config": content["config"], "step": content["step"], "weights": key}
+        blob = save(weights, metadata={"sagan": json.dumps(about)})
+        file = out / f"{network}.safetensors"
+        write_atomically(file, lambda f, blob=blob: f.write(blob))
+        written.append(file)
+    return written
+
+
+def _read_export(path: Path) -> tuple[Config, int, dict[str, Tensor], bool]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["sagan"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read as exported weights: {error}") from error
+    if not about["weights"].startswith("generator"):
+        raise UserError(f"{path}: holds the weights of a {about['weights']}, expected a generator")
+    return to_config(about["config"]), about["step"], weights, about["weights"] == "generator_ema"

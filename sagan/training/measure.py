@@ -1,0 +1,116 @@
+"""Numbers and pictures of a training state: gradients, memory, attention, singular values, the sample grid."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import fmean
+
+import torch
+from torch import Tensor, nn
+
+from sagan.attention import attention_layers, capture_maps
+from sagan.images import image_grid, to_uint8
+from sagan.models.layers import spectral_weights
+from sagan.random import latents
+from sagan.training.state import TrainState
+
+
+def gradient_norms(state: TrainState) -> dict[str, float]:
+    """L2 norm of the gradient of the last update of each network."""
+    return {
+        "gradient/generator": _norm(state.generator),
+        "gradient/discriminator": _norm(state.discriminator),
+    }
+
+
+def _norm(network: nn.Module) -> float:
+    norms = torch._foreach_norm([p.grad for p in network.parameters() if p.grad is not None])
+    return torch.stack(norms).norm().item()
+
+
+def gammas(state: TrainState) -> dict[str, float]:
+    """The gain of every attention layer that has one."""
+    return {
+        f"attention/gamma/{network}.{name}": layer.gamma.item()
+        for network in ("generator", "discriminator")
+        for name, layer in attention_layers(getattr(state, network)).items()
+        if getattr(layer, "gamma", None) is not None
+    }
+
+
+def singular_values(state: TrainState) -> dict[str, float]:
+    """The estimated largest singular value of every spectrally normalised weight, before the division."""
+    return {
+        f"singular_value/{network}.{name}": layer.sigma().item()
+        for network in ("generator", "discriminator")
+        for name, layer in spectral_weights(getattr(state, network)).items()
+    }
+
+
+@torch.no_grad()
+def attention_entropies(state: TrainState, z: Tensor, y: Tensor | None) -> dict[str, float]:
+    """Entropy of the attention maps for fixed z and y, as a fraction of ln(keys): 1 is uniform, 0 is one key.
+
+    The mean over a layer's maps; a layer whose maps are gates has none.
+    """
+    with evaluating(state.shown_generator) as generator, capture_maps(generator) as of_generator:
+        images = generator(z, y)
+    with evaluating(state.discriminator) as discriminator, capture_maps(discriminator) as of_discriminator:
+        discriminator(images, y)
+    return {
+        f"attention/entropy/{network}.{name}": fmean(m.entropy().item() for m in maps if m.distribution)
+        for network, of_network in (("generator", of_generator), ("discriminator", of_discriminator))
+        for name, maps in of_network.items()
+        if any(m.distribution for m in maps)
+    }
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """The network in evaluation mode, for the length of the block."""
+    training = network.training
+    try:
+        yield network.eval()
+    finally:
+        network.train(training)
+
+
+def grid_inputs(state: TrainState, columns: int = 10, rows: int = 10) -> tuple[Tensor, Tensor | None]:
+    """The fixed z and y of the sample grid: a row for each of the first classes, the same z down a column."""
+    classes = min(state.generator.num_classes, rows)
+    z = latents(state.config.training.seed, "grid", 0, columns * rows, state.generator.z_dim).to(state.device)
+    if classes == 0:
+        return z, None
+    z = z[:columns].repeat(classes, 1)
+    return z, torch.arange(classes, device=state.device).repeat_interleave(columns)
+
+
+@torch.no_grad()
+def sample_grid(state: TrainState, z: Tensor, y: Tensor | None, columns: int = 10) -> Tensor:
+    """The shown generator's images for z and y as one uint8 image (C, H, W)."""
+    with evaluating(state.shown_generator) as generator:
+        rows = [slice(i, i + columns) for i in range(0, len(z), columns)]
+        images = [to_uint8(generator(z[row], None if y is None else y[row])) for row in rows]
+    return image_grid(torch.cat(images), columns)
+
+
+def peak_memory(device: torch.device) -> float:
+    """GiB: the most that tensors took on a GPU, or that the process took on a CPU, so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+class Throughput:
+    """Images per second since the last question."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size, self.step, self.since = batch_size, None, 0.0
+
+    def __call__(self, step: int) -> float:
+        now, before = time.perf_counter(), (self.step, self.since)
+        self.step, self.since = step, now
+        return 0.0 if before[0] is None else (step - before[0]) * self.batch_size / max(now - before[1], 1e-9)

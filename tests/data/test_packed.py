@@ -1,0 +1,163 @@
+"""Packed data sets: the same content, whole or not there at all, and no need for memory."""
+
+import errno
+import pickle
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from sagan.config import DataConfig, UserError
+from sagan.data import TrainingBatches, open_data, pack
+from sagan.data.folder import open_folder
+from sagan.data.images import fit_arrays
+from sagan.data.packed import PackedDataset
+
+
+def packed(path, **more):
+    return DataConfig(source="packed", path=str(path), **more)
+
+
+@pytest.fixture
+def folder(make_folder):
+    return open_folder(make_folder({"a": 5, "b": 4}), (32, 32), 3, "raise")
+
+
+@pytest.mark.parametrize("memory_gb", [0, 1])
+def test_round_trip(folder, tmp_path, memory_gb):
+    pack(folder, tmp_path / "out" / "set")
+    data = open_data(packed(tmp_path / "out" / "set", memory_gb=memory_gb))
+    assert isinstance(data, PackedDataset) == (memory_gb == 0)
+    order = torch.tensor([8, 0, 3, 3])
+    assert torch.equal(data.batch(order), folder.batch(order))
+    assert torch.equal(data.labels, folder.labels) and data.class_names == folder.class_names
+    assert data.fingerprint == folder.fingerprint
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["set"]
+
+
+def test_fingerprint_without_labels(folder, tmp_path):
+    pack(folder, tmp_path / "set")
+    data = open_data(packed(tmp_path / "set", memory_gb=0, num_classes=0))
+    folder.forget_labels()
+    assert data.fingerprint == folder.fingerprint
+
+
+def test_images_are_mapped_and_not_pickled(folder, tmp_path):
+    pack(folder, tmp_path / "set")
+    data = open_data(packed(tmp_path / "set", memory_gb=0))
+    assert isinstance(data.arrays, np.memmap)
+    text = pickle.dumps(data)
+    assert len(text) < 9 * 32 * 32 * 3
+    assert torch.equal(pickle.loads(text).batch(torch.arange(9)), folder.batch(torch.arange(9)))
+
+
+def test_workers_read_packed_data(folder, tmp_path):
+    pack(folder, tmp_path / "set")
+    data = open_data(packed(tmp_path / "set", memory_gb=0))
+    options = {"seed": 0, "batch_size": 4, "flip": True}
+    for a, b in islice(
+        zip(TrainingBatches(data, **options, workers=1), TrainingBatches(folder, **options), strict=False), 5
+    ):
+        assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+
+
+def test_other_sizes_than_the_packed_one(folder, tmp_path):
+    pack(folder, tmp_path / "set")
+    data = open_data(packed(tmp_path / "set", memory_gb=0, resolution=[64, 32], channels=1))
+    assert data.batch(torch.arange(9)).shape == (9, 1, 64, 32)
+    expected = fit_arrays(folder.batch(torch.arange(9)).permute(0, 2, 3, 1).numpy(), (64, 32), 1)
+    np.testing.assert_array_equal(data.batch(torch.arange(9)).numpy(), expected)
+    assert data.fingerprint == open_data(packed(tmp_path / "set", resolution=[64, 32], channels=1)).fingerprint
+
+
+def test_unreadable_images_are_left_out(make_folder, tmp_path):
+    root = make_folder({"a": 12, "b": 3})
+    (root / "a" / "004.png").write_bytes(b"broken")
+    pack(open_folder(root, (32, 32), 3, "skip"), tmp_path / "set")
+    data = open_data(packed(tmp_path / "set", memory_gb=0))
+    loaded = open_folder(root, (32, 32), 3, "skip").load()
+    assert len(data) == 14 and data.arrays.shape == (14, 32, 32, 3)
+    assert torch.equal(data.batch(torch.arange(14)), loaded.images) and torch.equal(data.labels, loaded.labels)
+    assert data.fingerprint == loaded.fingerprint
+
+
+def test_packing_again_replaces(folder, make_folder, tmp_path):
+    pack(folder, tmp_path / "set")
+    other = open_folder(make_folder({"x": 2}, "other"), (32, 32), 3, "raise")
+    pack(other, tmp_path / "set")
+    assert open_data(packed(tmp_path / "set")).fingerprint == other.fingerprint
+    pack(open_data(packed(tmp_path / "set", memory_gb=0)), tmp_path / "set")  # even onto itself
+    assert open_data(packed(tmp_path / "set")).fingerprint == other.fingerprint
+
+
+def test_other_folders_are_not_overwritten(folder, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="set: exists and is not a packed data set"):
+        pack(folder, tmp_path / "set")
+    assert [p.name for p in (tmp_path / "set").iterdir()] == ["thesis.tex"]
+
+
+def test_an_error_leaves_nothing_behind(folder, make_folder, tmp_path):
+    (tmp_path / "images" / "b" / "003.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match="003.png"):
+        pack(folder, tmp_path / "set")
+    assert [p.name for p in tmp_path.iterdir()] == ["images"]
+
+
+def test_a_full_disk_leaves_the_old_set(folder, tmp_path, monkeypatch):
+    pack(folder, tmp_path / "set")
+    before = open_data(packed(tmp_path / "set")).fingerprint
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("numpy.save", full)  # labels come after the images
+        with pytest.raises(UserError, match="set: cannot write.*No space left"):
+            pack(folder, tmp_path / "set")
+        patch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+        with pytest.raises(UserError, match="to write, but the disk has"):
+            pack(folder, tmp_path / "set")
+    assert open_data(packed(tmp_path / "set")).fingerprint == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["images", "set"]
+
+
+def damage_images(path):
+    whole = (path / "images.npy").read_bytes()
+    (path / "images.npy").write_bytes(whole[:-1])
+
+
+def swap_images(path):
+    np.save(path / "images.npy", np.zeros((8, 32, 32, 3), np.uint8))
+
+
+def shorten_labels(path):
+    np.save(path / "labels.npy", np.zeros(8, np.int64))
+
+
+def raise_labels(path):
+    np.save(path / "labels.npy", np.full(9, 2))
+
+
+def cut_meta(path):
+    (path / "meta.json").write_text('{"count": ')
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damage_images, "damaged"),
+        (swap_images, r"images: found .*\(8, 32, 32, 3\).*expected .*\(9, 32, 32, 3\)"),
+        (shorten_labels, "labels: found"),
+        (raise_labels, "largest label"),
+        (cut_meta, "damaged"),
+        (lambda path: (path / "labels.npy").unlink(), "labels.npy missing"),
+    ],
+)
+def test_damaged_sets_are_refused(folder, tmp_path, damage, words):
+    pack(folder, tmp_path / "set")
+    damage(tmp_path / "set")
+    with pytest.raises(UserError, match=words):
+        open_data(packed(tmp_path / "set"))

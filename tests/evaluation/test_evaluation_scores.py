@@ -1,0 +1,244 @@
+"""Scores as a whole: invariances, agreement with torch-fidelity, protocol, and what few images support."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from stand_ins import cheap_extractor, cheap_forward, make_real, random_images
+
+from sagan.config import EvaluationConfig, UserError
+from sagan.evaluation import compare_folders, evaluate
+
+
+def sample(start, stop, y):
+    return random_images(start, stop, y, seed=2)
+
+
+def scores(n=300, classes=2, real=None, extractor=None, **config):
+    real = real or make_real(classes=classes)
+    config = EvaluationConfig(num_samples=n, **config)
+    facts = {"ema": True, "batch_norm": "running"}
+    return evaluate(
+        sample, num_classes=classes, real=real, extractor=extractor or cheap_extractor(), config=config, protocol=facts
+    )
+
+
+def test_batch_size_changes_nothing(monkeypatch, tmp_path):
+    results = []
+    for batch_size in (1, 64, 1000):
+        monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / str(batch_size)))
+        results.append(scores(batch_size=batch_size).values)
+    assert results[0].keys() == results[1].keys() == results[2].keys() and len(results[0]) >= 8
+    for other in results[1:]:
+        assert other == pytest.approx(results[0], rel=1e-6, abs=1e-7)
+
+
+RANK = """
+import json, sys
+import torch, torch.distributed as dist
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=int(sys.argv[2]), world_size=int(sys.argv[3]))
+torch.set_num_threads(1)
+from stand_ins import cheap_extractor, make_real, random_images
+import test_evaluation_scores as t
+import sagan.evaluation.features as f
+f.GATHER_ROWS = 64
+asked = []
+t.sample = lambda start, stop, y: asked.append((start, stop)) or random_images(start, stop, y, seed=2)
+out = [t.scores(n=301), t.scores(n=301)]
+assert out[0] == out[1]
+print(json.dumps([out[0].values, min(a for a, b in asked), max(b for a, b in asked)]))
+"""
+
+
+def test_the_number_of_processes_changes_nothing(tmp_path):
+    """301 images: the parts differ by one row. Each process makes its own part alone and gets the scores."""
+    expected = scores(n=301).values
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "SAGAN_CACHE": str(tmp_path / "ranks")}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(tmp_path / "rendezvous"), str(rank), "2"],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [rank.communicate(timeout=120) for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    (first, *part0), (second, *part1) = (json.loads(out.splitlines()[-1]) for out, _ in outputs)
+    assert first == second == pytest.approx(expected, rel=1e-6)
+    assert (part0, part1) == ([0, 150], [150, 301])
+
+
+def write_folder(folder: Path, images: torch.Tensor) -> str:
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:04d}.png")
+    return str(folder)
+
+
+def test_folders_agree_with_torch_fidelity_s_own_call(tmp_path):
+    """The same extractor, registered with the library, through its one-call API on the same files."""
+    import torch_fidelity
+
+    class Cheap(torch_fidelity.FeatureExtractorBase):
+        def __init__(self, name, features_list, **others):
+            super().__init__(name, features_list)
+
+        def forward(self, images):
+            features, logits = cheap_forward(images)
+            # The order of features_list follows the hash seed of the process.
+            return tuple({"features": features, "logits": logits}[name] for name in self.features_list)
+
+        @staticmethod
+        def get_provided_features_list():
+            return "features", "logits"
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric):
+            return "logits" if metric == "isc" else "features"
+
+        @staticmethod
+        def can_be_compiled():
+            return False
+
+    torch_fidelity.register_feature_extractor("cheap-for-test", Cheap)
+    real = write_folder(tmp_path / "real", random_images(0, 240, seed=1))
+    # Brighter fakes, for an FID well above 0: the library keeps the mean in float32, which alone is an error of 1e-8.
+    fake = write_folder(tmp_path / "fake", random_images(0, 200, torch.full((200,), 6), seed=2))
+    theirs = torch_fidelity.calculate_metrics(
+        input1=fake,
+        input2=real,
+        feature_extractor="cheap-for-test",
+        cuda=False,
+        cache=False,
+        verbose=False,
+        save_cpu_ram=True,
+        isc=True,
+        fid=True,
+        kid=True,
+        prc=True,
+        kid_subset_size=200,
+    )
+    ours = compare_folders(real, fake, cheap_extractor(name="inception")).values
+    assert ours == pytest.approx(
+        {
+            "fid": theirs["frechet_inception_distance"],
+            "kid_mean": theirs["kernel_inception_distance_mean"],
+            "kid_std": theirs["kernel_inception_distance_std"],
+            "is_mean": theirs["inception_score_mean"],
+            "is_std": theirs["inception_score_std"],
+            "precision": theirs["precision"],
+            "recall": theirs["recall"],
+        },
+        rel=1e-6,
+    )
+
+
+@pytest.mark.parametrize("batch_size", [3, 64])
+def test_a_folder_against_itself(tmp_path, batch_size):
+    folder = write_folder(tmp_path / "images", random_images(0, 20))
+    out = compare_folders(folder, folder, cheap_extractor(), batch_size)
+    assert out.values["fid_cheap"] == pytest.approx(0, abs=1e-5)
+    assert out.values["precision_cheap"] == out.values["recall_cheap"] == 1
+    assert out.protocol["data"] == out.protocol["fake_data"]
+
+
+def test_folders_that_cannot_be_compared_are_named(tmp_path):
+    good = write_folder(tmp_path / "good", random_images(0, 4))
+    for make, expected in (
+        (lambda d: None, "--fake .*no such folder"),
+        (lambda d: d.mkdir(), "--fake .*found 0 images"),
+        (lambda d: write_folder(d, random_images(0, 3)) and (d / "0001.png").write_bytes(b"x"), "0001.png cannot be"),
+        (lambda d: write_folder(d, random_images(0, 3)) and Image.new("RGB", (9, 7)).save(d / "z.png"), "z.png is 7x9"),
+        (lambda d: write_folder(d, random_images(0, 3)) and Image.new("I;16", (8, 8)).save(d / "z.png"), "16 bits"),
+    ):
+        bad = tmp_path / str(len(list(tmp_path.iterdir())))
+        make(bad)
+        with pytest.raises(UserError, match=expected):
+            compare_folders(good, str(bad), cheap_extractor())
+
+
+def test_names_carry_the_extractor_unless_it_is_inception():
+    plain = scores(extractor=cheap_extractor(name="inception")).values
+    other = scores(extractor=cheap_extractor(name="efficientnet-lite0")).values
+    assert set(plain) == {
+        "fid", "kid_mean", "kid_std", "is_mean", "is_std", "precision", "recall", "intra_fid", "intra_fid_n"
+    } - {"kid_std"}  # fmt: skip
+    assert set(other) == {f"{name}_efficientnet_lite0" for name in plain}
+
+
+def test_the_line_carries_the_protocol():
+    real = make_real()
+    out = scores(real=real, num_real=200, seed=7)
+    line = out.line()
+    assert "\n" not in line
+    for part in (
+        f"fid_cheap {out.values['fid_cheap']:.5g}",
+        "extractor cheap, weights cccccccccccc,",
+        "resize 4x4 mean",
+        f"data {real.fingerprint[:12]},",
+        "split train",
+        "n_real 200",
+        "n_fake 300",
+        "seed 7",
+        "ema yes",
+        "batch_norm running",
+        "torch-fidelity 0.",
+    ):
+        assert part in line
+    record = json.loads(json.dumps(out.record()))
+    assert record["fid_cheap"] == out.values["fid_cheap"]
+    assert record["evaluation"]["protocol"]["data"] == real.fingerprint
+    assert set(record["evaluation"]["intra_fid"]) == {"class 0", "class 1"}
+
+
+def test_intra_class_fid_uses_the_labels_the_images_were_made_with():
+    """A generator that exchanges its classes: everything else stays, intra-class FID does not."""
+    real, config = make_real(), EvaluationConfig(num_samples=300)
+    given = dict(num_classes=2, real=real, extractor=cheap_extractor(), config=config)
+    right = evaluate(lambda a, b, y: random_images(a, b, 10 * y, seed=2), **given).values
+    wrong = evaluate(lambda a, b, y: random_images(a, b, 10 * (1 - y), seed=2), **given).values
+    assert wrong["intra_fid_cheap"] > 1.1 * right["intra_fid_cheap"]
+
+
+@pytest.mark.parametrize(
+    "n, present, missing",
+    [
+        (1, set(), {"fid", "kid_mean", "is_mean", "precision", "intra_fid"}),
+        (3, {"fid", "kid_mean"}, {"is_mean", "precision", "intra_fid"}),
+        (50, {"fid", "kid_mean", "precision"}, {"is_mean", "intra_fid"}),
+        (120, {"fid", "kid_mean", "precision", "is_mean"}, {"intra_fid"}),
+        (300, {"fid", "kid_mean", "precision", "is_mean", "intra_fid"}, set()),
+    ],
+)
+def test_what_few_images_do_not_support_is_left_out_with_a_word(n, present, missing):
+    out = scores(n=n, extractor=cheap_extractor(name="inception"))
+    assert present <= set(out.values) and not missing & set(out.values)
+    assert not any(math.isnan(value) for value in out.values.values())
+    words = {"fid": "FID and KID", "is_mean": "inception score", "precision": "precision", "intra_fid": "intra-class"}
+    for name, word in words.items():
+        assert any(text.startswith(word) for text in out.left_out) == (name in missing)
+    assert any("fewer than the 12 features" in text for text in out.warnings) == (n < 12)
+
+
+def test_without_logits_or_classes_the_rest_remains():
+    extractor = cheap_extractor(logits_dim=0, forward=lambda x: (cheap_forward(x)[0], None))
+    out = scores(classes=0, extractor=extractor)
+    assert {"fid_cheap", "precision_cheap"} <= set(out.values)
+    assert [text for text in out.left_out if not text.startswith("KID")] == [
+        "inception score: cheap has no class logits"
+    ]
+
+
+def test_generator_and_data_of_different_classes_have_no_intra_class_fid():
+    out = scores(classes=3, real=make_real(classes=2))
+    assert "intra_fid_cheap" not in out.values
+    assert "intra-class FID: the generator has 3 classes, the data 2" in out.left_out
