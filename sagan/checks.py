@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
-from sagan.models.sizes import attention_blocks, discriminator_block_sizes, generator_block_sizes
+from sagan.models.sizes import (
+    DISCRIMINATOR_WIDTHS,
+    GENERATOR_WIDTHS,
+    Size,
+    attention_blocks,
+    discriminator_block_sizes,
+    generator_block_sizes,
+    split_size,
+)
 from sagan.option_parser import option_types
 from sagan.options import SampleOptions
 
@@ -73,8 +81,9 @@ def check(config: Config) -> Config:
         )
     if data.source in ("folder", "packed") and not data.path:
         raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs a folder")
-    _check_attention(config, "generator", generator_block_sizes(data.size))
-    _check_attention(config, "discriminator", discriminator_block_sizes(data.size))
+    n, _ = split_size(data.size)
+    _check_attention(config, "generator", generator_block_sizes(data.size), GENERATOR_WIDTHS[n][1])
+    _check_attention(config, "discriminator", discriminator_block_sizes(data.size), DISCRIMINATOR_WIDTHS[n])
     return config
 
 
@@ -138,10 +147,16 @@ def check_writable(path: Path, option: str, *, folder: bool) -> None:
         raise UserError(f"{option} {path}: cannot be written, no permission in {existing}")
 
 
-def _check_attention(config: Config, network: str, sizes: list) -> None:
-    from sagan.attention import resolve  # imports torch: last of all
+def _check_attention(config: Config, network: str, sizes: list[Size], multiples: tuple[int, ...]) -> None:
+    """Builds the attention layers of a network where they will stand: each kind knows best what it cannot carry."""
+    import torch  # last of all: it is slow
+
+    from sagan.attention import Place, build_attention, resolve
 
     spec, option = getattr(config.model, network).attention, f"model.{network}.attention"
     resolve(spec, option)
     if spec.kind != "none":
-        attention_blocks(sizes, spec.resolutions, f"{option}.resolutions")
+        channels = getattr(config.model, network).channels
+        with torch.random.fork_rng(devices=[]):
+            for block, size in attention_blocks(sizes, spec.resolutions, f"{option}.resolutions").items():
+                build_attention(spec, Place(multiples[block] * channels, size, False, batch_norm=False), option)

@@ -51,9 +51,14 @@ class AttentionConfig:
     """Which attention stands where."""
 
     kind: str = "sagan"
-    """An attention system: `none`, `sagan`."""
+    """none, residual, sagan, multihead, additive, non-local, base-oc, pyramid-oc, asp-oc, se, ge, cbam,
+    residual-attention, global-context, eca, coordinate, or the path of a class of yours: my_module.MyAttention."""
     resolutions: list[int] = field(default_factory=lambda: [16])
     """Shorter sides, in pixels, of the maps that get it: after the first block with an output of that size."""
+    placement: Literal["between", "in_residual"] = "between"
+    """between: after the block's sum, as SAGAN has it. in_residual: on the residual branch, just before the sum."""
+    gate: Literal["zero", "none"] = "zero"
+    """zero: the identity at first, through a scalar gain that starts at 0. none: as published."""
     options: dict[str, Any] = field(default_factory=dict)
     """The options of that kind."""
 

@@ -1,22 +1,55 @@
 """Attention systems that can stand in SAGAN's place. `KINDS` is the list; `resolve` turns a configuration into one."""
 
 import importlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 
-import torch
 from torch import nn
 
+from sagan.attention.additive import AdditiveAttention
 from sagan.attention.base import Attention, AttentionMap, Place
-from sagan.attention.sagan import SaganAttention
+from sagan.attention.cbam import Cbam
+from sagan.attention.coordinate import CoordinateAttention
+from sagan.attention.gather_excite import GatherExcite
+from sagan.attention.global_context import GlobalContext
+from sagan.attention.multihead import MultiheadAttention
+from sagan.attention.non_local import NonLocalBlock
+from sagan.attention.object_context import AspContext, BaseContext, PyramidContext
+from sagan.attention.residual_attention import ResidualAttention
+from sagan.attention.sagan import ResidualControl, SaganAttention
+from sagan.attention.squeeze_excite import EfficientChannelAttention, SqueezeExcite
 from sagan.config import AttentionConfig, ConfigError
 
-__all__ = ["KINDS", "Attention", "AttentionMap", "Place", "build_attention", "capture_maps", "resolve"]
+__all__ = [
+    "KINDS",
+    "Attention",
+    "AttentionMap",
+    "Place",
+    "attention_layers",
+    "build_attention",
+    "capture_maps",
+    "resolve",
+]
 
 KINDS: dict[str, type[Attention] | None] = {
     "none": None,
+    "residual": ResidualControl,
     "sagan": SaganAttention,
+    "multihead": MultiheadAttention,
+    "additive": AdditiveAttention,
+    "non-local": NonLocalBlock,
+    "base-oc": BaseContext,
+    "pyramid-oc": PyramidContext,
+    "asp-oc": AspContext,
+    "se": SqueezeExcite,
+    "ge": GatherExcite,
+    "cbam": Cbam,
+    "residual-attention": ResidualAttention,
+    "global-context": GlobalContext,
+    "eca": EfficientChannelAttention,
+    "coordinate": CoordinateAttention,
 }
 
 
@@ -33,10 +66,21 @@ def resolve(spec: AttentionConfig, option: str = "attention") -> tuple[type[Atte
     return kind, _options(kind, spec, option)
 
 
-def build_attention(spec: AttentionConfig, place: Place) -> nn.Module:
-    """The attention layer of a configuration for one place; the identity for kind `none`."""
-    kind, options = resolve(spec)
-    return nn.Identity() if kind is None else kind(options, place)
+def build_attention(spec: AttentionConfig, place: Place, option: str = "attention") -> nn.Module:
+    """The attention layer of a configuration for one place; the identity for kind `none`.
+
+    Raises ConfigError where the kind cannot stand there, or as `resolve` does.
+    """
+    kind, options = resolve(spec, option)
+    if kind is None:
+        return nn.Identity()
+    try:
+        return kind(options, replace(place, gate=spec.gate))
+    except ConfigError as error:
+        height, width = place.size
+        raise ConfigError(
+            f"{option}: kind {spec.kind} cannot stand on a {height}x{width} map of width {place.channels}: {error}"
+        ) from None
 
 
 def attention_layers(network: nn.Module) -> dict[str, Attention]:
@@ -45,30 +89,25 @@ def attention_layers(network: nn.Module) -> dict[str, Attention]:
 
 
 @contextmanager
-def capture_maps(network: nn.Module) -> Iterator[dict[str, AttentionMap]]:
-    """Collects, by layer name, the attention map of the last forward pass made inside the block.
+def capture_maps(network: nn.Module) -> Iterator[dict[str, list[AttentionMap]]]:
+    """Collects, by layer name, the attention maps of the last forward pass made inside the block.
 
     >>> with capture_maps(generator) as maps:
     ...     images = generator(z, y)
-    >>> maps["blocks.1.attention"].weights.shape  # (N, heads, queries, keys)
+    >>> maps["blocks.1.attention"][0].weights.shape  # (N, heads, queries, keys)
 
-    Costs nothing outside the block: forward passes neither compute nor keep a map.
+    A layer may have several maps (a channel and a spatial gate, one for each level of a pyramid) or none. Outside the
+    block, forward passes neither compute nor keep a map.
     """
-    maps: dict[str, AttentionMap] = {}
-
-    def hook(name: str) -> Callable:
-        @torch.no_grad()
-        def keep(layer: Attention, inputs: tuple, output) -> None:
-            maps[name] = layer.attention_map(inputs[0])
-
-        return keep
-
-    handles = [layer.register_forward_hook(hook(name)) for name, layer in attention_layers(network).items()]
+    layers = attention_layers(network)
+    maps: dict[str, list[AttentionMap]] = {name: [] for name in layers}
+    for name, layer in layers.items():
+        layer.viewer = maps[name]
     try:
         yield maps
     finally:
-        for handle in handles:
-            handle.remove()
+        for layer in layers.values():
+            layer.viewer = None
 
 
 def _kind(name: str, option: str) -> type[Attention] | None:
@@ -104,4 +143,6 @@ def _options(kind: type[Attention], spec: AttentionConfig, option: str) -> objec
     try:
         return kind.Options(**parser.parse_object(spec.options).as_dict())
     except (ArgumentError, ValueError) as error:
-        raise ConfigError(f"{option}.options {spec.options}: {' '.join(str(error).split())}") from None
+        reason = re.sub(r'Parser key "([^"]+)":', rf"{option}.options.\1:", " ".join(str(error).split()))
+        reason = reason if reason.startswith(option) else f"{option}.options {spec.options}: {reason}"
+        raise ConfigError(reason.replace("typing.", "")) from None

@@ -1,4 +1,5 @@
-"""Residual blocks of the reference architecture: pre-activation, with attention where the configuration asks for it."""
+"""Residual blocks of the reference architecture: pre-activation, with attention where the configuration asks for it:
+after the sum, or on the residual branch just before it."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,22 +10,32 @@ from sagan.models.layers import BatchNorm, Conv2d
 class GeneratorBlock(nn.Module):
     """Doubles the map: (N, I, H, W), (N,) -> (N, O, 2H, 2W)."""
 
-    def __init__(self, in_channels: int, out_channels: int, spectral_norm: bool, norm: dict, attention: nn.Module):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        spectral_norm: bool,
+        norm: dict,
+        *,
+        attention: nn.Module,
+        in_residual: bool,
+    ):
         super().__init__()
         self.norm1 = BatchNorm(in_channels, **norm)
         self.conv1 = Conv2d(in_channels, out_channels, 3, spectral_norm=spectral_norm, resample="up")
         self.norm2 = BatchNorm(out_channels, **norm)
         self.conv2 = Conv2d(out_channels, out_channels, 3, spectral_norm=spectral_norm)
         self.shortcut = Conv2d(in_channels, out_channels, 1, spectral_norm=spectral_norm, resample="up")
-        self.attention = attention
+        self.attention, self.in_residual = attention, in_residual
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         h = F.relu(self.norm1(x, y))  # (N, I, H, W)
         h = self.conv1(h)  # (N, O, 2H, 2W)
         h = F.relu(self.norm2(h, y))
         h = self.conv2(h)
-        h = h + self.shortcut(x)
-        return self.attention(h)
+        if self.in_residual:
+            return self.attention(h) + self.shortcut(x)
+        return self.attention(h + self.shortcut(x))
 
 
 class DiscriminatorBlock(nn.Module):
@@ -42,6 +53,7 @@ class DiscriminatorBlock(nn.Module):
         down: bool,
         first: bool,
         attention: nn.Module,
+        in_residual: bool,
     ):
         super().__init__()
         resample = "down" if down else None
@@ -51,11 +63,12 @@ class DiscriminatorBlock(nn.Module):
         self.shortcut = nn.Identity()
         if down or in_channels != out_channels:
             self.shortcut = Conv2d(in_channels, out_channels, 1, spectral_norm=spectral_norm, resample=resample)
-        self.attention = attention
+        self.attention, self.in_residual = attention, in_residual
 
     def forward(self, x: Tensor) -> Tensor:
         h = x if self.first else F.relu(x)  # (N, I, H, W)
         h = F.relu(self.conv1(h))  # (N, O, H, W)
         h = self.conv2(h)  # (N, O, H/2, W/2)
-        h = h + self.shortcut(x)
-        return self.attention(h)
+        if self.in_residual:
+            return self.attention(h) + self.shortcut(x)
+        return self.attention(h + self.shortcut(x))

@@ -39,10 +39,18 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList()
         for i, (width_in, width_out) in enumerate(zip(widths, widths[1:], strict=False)):
             place = Place(width_out, sizes[i], config.spectral_norm, batch_norm=False)
-            attention = build_attention(config.attention, place) if i in attended else nn.Identity()
+            attention = nn.Identity()
+            if i in attended:
+                attention = build_attention(config.attention, place, "model.discriminator.attention")
             self.blocks.append(
                 DiscriminatorBlock(
-                    width_in, width_out, config.spectral_norm, down=downs[i], first=i == 0, attention=attention
+                    width_in,
+                    width_out,
+                    config.spectral_norm,
+                    down=downs[i],
+                    first=i == 0,
+                    attention=attention,
+                    in_residual=config.attention.placement == "in_residual",
                 )
             )
         self.logit = Linear(widths[-1], 1, spectral_norm=config.spectral_norm)

@@ -36,9 +36,20 @@ class Generator(nn.Module):
         self.project = Linear(config.z_dim, widths[0] * a * b, spectral_norm=config.spectral_norm)
         self.blocks = nn.ModuleList()
         for i, (width_in, width_out) in enumerate(zip(widths, widths[1:], strict=False)):
-            place = Place(width_out, sizes[i], config.spectral_norm, batch_norm=True)
-            attention = build_attention(config.attention, place) if i in attended else nn.Identity()
-            self.blocks.append(GeneratorBlock(width_in, width_out, config.spectral_norm, conditional, attention))
+            place = Place(width_out, sizes[i], config.spectral_norm, batch_norm=True, norm=norm)
+            attention = nn.Identity()
+            if i in attended:
+                attention = build_attention(config.attention, place, "model.generator.attention")
+            self.blocks.append(
+                GeneratorBlock(
+                    width_in,
+                    width_out,
+                    config.spectral_norm,
+                    conditional,
+                    attention=attention,
+                    in_residual=config.attention.placement == "in_residual",
+                )
+            )
         self.norm = BatchNorm(widths[-1], **norm)
         self.to_image = Conv2d(widths[-1], image_channels, 3, spectral_norm=config.spectral_norm)
         initialize(self, config.init)

@@ -17,12 +17,17 @@ EPS = 1e-12
 
 
 class SpectralWeight(nn.Module):
-    """A weight (out, ...), divided by its largest singular value as an (out, rest) matrix if `spectral_norm`."""
+    """A weight (out, ...), divided by its largest singular value as an (out, rest) matrix if `spectral_norm`.
 
-    def __init__(self, shape: tuple[int, ...], spectral_norm: bool):
+    `zero`: it starts at 0. Raises ValueError if it is to be divided too: 0 / 0 is NaN.
+    """
+
+    def __init__(self, shape: tuple[int, ...], spectral_norm: bool, zero: bool = False):
         super().__init__()
+        if zero and spectral_norm:
+            raise ValueError("a weight under spectral norm cannot start at 0")
         self.weight = nn.Parameter(torch.empty(shape))
-        self.spectral_norm = spectral_norm
+        self.spectral_norm, self.zero = spectral_norm, zero
         if spectral_norm:
             rows, columns = shape[0], self.weight[0].numel()
             self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=EPS))
@@ -58,7 +63,8 @@ def power_iteration(network: nn.Module) -> None:
 class Conv2d(SpectralWeight):
     """k x k convolution (k odd) that keeps the size: (N, I, H, W) -> (N, O, H', W'), with H' = H, 2H or H/2.
 
-    `resample` "up" puts nearest up-sampling by 2 before it, "down" 2x2 average pooling after it; both want k = 1 or 3.
+    `resample` "up" puts nearest up-sampling by 2 before it, "down" 2x2 average pooling after it; both want k = 1 or 3
+    and no `dilation`.
     """
 
     fused = True  # False: the plain definition of resampling, for tests and for the benchmark's baseline.
@@ -72,10 +78,12 @@ class Conv2d(SpectralWeight):
         spectral_norm: bool,
         bias: bool = True,
         resample: str | None = None,
+        dilation: int = 1,
+        zero: bool = False,
     ):
-        super().__init__((out_channels, in_channels, kernel_size, kernel_size), spectral_norm)
+        super().__init__((out_channels, in_channels, kernel_size, kernel_size), spectral_norm, zero)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.resample = resample
+        self.resample, self.dilation = resample, dilation
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.normalized_weight()
@@ -84,14 +92,17 @@ class Conv2d(SpectralWeight):
         if self.resample == "down":
             return (conv_pool if self.fused else plain_conv_pool)(x, weight, self.bias)
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.conv2d(x, weight.to(x.dtype), bias, padding=weight.shape[-1] // 2)
+        padding = self.dilation * (weight.shape[-1] // 2)
+        return F.conv2d(x, weight.to(x.dtype), bias, padding=padding, dilation=self.dilation)
 
 
 class Linear(SpectralWeight):
     """(N, I) -> (N, O)."""
 
-    def __init__(self, in_features: int, out_features: int, *, spectral_norm: bool, bias: bool = True):
-        super().__init__((out_features, in_features), spectral_norm)
+    def __init__(
+        self, in_features: int, out_features: int, *, spectral_norm: bool, bias: bool = True, zero: bool = False
+    ):
+        super().__init__((out_features, in_features), spectral_norm, zero)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,12 +137,14 @@ class BatchNorm(nn.Module):
         eps: float = 1e-5,
         sync: bool = False,
         spectral_norm: bool = False,
+        initial_gain: float = 1.0,
     ):
         super().__init__()
         rows = max(num_classes, 1)
         self.gain = Embedding(rows, channels, spectral_norm=spectral_norm)
         self.bias = Embedding(rows, channels, spectral_norm=spectral_norm)
         self.conditional = num_classes > 0
+        self.initial_gain = initial_gain
         self.momentum, self.eps, self.sync = momentum, eps, sync
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
@@ -165,7 +178,8 @@ class BatchNorm(nn.Module):
 
 
 def initialize(network: nn.Module, kind: str) -> None:
-    """Initial weights, the same for every layer: Xavier-uniform (the authors) or orthogonal (BigGAN); zero biases.
+    """Initial weights, the same for every layer: Xavier-uniform (the authors) or orthogonal (BigGAN); zero biases, and
+    zero where a layer asks for it.
 
     Tables of batch norm without spectral norm start at gain 1, bias 0. With it they cannot: a zero weight has no
     direction to normalise (0 / 0), so they start like any other weight.
@@ -173,10 +187,10 @@ def initialize(network: nn.Module, kind: str) -> None:
     init = {"xavier": nn.init.xavier_uniform_, "orthogonal": nn.init.orthogonal_}[kind]
     for module in network.modules():
         if isinstance(module, SpectralWeight):
-            init(module.weight)
+            (nn.init.zeros_ if module.zero else init)(module.weight)
     for module in network.modules():
         if isinstance(module, BatchNorm) and not module.gain.spectral_norm:
-            nn.init.ones_(module.gain.weight)
+            nn.init.constant_(module.gain.weight, module.initial_gain)
             nn.init.zeros_(module.bias.weight)
     # A random u underestimates sigma, and an underestimate multiplies through every layer: start near convergence.
     for _ in range(15):

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -51,15 +52,19 @@ def singular_values(state: TrainState) -> dict[str, float]:
 
 @torch.no_grad()
 def attention_entropies(state: TrainState, z: Tensor, y: Tensor | None) -> dict[str, float]:
-    """Entropy of the attention maps for fixed z and y, as a fraction of ln(keys): 1 is uniform, 0 is one key."""
+    """Entropy of the attention maps for fixed z and y, as a fraction of ln(keys): 1 is uniform, 0 is one key.
+
+    The mean over a layer's maps; a layer whose maps are gates has none.
+    """
     with evaluating(state.shown_generator) as generator, capture_maps(generator) as of_generator:
         images = generator(z, y)
     with evaluating(state.discriminator) as discriminator, capture_maps(discriminator) as of_discriminator:
         discriminator(images, y)
     return {
-        f"attention/entropy/{network}.{name}": m.entropy().item()
-        for network, maps in (("generator", of_generator), ("discriminator", of_discriminator))
-        for name, m in maps.items()
+        f"attention/entropy/{network}.{name}": fmean(m.entropy().item() for m in maps if m.distribution)
+        for network, of_network in (("generator", of_generator), ("discriminator", of_discriminator))
+        for name, maps in of_network.items()
+        if any(m.distribution for m in maps)
     }
 
 

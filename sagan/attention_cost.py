@@ -1,0 +1,204 @@
+"""What each attention system costs: parameters, arithmetic, time and memory, side by side.
+
+python -m sagan.attention_cost --batch 8
+"""
+
+import argparse
+import platform
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from sagan.attention import KINDS, Place, build_attention
+from sagan.config import AttentionConfig
+from sagan.models.layers import initialize
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class AttentionCost:
+    """One kind with its default options on one map size, in a generator that trains."""
+
+    kind: str
+    size: tuple[int, int]
+    parameters: int
+    gflops: float
+    """Of the products and convolutions of a forward pass, for one image; a multiply-add is two."""
+    forward_ms: float
+    training_ms: float
+    """Forward and backward pass."""
+    peak_mib: float
+    """Most memory held at once during both passes, over weights and input."""
+
+
+def attention_costs(
+    batch: int,
+    channels: int = 256,
+    sizes: list[tuple[int, int]] | None = None,
+    *,
+    kinds: list[str] | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    repeats: int = 7,
+) -> list[AttentionCost]:
+    """A row for every kind on every map size; times are the best of `repeats` passes over `batch` images."""
+    return [
+        _cost(kind, size, batch, channels, torch.device(device), dtype, repeats)
+        for size in sizes or [(16, 16), (32, 32)]
+        for kind in kinds or [name for name, cls in KINDS.items() if cls is not None]
+    ]
+
+
+def markdown_table(rows: list[AttentionCost]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| map | kind | parameters | GFLOPs / image | forward, ms | forward + backward, ms | peak, MiB |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {r.size[0]}×{r.size[1]} | `{r.kind}` | {r.parameters:,} | {r.gflops:.3f} | {r.forward_ms:.1f} "
+        f"| {r.training_ms:.1f} | {r.peak_mib:.1f} |"
+        for r in rows
+    ]
+    return "\n".join(lines)
+
+
+def _layer(kind: str, size: tuple[int, int], channels: int, spectral_norm: bool) -> nn.Module:
+    torch.manual_seed(0)
+    layer = build_attention(AttentionConfig(kind=kind), Place(channels, size, spectral_norm, batch_norm=True))
+    initialize(layer, "xavier")
+    nn.init.ones_(layer.gamma)
+    return layer
+
+
+def _cost(
+    kind: str, size: tuple[int, int], batch: int, channels: int, device: torch.device, dtype: torch.dtype, repeats: int
+) -> AttentionCost:
+    layer = _layer(kind, size, channels, spectral_norm=True).to(device, memory_format=torch.channels_last)
+    x = torch.randn(batch, channels, *size, device=device).to(dtype, memory_format=torch.channels_last)
+    x.requires_grad_()
+
+    def forward() -> Tensor:
+        return layer(x)
+
+    def forward_and_backward() -> None:
+        forward().backward(torch.ones_like(x))
+        x.grad = None
+        layer.zero_grad()
+
+    forward_and_backward()  # the first pass also loads kernels
+    return AttentionCost(
+        kind,
+        size,
+        parameters=sum(p.numel() for p in layer.parameters()),
+        gflops=_flops(kind, size, channels) / 1e9,
+        forward_ms=_milliseconds(forward, device, repeats),
+        training_ms=_milliseconds(forward_and_backward, device, repeats),
+        peak_mib=_peak_bytes(forward_and_backward, device) / MIB,
+    )
+
+
+def _flops(kind: str, size: tuple[int, int], channels: int) -> int:
+    """Counted without spectral norm, whose work is per pass and not per image, and on no device: kernels may pad."""
+    layer = _layer(kind, size, channels, spectral_norm=False).to("meta").eval()
+    products = {torch.ops.aten.mv: lambda matrix, vector, **_: 2 * matrix[0] * matrix[1]}
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=products) as counter:
+        layer(torch.empty(1, channels, *size, device="meta"))
+    return counter.get_total_flops()
+
+
+def _milliseconds(work: Callable, device: torch.device, repeats: int) -> float:
+    """The best time: whatever else runs on the machine can only add to it. On a CPU, processor time of all threads."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    times = []
+    for _ in range(repeats):
+        _wait(device)
+        start = clock()
+        work()
+        _wait(device)
+        times.append(1000 * (clock() - start))
+    return min(times)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _peak_bytes(work: Callable, device: torch.device) -> int:
+    """Most bytes of tensors at once while `work` runs, beyond those that are there before it."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    with _StorageMeter() as meter:
+        work()
+    return meter.peak
+
+
+class _StorageMeter(TorchDispatchMode):
+    """Counts the bytes of tensors made while it is active, from each operation's results until they are freed.
+
+    What a kernel allocates for itself and frees before it returns is not seen.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.held = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        self.known.update(t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self.count(tensor.untyped_storage())
+        return result
+
+    def count(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata not in self.known:
+            self.known.add(storage._cdata)
+            self.held += storage.nbytes()
+            self.peak = max(self.peak, self.held)
+            weakref.finalize(storage, self.free, storage._cdata, storage.nbytes())
+
+    def free(self, identity: int, size: int) -> None:
+        self.known.discard(identity)
+        self.held -= size
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prints the table, and what it was measured on."""
+    parser = argparse.ArgumentParser(prog="python -m sagan.attention_cost", description=main.__doc__)
+    parser.add_argument("--batch", type=int, default=8, help="images")
+    parser.add_argument("--channels", type=int, default=256, help="width of the map")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[16, 32], help="sides of the square maps")
+    parser.add_argument("--kinds", nargs="+", choices=[k for k in KINDS if k != "none"], help="all, where not given")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of the activations")
+    parser.add_argument("--threads", type=int, default=1, help="of a CPU; waiting for each other counts as work")
+    parser.add_argument("--repeats", type=int, default=7, help="passes, of which the best time is shown")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    sizes = [(side, side) for side in given.sizes]
+    dtype = torch.bfloat16 if given.precision == "bf16" else torch.float32
+    rows = attention_costs(
+        given.batch, given.channels, sizes, kinds=given.kinds, device=given.device, dtype=dtype, repeats=given.repeats
+    )
+    machine = f"{platform.machine()} CPU, {given.threads} thread(s)"
+    machine = torch.cuda.get_device_name(given.device) if given.device.startswith("cuda") else machine
+    print(f"{given.batch} images, {given.channels} channels, {given.precision}; {machine}; torch {torch.__version__}\n")
+    print(markdown_table(rows))
+
+
+if __name__ == "__main__":
+    main()

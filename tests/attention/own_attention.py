@@ -1,0 +1,29 @@
+"""An attention kind of one's own: each position is weighed by what it and its neighbours look like."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sagan.attention import Attention, AttentionMap, Place
+from sagan.models.layers import Conv2d
+
+
+@dataclass(frozen=True)
+class Options:
+    kernel_size: int = 3
+    """Side of the neighbourhood, an odd number."""
+
+
+class NeighbourhoodGate(Attention):
+    Options = Options
+    rewrites = True  # transform(x) takes the place of x; without this line it would be added to x
+
+    def __init__(self, options: Options, place: Place):
+        super().__init__(place)
+        self.score = Conv2d(place.channels, 1, options.kernel_size, spectral_norm=place.spectral_norm)
+
+    def transform(self, x: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.score(x))  # (N, 1, H, W)
+        self.record(lambda: AttentionMap("spatial gate", gate, x.shape[2:]))
+        return x * gate

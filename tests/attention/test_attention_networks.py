@@ -1,0 +1,181 @@
+"""Attention inside the networks: places, gates, one's own kind, and what is refused."""
+
+import pytest
+import torch
+from attention_kinds import build, images
+
+from sagan.attention import KINDS, capture_maps, resolve
+from sagan.config import AttentionConfig, ConfigError
+from sagan.models.build import build_discriminator, build_generator
+from sagan.models.layers import Conv2d
+from sagan.parsing import load_config
+
+
+def networks(kind: str, *overrides: str, channels: int = 16):
+    """The small 32 x 32 model, with the same attention in both networks."""
+    both = [f"model.{network}.{option}" for network in ("generator", "discriminator")
+            for option in (f"channels={channels}", f"attention.kind={kind}", *overrides)]  # fmt: skip
+    config = load_config(None, ["data.num_classes=10", *both])
+    return build_generator(config), build_discriminator(config)
+
+
+def test_number_of_parameters_of_the_published_model():
+    for kind, counts in {"sagan": (4_386_308, 1_075_586), "none": (4_304_387, 1_055_105)}.items():
+        found = [sum(p.numel() for p in network.parameters()) for network in networks(kind, channels=64)]
+        assert tuple(found) == counts
+
+
+@pytest.mark.parametrize("placement", ["between", "in_residual"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_networks_with_every_kind(kind, placement):
+    """At gain 0 they are the networks without attention; everything gets a finite gradient."""
+    reference = networks("none")
+    generator, discriminator = networks(kind, f"attention.placement={placement}")
+    for network, plain in zip((generator, discriminator), reference, strict=True):
+        missing, unexpected = network.load_state_dict(plain.state_dict(), strict=False)
+        assert not unexpected and all(".attention." in name for name in missing)
+    z, y = torch.randn(4, 128), torch.arange(4)
+    fake = generator(z, y)
+    logits = discriminator(fake, y)
+    assert torch.equal(logits, reference[1](reference[0](z, y), y))
+    logits.sum().backward()
+    for network in (generator, discriminator):
+        assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_places_of_attention():
+    """between: after the sum. in_residual: on the branch, after the discriminator's fused pooling, before the sum."""
+    for placement in ("between", "in_residual"):
+        generator, discriminator = networks("se", f"attention.placement={placement}", "attention.gate=none")
+        for block, arguments in (
+            (generator.blocks[1], (torch.randn(2, 64, 8, 8), torch.arange(2))),
+            (discriminator.blocks[0], (torch.randn(2, 3, 32, 32),)),
+        ):
+            attention, block.attention = block.attention, torch.nn.Identity()
+            total = block(*arguments)
+            shortcut = block.shortcut(arguments[0])
+            block.attention = attention
+            expected = attention(total) if placement == "between" else attention(total - shortcut) + shortcut
+            torch.testing.assert_close(block(*arguments), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_maps_of_both_networks():
+    generator, discriminator = networks("cbam")
+    with capture_maps(generator) as of_generator, capture_maps(discriminator) as of_discriminator:
+        discriminator(generator(torch.randn(2, 128), torch.arange(2)), torch.arange(2))
+    assert [m.kind for m in of_generator["blocks.1.attention"]] == ["channel gate", "spatial gate"]
+    assert [m.weights.shape for m in of_discriminator["blocks.0.attention"]] == [(2, 32), (2, 1, 16, 16)]
+
+
+def test_same_weights_for_every_gate_and_from_every_state_of_the_random_generator():
+    first = networks("pyramid-oc")[0].state_dict()
+    torch.manual_seed(77)
+    second = networks("pyramid-oc")[0].state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_checking_a_configuration_leaves_the_random_state_alone():
+    before = torch.get_rng_state()
+    load_config(None, ["model.generator.attention.kind=asp-oc"])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_kind_of_ones_own():
+    options = "attention.options.kernel_size=5"
+    generator, discriminator = networks("own_attention.NeighbourhoodGate", options)
+    assert generator.blocks[1].attention.score.weight.shape == (1, 64, 5, 5)
+    with capture_maps(discriminator) as maps:
+        discriminator(generator(torch.randn(2, 128), torch.arange(2)), torch.arange(2))
+    assert maps["blocks.0.attention"][0].weights.shape == (2, 1, 16, 16)
+    layer, x = build("own_attention.NeighbourhoodGate", spectral_norm=True), images()
+    assert torch.equal(layer(x), x)
+
+
+def test_zero_weights_under_spectral_norm_are_refused():
+    with pytest.raises(ValueError, match="cannot start at 0"):
+        Conv2d(4, 4, 1, spectral_norm=True, zero=True)
+
+
+# kind, options, channels, size of the map, what the message says
+REFUSED = [
+    ("sagan", {}, 36, (8, 8), "multiple of 8"),
+    ("sagan", {}, 32, (7, 8), "even height and width"),
+    ("multihead", {"heads": 5}, 32, (8, 8), "options.heads 5"),
+    ("multihead", {"heads": 0}, 32, (8, 8), "options.heads 0"),
+    ("multihead", {"positions": "sinusoidal", "heads": 1}, 34, (8, 8), "multiple of 4"),
+    ("multihead", {"pool": "max"}, 32, (8, 5), "options.pool max"),
+    ("additive", {}, 36, (8, 8), "multiple of 8"),
+    ("additive", {}, 32, (5, 8), "even height and width"),
+    ("non-local", {}, 32, (8, 5), "options.subsample pool-first"),
+    ("non-local", {}, 33, (8, 8), "multiple of 2"),
+    ("base-oc", {}, 33, (8, 8), "multiple of 2"),
+    ("pyramid-oc", {"windows": [3]}, 32, (8, 8), r"options.windows \[3\]"),
+    ("pyramid-oc", {"windows": [8]}, 32, (8, 8), "at least 2 x 2"),
+    ("asp-oc", {}, 34, (8, 8), "multiple of 4"),
+    ("asp-oc", {}, 32, (7, 8), "even height and width"),
+    ("asp-oc", {"dilations": [1, 8]}, 32, (8, 16), r"options.dilations \[1, 8\]"),
+    ("asp-oc", {}, 32, (2, 4), "less than the shorter side"),
+    ("se", {"reduction": 5}, 32, (8, 8), "options.reduction 5"),
+    ("ge", {"extent": 8}, 32, (4, 16), "options.extent 8"),
+    ("ge", {"extent": 2}, 24, (8, 8), "multiple of 16"),
+    ("cbam", {"reduction": 0}, 32, (8, 8), "options.reduction 0"),
+    ("residual-attention", {"depth": 3}, 32, (8, 8), "options.depth 3"),
+    ("residual-attention", {}, 34, (8, 8), "multiple of 4"),
+    ("global-context", {"reduction": 32}, 32, (8, 8), "at least 2 channels"),
+    ("eca", {"kernel_size": 4}, 32, (8, 8), "options.kernel_size 4"),
+    ("coordinate", {"reduction": 0}, 32, (8, 8), "options.reduction 0"),
+]
+
+
+@pytest.mark.parametrize("kind, options, channels, size, message", REFUSED)
+def test_refusals_name_kind_map_and_reason(kind, options, channels, size, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        build(kind, options, channels=channels, size=size)
+    assert str(error.value).startswith(f"attention: kind {kind} ")
+    assert f"{size[0]}x{size[1]} map of width {channels}" in str(error.value)
+
+
+def test_a_configuration_is_refused_before_anything_is_built():
+    with pytest.raises(
+        ConfigError, match="model.discriminator.attention: kind se cannot stand on a 16x16 map of width 40"
+    ):
+        load_config(None, ["model.discriminator.channels=20", "model.discriminator.attention.kind=se"])
+
+
+@pytest.mark.parametrize(
+    "spec, message",
+    [
+        (AttentionConfig(kind="sagn"), "attention.kind sagn: expected one of none, residual, sagan"),
+        (AttentionConfig(kind="none", options={"heads": 1}), "kind none has no options"),
+        (AttentionConfig(kind="residual", options={"heads": 1}), "attention.options.heads: .* it has none"),
+        (AttentionConfig(kind="multihead", options={"head": 1}), "attention.options.head: .* it has .*heads"),
+        (AttentionConfig(kind="multihead", options={"heads": "many"}), "attention.options.heads: .*int.* many"),
+        (AttentionConfig(kind="ge", options={"extent": 3}), r"attention.options.extent: .*2, 4, 8, 'global'.* 3"),
+        (AttentionConfig(kind="no_such_module.Kind"), "cannot be imported"),
+        (AttentionConfig(kind="own_attention.Options"), "expected a subclass"),
+    ],
+)
+def test_wrong_kinds_and_options_are_named(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve(spec)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "none"])
+def test_a_hundred_steps(kind):
+    """Adam on the hinge loss, both networks with this attention, without a warning or a NaN."""
+    generator, discriminator = networks(kind)
+    optimizers = [torch.optim.Adam(n.parameters(), 2e-4, betas=(0.0, 0.9)) for n in (generator, discriminator)]
+    real, y = torch.rand(8, 3, 32, 32) * 2 - 1, torch.arange(8)
+    for _ in range(100):
+        for network, optimizer in zip((generator, discriminator), optimizers, strict=True):
+            fake = generator(torch.randn(8, 128), y)
+            loss = -discriminator(fake, y).mean()
+            if network is discriminator:
+                margins = (1 + discriminator(fake.detach(), y), 1 - discriminator(real, y))
+                loss = sum(torch.relu(m).mean() for m in margins)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            assert loss.isfinite()
+    assert all(p.isfinite().all() for n in (generator, discriminator) for p in n.parameters())
