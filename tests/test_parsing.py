@@ -187,7 +187,8 @@ def test_one_entry_of_a_mapping_keeps_the_others():
 
 @pytest.mark.parametrize("name", [*presets(), None])
 def test_yaml_brings_back_the_same_configuration(tmp_path, name):
-    config = load_config(name, ["data.resolution=[64,32]", "model.generator.channels=16", "model.discriminator.channels=16",
+    config = load_config(name, ["data.resolution=[64,32]",
+                                "model.generator.channels=16", "model.discriminator.channels=16",
                                 "model.generator.attention.options.precision=bf16",
                                 "training.diffaugment=color", "optimizer.eps=1e-12",
                                 "model.generator.attention.kind=sagan",
