@@ -1,6 +1,6 @@
 """What each attention system costs: parameters, arithmetic, time and memory, side by side.
 
-python -m sagan.attention_cost --batch 8
+sagan bench --attention --batch 8
 """
 
 import argparse
@@ -178,7 +178,7 @@ class _StorageMeter(TorchDispatchMode):
 
 def main(arguments: list[str] | None = None) -> None:
     """Prints the table, and what it was measured on."""
-    parser = argparse.ArgumentParser(prog="python -m sagan.attention_cost", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="sagan bench --attention", description=main.__doc__)
     parser.add_argument("--batch", type=int, default=8, help="images")
     parser.add_argument("--channels", type=int, default=256, help="width of the map")
     parser.add_argument("--sizes", type=int, nargs="+", default=[16, 32], help="sides of the square maps")

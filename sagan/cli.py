@@ -149,14 +149,20 @@ def export(arguments: list[str]) -> None:
 
 def bench(arguments: list[str]) -> None:
     """sagan bench [PRESET_OR_FILE] [--json FILE] [--section.key value ...]
+           sagan bench --attention [--batch N] [--help]
 
     Measure a training step (d_steps updates of D, one of G) of the preset's model on random images, side by
-    side with the same model written plainly, and as a fraction of the machine's best matrix product.
+    side with the same model written plainly, and as a fraction of the machine's best matrix product. With
+    --attention: parameters, FLOPs, time and memory of every attention system, as a Markdown table.
 
     examples:
       sagan bench cifar10                                         # on this machine
       sagan bench cifar10 --training.batch_size 32 --json bench.json
     """
+    if "--attention" in arguments:
+        from sagan.attention_cost import main as attention_table
+
+        return attention_table([a for a in arguments if a != "--attention"])
     parser = OptionParser(inspect.getdoc(bench)).add(BenchOptions).add(Config)
     if wants_help(arguments):
         return parser.print_help()
