@@ -65,7 +65,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise UserError(f"{path}: cannot be read as a checkpoint: {error}") from error
+        raise UserError(f"{path}: cannot be read as a checkpoint; damaged, or something else ({error})") from error
     if not isinstance(content, dict) or not {"step", "config", "generator"} <= content.keys():
         raise UserError(f"{path}: not a checkpoint of this program: step, config and generator expected")
     return content

@@ -1,5 +1,6 @@
 """From a preset or YAML file and dotted overrides to a checked `Config`, and back to text."""
 
+import functools
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,12 @@ def load_config(name: str | None = None, overrides: list[str] | None = None) -> 
         if not equals:
             raise ConfigError(f"{override}: expected an override such as training.steps=1000")
         settings.append(Setting(key, value))
-    return read_config(OptionParser().add(Config), name, settings)[0]
+    return read_config(_config_parser(), name, settings)[0]
+
+
+@functools.cache  # a tenth of a second to build
+def _config_parser() -> OptionParser:
+    return OptionParser().add(Config)
 
 
 def read_config(parser: OptionParser, name: str | None, settings: list[Setting]) -> tuple[Config, dict[str, Any]]:
