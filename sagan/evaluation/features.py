@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
+from sagan import distributed
 from sagan.evaluation.extractors import Extractor
 
 GATHER_ROWS = 4096  # rows that one process sends at a time: bounds the memory that a gather takes on a GPU
@@ -24,15 +25,11 @@ class Features(NamedTuple):
     logits: Tensor | None  # (n, k), float32, CPU; None where the extractor has none
 
 
-def rank_and_world() -> tuple[int, int]:
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
 def extract(
     images: Callable[[int, int], Tensor], n: int, extractor: Extractor, batch_size: int, title: str
 ) -> Features | None:
     """Features of images 0..n-1 on rank 0, None elsewhere; `images(start, stop)` gives uint8 (n, C, H, W)."""
-    rank, world = rank_and_world()
+    rank, world = distributed.rank(), distributed.world_size()
     start, stop = n * rank // world, n * (rank + 1) // world
     values = torch.empty(stop - start, extractor.feature_dim)
     logits = torch.empty(stop - start, extractor.logits_dim)
@@ -52,7 +49,7 @@ def extract(
 
 def gather_rows(local: Tensor, n: int) -> Tensor:
     """The n rows of all processes, in order, on rank 0; elsewhere the local rows as they are."""
-    rank, world = rank_and_world()
+    rank, world = distributed.rank(), distributed.world_size()
     if world == 1:
         return local
     bounds = [n * r // world for r in range(world + 1)]
@@ -74,7 +71,7 @@ def gather_rows(local: Tensor, n: int) -> Tensor:
 
 def from_rank_0(value: Any) -> Any:
     """What rank 0 passed, on all ranks; what the others pass is ignored."""
-    if rank_and_world()[1] == 1:
+    if distributed.world_size() == 1:
         return value
     box = [value]
     dist.broadcast_object_list(box)

@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sagan.config import ConfigError
+from sagan.distributed import is_main
 from sagan.evaluation.extractors import Extractor
-from sagan.evaluation.features import extract, from_rank_0, rank_and_world
+from sagan.evaluation.features import extract, from_rank_0
 from sagan.evaluation.metrics import Moments, moments
 from sagan.random import generator_for
 
@@ -90,7 +91,7 @@ def reference(real: Images, split: str, num_real: int, extractor: Extractor, bat
     """
     indices = choose_real(real.labels, num_real)
     description, found = {}, None
-    if rank_and_world()[0] == 0:  # a fingerprint may read all images: one process is enough
+    if is_main():  # a fingerprint may read all images: one process is enough
         description = describe(real, split, indices, extractor)
         found = load(cache_file(description), description)
     if from_rank_0(found is not None):
