@@ -1,0 +1,79 @@
+"""The maps of both networks, for generated and real images."""
+
+import torch
+
+from sagan.attention import capture_maps
+from sagan.data.dataset import MemoryDataset
+from sagan.images import to_uint8
+from sagan.models.build import build_discriminator, build_generator
+from sagan.viewing.capture import fixed_inputs, fixed_labels, fixed_real, view_attention
+
+OVERRIDES = ["model.generator.attention.resolutions=[8,16]", "model.generator.channels=8",
+             "model.discriminator.attention.kind=cbam", "model.discriminator.attention.resolutions=[16]",
+             "model.discriminator.channels=8"]  # fmt: skip
+
+
+def networks(config):
+    generator, discriminator = build_generator(config), build_discriminator(config)
+    with torch.no_grad():
+        for module in discriminator.modules():
+            if getattr(module, "gamma", None) is not None:
+                module.gamma.fill_(0.25)
+    return generator, discriminator
+
+
+def draws(n=3):
+    random = torch.Generator().manual_seed(0)
+    return torch.randn(n, 8, generator=random), torch.arange(n), torch.rand(2, 3, 32, 32, generator=random) * 2 - 1
+
+
+def test_views_are_those_of_a_plain_pass(make_config):
+    generator, discriminator = networks(make_config(*OVERRIDES))
+    z, y, real = draws()
+    views = view_attention(generator, discriminator, z, y, real, torch.tensor([2, 0]))
+    assert [(v.network, v.layer, v.source) for v in views] == [
+        ("generator", "blocks.0.attention", "generated"), ("generator", "blocks.1.attention", "generated"),
+        ("discriminator", "blocks.0.attention", "generated"), ("discriminator", "blocks.0.attention", "real"),
+    ]  # fmt: skip
+    generator.eval(), discriminator.eval()
+    with torch.no_grad(), capture_maps(generator) as of_g, capture_maps(discriminator) as of_d:
+        images = generator(z, y)
+        discriminator(real, torch.tensor([2, 0]))
+    assert torch.equal(views[0].images, to_uint8(images)) and torch.equal(views[3].images, to_uint8(real))
+    for view in views[:2]:
+        assert torch.equal(view.maps[0].weights, of_g[view.layer][0].weights)
+    assert [m.kind for m in views[3].maps] == ["channel gate", "spatial gate"]
+    for ours, theirs in zip(views[3].maps, of_d["blocks.0.attention"], strict=True):
+        assert torch.equal(ours.weights, theirs.weights)
+    assert [v.gamma for v in views] == [0, 0, 0.25, 0.25]
+    assert views[3].labels.tolist() == [2, 0] and views[0].labels.tolist() == [0, 1, 2]
+
+
+def test_looking_changes_nothing(make_config):
+    generator, discriminator = networks(make_config(*OVERRIDES))
+    before = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in
+              (("g", generator), ("d", discriminator))}  # fmt: skip
+    z, y, real = draws()
+    view_attention(generator, discriminator, z, y, real, torch.tensor([2, 0]))
+    assert generator.training and discriminator.training
+    for name, network in (("g", generator), ("d", discriminator)):
+        assert all(torch.equal(before[name][k], v) for k, v in network.state_dict().items())
+
+
+def test_fixed_inputs_are_the_same_for_every_run(make_config):
+    first = build_generator(make_config("training.seed=1"))
+    second = build_generator(make_config("training.seed=2", "model.generator.channels=8"))
+    (z, y), (again, y_again) = fixed_inputs(first, 4), fixed_inputs(second, 4)
+    assert torch.equal(z, again) and torch.equal(y, y_again) and z.shape == (4, 8)
+    assert y.tolist() == [0, 1, 2, 0]
+    assert fixed_labels(10, 4).tolist() == [0, 2, 5, 7]
+    assert fixed_inputs(build_generator(make_config("data.num_classes=0")), 4)[1] is None
+
+
+def test_fixed_real_images_are_one_of_each_class_in_turn():
+    images = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 3, 2, 2) * 51
+    data = MemoryDataset(images.contiguous(), torch.tensor([1, 1, 1, 2, 2, 1]), ["empty", "b", "c"], "test")
+    real, labels = fixed_real(data, 3)
+    assert labels.tolist() == [1, 2, 1] and real.shape == (3, 3, 2, 2)
+    torch.testing.assert_close(real[:, 0, 0, 0], torch.tensor([-1, 0.2, -0.6]))
+    assert len(fixed_real(data, 100)[0]) == 6
