@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from sagan.attention import KINDS, Place, build_attention
 from sagan.config import AttentionConfig
+from sagan.flops import forward_flops
 from sagan.models.layers import initialize
 
 MIB = 2**20
@@ -109,10 +109,7 @@ def _cost(
 def _flops(kind: str, size: tuple[int, int], channels: int) -> int:
     """Counted without spectral norm, whose work is per pass and not per image, and on no device: kernels may pad."""
     layer = _layer(kind, size, channels, spectral_norm=False).to("meta").eval()
-    products = {torch.ops.aten.mv: lambda matrix, vector, **_: 2 * matrix[0] * matrix[1]}
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=products) as counter:
-        layer(torch.empty(1, channels, *size, device="meta"))
-    return counter.get_total_flops()
+    return forward_flops(layer, torch.empty(1, channels, *size, device="meta"))
 
 
 def _milliseconds(work: Callable, device: torch.device, repeats: int) -> float:

@@ -11,9 +11,15 @@ from typing import Any, Literal
 class ConfigError(ValueError):
     """An option is unknown, of the wrong type, or in conflict with another; the message names it and its value."""
 
+    exit_code = 2
+    """Of the command that it ends."""
+
 
 class UserError(RuntimeError):
     """Something outside the configuration stops the work: a missing file, a full disk, data that cannot be read."""
+
+    exit_code = 1
+    """Of the command that it ends."""
 
 
 @dataclass(frozen=True)

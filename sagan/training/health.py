@@ -12,6 +12,8 @@ from sagan.training.state import TrainState
 class NonFiniteError(UserError):
     """A loss or a weight is infinite or not a number."""
 
+    exit_code = 3
+
 
 class FiniteWatch:
     """Notes in which step each loss and weight was first not finite.
@@ -52,15 +54,15 @@ class FiniteWatch:
 
 
 class CollapseWatch:
-    """Looks at the logged values and says, once each, in words, when training has stopped being a game."""
+    """Looks at the logged values and says, once each, when training has stopped being a game."""
 
     PATIENCE = 5  # records in a row: a single bad batch is no collapse
 
     def __init__(self):
         self.streaks = {"saturated": 0, "vanished": 0}
 
-    def warnings(self, values: dict[str, float]) -> list[str]:
-        """Warnings that the record `values` calls for."""
+    def warnings(self, values: dict[str, float]) -> dict[str, str]:
+        """Warnings that the record `values` calls for: saturated or vanished -> the same in words."""
         loss, fake, real = values["loss/discriminator"], values["spread/fake"], values["spread/real"]
         present = {
             "saturated": min(values["accuracy/real"], values["accuracy/fake"]) == 1.0 and loss < 0.01,
@@ -75,4 +77,4 @@ class CollapseWatch:
         }
         for sign, is_present in present.items():
             self.streaks[sign] = self.streaks[sign] + 1 if is_present else 0
-        return [f"warning: {texts[sign]}" for sign, streak in self.streaks.items() if streak == self.PATIENCE]
+        return {sign: texts[sign] for sign, streak in self.streaks.items() if streak == self.PATIENCE}

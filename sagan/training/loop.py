@@ -78,7 +78,6 @@ def prepare(config: Config, directory: Path) -> Config:
         )
     if is_main():
         prepare_run_dir(directory)
-        remove_leftovers(directory)
     barrier()
     return continued(config, directory)
 
@@ -108,6 +107,7 @@ def setup(config: Config, device: torch.device, log: RunLog) -> Run:
         state.restore(load_checkpoint(checkpoint_path(directory, step), device))
     log.begin(step)
     if is_main():
+        remove_leftovers(directory)
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
     log.say(*introduction(config, state, data))
     return Run(config, directory, state, data, log, evaluator, FiniteWatch(state))
@@ -201,7 +201,9 @@ def record(run: Run, values: dict[str, float], images_per_second: float, watch: 
         "memory/peak_gib": measure.peak_memory(state.device),
     }
     run.log.record(state.step, values, images_seen=state.step * run.config.training.batch_size, time=time.time())
-    run.log.say(*(f"step {state.step}: {text}" for text in watch.warnings(values)))
+    for sign, text in watch.warnings(values).items():
+        run.log.say(f"step {state.step}: warning: {text}")
+        run.log.record(state.step, {}, warning=sign)
 
 
 def look(run: Run, z: Tensor, y: Tensor | None) -> None:

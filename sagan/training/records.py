@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
@@ -19,19 +20,22 @@ class RunLog:
     """Writers of one run directory, to be used as a context manager. In processes other than the main one (`active`
     false) every method does nothing.
 
-    `say` serves at once; `begin` must come before `record` and `image`. Warnings that other parts of the program give
-    to the logger `sagan`, such as an image that was left out, are said too. Methods raise UserError, naming the folder,
-    where the disk is full or files cannot be written.
+    While it is open, no other process can open one for the same directory: two that train there would write over each
+    other's checkpoints. `say` serves at once; `begin` must come before `record` and `image`. Warnings that other parts
+    of the program give to the logger `sagan`, such as an image that was left out, are said too. Methods raise
+    UserError, naming the folder, where the disk is full or files cannot be written.
     """
 
     def __init__(self, run_dir: Path, active: bool = True):
         self.active, self.run_dir = active, run_dir
         self.text = self.metrics = self.board = None
         self.handler = _Handler(self)
+        self.lock = FileLock(run_dir / ".lock")
 
     def __enter__(self) -> "RunLog":
         if self.active:
             with self._writing():
+                self._take()
                 self.text = open(self.run_dir / "log.txt", "a", encoding="utf-8")
             logging.getLogger("sagan").addHandler(self.handler)
         return self
@@ -42,6 +46,15 @@ class RunLog:
             with suppress(OSError):  # each line was flushed as it came; nothing may hide the error that ended the run
                 if writer is not None:
                     writer.close()
+        self.lock.release()
+
+    def _take(self) -> None:
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"run_dir {self.run_dir}: another process is training there; wait for it, or give another run_dir"
+            ) from None
 
     def begin(self, step: int) -> None:
         """Opens the records for the steps after `step`; those that a run took before it was stopped are dropped."""

@@ -64,10 +64,10 @@ VANISHED = values(**{"spread/fake": 0.01})
 def test_collapse_is_said_in_words_once_after_five_records_in_a_row(sick, words):
     watch = CollapseWatch()
     for record in [values()] * 3 + [sick] * 4 + [values()] + [sick] * 4:
-        assert watch.warnings(record) == []
-    (text,) = watch.warnings(sick)
-    assert text.startswith("warning: ") and words in text
-    assert watch.warnings(sick) == []
+        assert watch.warnings(record) == {}
+    ((sign, text),) = watch.warnings(sick).items()
+    assert sign == ("saturated" if sick is SATURATED else "vanished") and words in text
+    assert watch.warnings(sick) == {}
 
 
 def test_both_kinds_of_collapse_may_come_together():

@@ -88,7 +88,7 @@ def test_a_run_killed_after_its_checkpoint_takes_the_same_steps_again(configure,
 
 def test_what_a_run_leaves(configure, tmp_path, capsys):
     run_dir = train(configure("run", 3, *FULL))
-    assert {p.name for p in run_dir.iterdir() if not p.name.startswith("events.")} == {
+    assert {p.name for p in run_dir.iterdir() if not p.name.startswith(("events.", "."))} == {
         "config.yaml", "log.txt", "metrics.jsonl", "checkpoints", "samples"
     }  # fmt: skip
     assert [p.name for p in (run_dir / "checkpoints").iterdir()] == ["step-00000002.pt", "step-00000003.pt"]
@@ -258,6 +258,7 @@ def test_collapse_is_said_in_the_log(configure, monkeypatch):
     })  # fmt: skip
     run_dir = train(configure("run", 4, "logging.every=1"))
     assert (run_dir / "log.txt").read_text().count("step 2: warning: the discriminator tells every real image") == 1
+    assert {"step": 2, "warning": "saturated"} in read_records(run_dir / "metrics.jsonl")
 
 
 class Scored:

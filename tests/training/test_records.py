@@ -134,3 +134,15 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     with pytest.raises(UserError, match=f"run_dir {tmp_path / 'run'}: the folder cannot be made: .*Permission denied"):
         prepare_run_dir(tmp_path / "run")
+
+
+def test_a_directory_has_one_writer_at_a_time(tmp_path):
+    with RunLog(tmp_path) as first:
+        with pytest.raises(UserError, match=f"run_dir {tmp_path}: another process is training there"):
+            RunLog(tmp_path).__enter__()
+        RunLog(tmp_path, active=False).__enter__()  # the other processes of the same run
+        first.say("still here")
+    with RunLog(tmp_path) as second:
+        second.say("my turn")
+    said = [line.split("  ")[1] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert said == ["still here", "my turn"]
