@@ -30,10 +30,24 @@ def newest_step(run_dir: Path) -> int:
     return int(PATTERN.fullmatch(found[-1].name)[1]) if found else 0
 
 
-def best_checkpoint(run_dir: Path) -> Path | None:
-    """The file that RUN/best.json names, or None where there is none."""
+def read_best(run_dir: Path) -> dict | None:
+    """What RUN/best.json says of the best checkpoint so far, None where there is none. UserError if it is damaged."""
     file = run_dir / "best.json"
-    return run_dir / "checkpoints" / json.loads(file.read_text())["checkpoint"] if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text())
+        if not isinstance(content, dict) or "checkpoint" not in content:
+            raise ValueError("it names no checkpoint")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: damaged ({error}); delete it, and the next evaluation makes another") from error
+    return content
+
+
+def best_checkpoint(run_dir: Path) -> Path | None:
+    """The file that RUN/best.json names, or None where there is none. Raises UserError where it is damaged."""
+    best = read_best(run_dir)
+    return run_dir / "checkpoints" / best["checkpoint"] if best else None
 
 
 def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
@@ -66,7 +80,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         raise UserError(f"{path}: cannot be read as a checkpoint; damaged, or something else ({error})") from error
-    if not isinstance(content, dict) or not {"step", "config", "generator"} <= content.keys():
+    known = isinstance(content, dict) and {"step", "config", "generator"} <= content.keys()
+    if not known or not isinstance(content["config"], dict):
         raise UserError(f"{path}: not a checkpoint of this program: step, config and generator expected")
     return content
 

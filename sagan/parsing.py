@@ -122,10 +122,12 @@ _Dumper.add_representer(
 def refuse_changes(old: Config, new: Config, run_dir: Path) -> None:
     """Raises ConfigError, with both values, if `new` may not continue the run of `old`."""
     before = dict(flatten(old))
+    # An image that cannot be read is removed in memory, and replaced where images are read as they are needed.
+    fixed = ("data.memory_gb",) if new.data.on_error == "skip" else ()
     changed = [
         f"  {key}: {before[key]} in the run, {value} now"
         for key, value in flatten(new)
-        if before[key] != value and not key.startswith(CHANGEABLE)
+        if before[key] != value and (key in fixed or not key.startswith(CHANGEABLE))
     ]
     if changed:
         lines = "\n".join(changed)

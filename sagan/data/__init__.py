@@ -3,7 +3,7 @@
 from sagan.data.batches import TrainingBatches, to_float
 from sagan.data.dataset import Dataset, MemoryDataset
 from sagan.data.describe import describe
-from sagan.data.opening import open_data, resolve_num_classes
+from sagan.data.opening import find_data, in_memory, open_data, resolve_num_classes
 from sagan.data.packed import pack
 
 __all__ = [
@@ -11,6 +11,8 @@ __all__ = [
     "MemoryDataset",
     "TrainingBatches",
     "describe",
+    "find_data",
+    "in_memory",
     "open_data",
     "pack",
     "resolve_num_classes",

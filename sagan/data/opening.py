@@ -15,11 +15,21 @@ def open_data(data: DataConfig, split: str = "train") -> Dataset:
 
     Raises UserError for data that cannot be had or read, ConfigError for options that contradict them.
     """
+    return in_memory(find_data(data, split), data.memory_gb)
+
+
+def find_data(data: DataConfig, split: str = "train") -> Dataset:
+    """The data set that the options name, no image read yet. Raises as `open_data` does."""
     dataset = open_source(data, split)
     if data.num_classes == 0:
         dataset.forget_labels()
     resolve_num_classes(data, dataset)  # before hours of reading
-    return dataset.load() if dataset.nbytes <= data.memory_gb * 2**30 else dataset
+    return dataset
+
+
+def in_memory(dataset: Dataset, memory_gb: float) -> Dataset:
+    """The data set read into memory, if it fits into so many GiB; else itself."""
+    return dataset.load() if dataset.nbytes <= memory_gb * 2**30 else dataset
 
 
 def open_source(data: DataConfig, split: str) -> Dataset:

@@ -47,14 +47,19 @@ class Reference(NamedTuple):
     moments: Moments
 
 
+def require_real(num_real: int, count: int, option: str = "num_real") -> None:
+    """Raises ConfigError, with the option's name, where the data have fewer images than are asked for."""
+    if num_real > count:
+        raise ConfigError(f"{option} {num_real}: the data have {count} images; 0 takes them all")
+
+
 def choose_real(labels: Tensor, num_real: int) -> Tensor:
     """Indices of `num_real` images (0: all), ascending: class-balanced, and always the same ones.
 
     Each class is shuffled once and for all, and the classes are dealt from in turn: a smaller choice is part of every
     larger one, and a class that runs out leaves its turns to the others.
     """
-    if num_real > len(labels):
-        raise ConfigError(f"num_real {num_real}: the data have {len(labels)} images; 0 takes them all")
+    require_real(num_real, len(labels))
     if num_real in (0, len(labels)):
         return torch.arange(len(labels))
     turn = torch.empty(len(labels), dtype=torch.long)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from sagan.checkpoint import best_checkpoint, checkpoint_path, write_atomically
+from sagan.checkpoint import checkpoint_path, read_best, write_atomically
 from sagan.config import Config, EvaluationConfig
 from sagan.data import Dataset
 from sagan.distributed import any_process, is_main
@@ -71,9 +71,8 @@ def remember_if_best(scores: Scores, run_dir: Path, step: int) -> None:
     if value is None:
         return
     content = {"checkpoint": checkpoint_path(run_dir, step).name, "step": step, "fid": value, **scores.record()}
-    checkpoint = best_checkpoint(run_dir)
-    if checkpoint is not None and checkpoint.is_file():
-        best = json.loads(file.read_text())
+    best = read_best(run_dir)
+    if best and (run_dir / "checkpoints" / best["checkpoint"]).is_file():
         if best["fid"] <= value and _terms(best) == _terms(content):
             return
     write_atomically(file, lambda f: f.write(json.dumps(content, indent=2).encode()))

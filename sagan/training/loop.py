@@ -6,28 +6,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
-from sagan.checkpoint import (
-    checkpoint_path,
-    load_checkpoint,
-    newest_step,
-    remove_leftovers,
-    save_checkpoint,
-    write_atomically,
-)
+from sagan.checkpoint import remove_leftovers, save_checkpoint, write_atomically
+from sagan.checks import check_writable
 from sagan.config import Config, ConfigError
-from sagan.data import Dataset, TrainingBatches, open_data, resolve_num_classes
+from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.device import activation_dtype, choose_device, keep_freed_memory
 from sagan.distributed import average, barrier, is_main, main_first, process_group, rank, world_size
+from sagan.evaluation.reference import require_real
 from sagan.images import save_png
-from sagan.parsing import refuse_changes, to_config, to_yaml
+from sagan.parsing import to_yaml
 from sagan.training import measure
 from sagan.training.evaluation import Evaluator, evaluated, remember_if_best
 from sagan.training.health import CollapseWatch, FiniteWatch
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.records import RunLog, prepare_run_dir
+from sagan.training.resume import (
+    continued,
+    data_facts,
+    finished,
+    newest_checkpoint,
+    require_same_data,
+    require_same_dtype,
+    restore,
+)
 from sagan.training.signals import StopRequest, stop_requests
 from sagan.training.state import TrainState, build_state
 from sagan.training.steps import discriminator_step, draw, generator_step
@@ -49,63 +52,69 @@ class Run:
 def train(config: Config) -> Path:
     """Trains, or goes on training, the run of `config.run_dir`, and returns that directory.
 
-    Changes nothing where the run has taken all its steps already. Raises ConfigError where the run there has another
-    configuration, UserError where data, disk or weights stop it.
+    Changes nothing where the run has taken all its steps already, and evaluated the last. Raises ConfigError where the
+    run there has another configuration, UserError where data, disk or weights stop it.
     """
     device, directory, last = choose_device(config.device), Path(config.run_dir), config.training.steps
     keep_freed_memory()
     with process_group(device):
-        config = prepare(config, directory)
-        if newest_step(directory) >= last:
+        barrier()  # the main process may be saving still what this program trained just before
+        saved = newest_checkpoint(directory)
+        config = prepare(config, saved)
+        if finished(config, saved):
             if is_main():
-                print(*farewell(directory, newest_step(directory), last), sep="\n")
+                print(*farewell(directory, saved["step"], last), sep="\n")
             return directory
+        data, evaluator = find_inputs(config, device)
+        if is_main():
+            prepare_run_dir(directory)
         with RunLog(directory, active=is_main()) as log:
-            run = setup(config, device, log)
+            run = setup(config, saved, data, evaluator, device, log)
+            del saved  # as large as the state itself
             with stop_requests() as stop:
                 fit(run, stop)
             log.say(*farewell(directory, run.state.step, last))
     return directory
 
 
-def prepare(config: Config, directory: Path) -> Config:
-    """Refuses what can be refused before anything slow begins; the configuration to train with, and its folders."""
-    training = config.training
+def prepare(config: Config, saved: dict | None) -> Config:
+    """Refuses what can be refused before anything slow begins; the configuration to go on from `saved` with."""
+    training, directory = config.training, Path(config.run_dir)
     if training.batch_size % (world_size() * training.micro_batches):
         raise ConfigError(
             f"training.batch_size {training.batch_size} cannot be split over {world_size()} processes and "
             f"training.micro_batches {training.micro_batches}"
         )
-    if is_main():
-        prepare_run_dir(directory)
-    barrier()
-    return continued(config, directory)
+    check_writable(directory, "run_dir", folder=True)
+    return continued(config, saved, directory)
 
 
-def continued(config: Config, directory: Path) -> Config:
-    """`config` as the run in `directory` may be continued with. Raises ConfigError where it may not be."""
-    file = directory / "config.yaml"
-    if not file.is_file():
-        return config
-    old = to_config(yaml.safe_load(file.read_text()))
-    if config.data.num_classes is None:  # the run has found it out
-        config = replace(config, data=replace(config.data, num_classes=old.data.num_classes))
-    refuse_changes(old, config, directory)
-    return config
-
-
-def setup(config: Config, device: torch.device, log: RunLog) -> Run:
-    """Opens everything that a run needs."""
-    directory = Path(config.run_dir)
-    evaluator = Evaluator.build(config, device)
+def find_inputs(config: Config, device: torch.device) -> tuple[Dataset, Evaluator | None]:
+    """The data, nothing read yet, and the evaluator, which may be a download. Raises UserError where they lack."""
     with main_first():  # one process downloads
-        data = open_data(config.data)
+        data = find_data(config.data)
+    if config.evaluation.every:
+        require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
+    return data, Evaluator.build(config, device)
+
+
+def setup(
+    config: Config, saved: dict | None, data: Dataset, evaluator: Evaluator | None, device: torch.device, log: RunLog
+) -> Run:
+    """Everything that a run needs, as the checkpoint `saved` left it (None: at its beginning)."""
+    directory = Path(config.run_dir)
+    dtype = activation_dtype(config.training.precision, device)
+    if saved:
+        require_same_dtype(saved, config, dtype)
+    data = in_memory(data, config.data.memory_gb)
+    if evaluator:  # again: images that cannot be read may be gone by now
+        require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
     config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
-    state = build_state(config, device, activation_dtype(config.training.precision, device))
-    step = newest_step(directory)
-    if step:
-        state.restore(load_checkpoint(checkpoint_path(directory, step), device))
-    log.begin(step)
+    state = build_state(config, device, dtype)
+    if saved:
+        require_same_data(saved, data, directory)
+        restore(state, saved, directory)
+    log.begin(state.step)
     if is_main():
         remove_leftovers(directory)
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
@@ -121,7 +130,7 @@ def fit(run: Run, stop: StopRequest) -> None:
     z, y = measure.grid_inputs(state)
     if state.step == 0:
         show_real_images(run)
-    elif run.evaluator and _due(config.evaluation.every, state.step) and not evaluated(run.directory, state.step):
+    elif evaluation_due(run) and not evaluated(run.directory, state.step):
         evaluate(run)  # the run was stopped before it
     throughput(state.step)
     with Progress(run.log, state.step, config) as progress:
@@ -132,7 +141,7 @@ def fit(run: Run, stop: StopRequest) -> None:
             stopping = stop.agreed()
             recording = _due(config.logging.every, step) or final or step == 1
             looking = _due(config.logging.images_every, step) or final
-            evaluating = run.evaluator and (_due(config.evaluation.every, step) or final)
+            evaluating = evaluation_due(run)
             saving = _due(config.checkpoint.every, step) or final or stopping or evaluating
 
             values = None
@@ -223,7 +232,14 @@ def save(run: Run) -> None:
     """Writes a checkpoint."""
     run.state.average_statistics()
     if run.log.active:
-        save_checkpoint(run.directory, run.state.checkpoint(), run.config.checkpoint.keep)
+        content = {**run.state.checkpoint(), "data": data_facts(run.data)}
+        save_checkpoint(run.directory, content, run.config.checkpoint.keep)
+
+
+def evaluation_due(run: Run) -> bool:
+    """Whether the step just taken is to be evaluated."""
+    step, config = run.state.step, run.config
+    return run.evaluator is not None and (_due(config.evaluation.every, step) or step == config.training.steps)
 
 
 def evaluate(run: Run) -> None:

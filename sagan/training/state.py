@@ -53,8 +53,9 @@ class TrainState:
     def checkpoint(self) -> dict:
         """Tensors and plain values from which `restore` goes on exactly. Random draws need nothing: they are functions
         of the step."""
-        modules = {**self.networks, **self.optimizers}
-        return {"step": self.step, "config": asdict(self.config), **{n: m.state_dict() for n, m in modules.items()}}
+        dtype = str(self.generator.compute_dtype).removeprefix("torch.")  # what precision `auto` came to
+        modules = {name: m.state_dict() for name, m in {**self.networks, **self.optimizers}.items()}
+        return {"step": self.step, "config": asdict(self.config), "dtype": dtype, **modules}
 
     def restore(self, checkpoint: dict) -> None:
         """Takes over what `checkpoint()` returned."""

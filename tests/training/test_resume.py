@@ -1,0 +1,168 @@
+"""What a run may go on with: it is compared with its newest checkpoint, and with nothing else."""
+
+import shutil
+
+import pytest
+import torch
+
+from sagan.checkpoint import checkpoint_path, load_checkpoint
+from sagan.config import ConfigError, UserError
+from sagan.training import evaluation
+from sagan.training.loop import train
+from sagan.training.records import read_records
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    return tmp_path / "run"  # as `make_config` has it
+
+
+def edit(path, **changes):
+    """Changes entries of a checkpoint; None removes one."""
+    content = {**load_checkpoint(path), **changes}
+    torch.save({k: v for k, v in content.items() if v is not None}, path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "broken"])
+def test_the_checkpoint_says_what_the_run_is_whatever_became_of_config_yaml(make_config, run_dir, damage):
+    train(make_config("training.steps=1"))
+    file, whole = run_dir / "config.yaml", (run_dir / "config.yaml").read_text()
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_text({"empty": "", "broken": "training: {steps: ["}[damage])
+    for change, words in {
+        "training.batch_size=2": "training.batch_size: 4 in the run, 2 now",
+        "optimizer.generator_lr=0.5": "optimizer.generator_lr: 0.0001 in the run, 0.5 now",
+        "model.generator.channels=8": "model.generator.channels: 4 in the run, 8 now",
+    }.items():
+        with pytest.raises(ConfigError, match=f"(?s){run_dir} cannot be resumed.*{words}"):
+            train(make_config("training.steps=2", change))
+    train(make_config("training.steps=2"))
+    assert file.read_text() == whole.replace("  steps: 1\n", "  steps: 2\n")
+
+
+def test_a_run_without_a_checkpoint_has_nothing_to_resume(make_config, run_dir):
+    train(make_config("training.steps=1"))
+    checkpoint_path(run_dir, 1).unlink()
+    train(make_config("training.steps=1", "training.batch_size=2", "model.generator.channels=8"))
+    assert load_checkpoint(checkpoint_path(run_dir, 1))["config"]["training"]["batch_size"] == 2
+    assert [r["images_seen"] for r in read_records(run_dir / "metrics.jsonl") if "images_seen" in r] == [2]
+
+
+def test_a_checkpoint_that_does_not_fit_itself_is_named(make_config, run_dir):
+    train(make_config("training.steps=1"))
+    path = checkpoint_path(run_dir, 1)
+    edit(path, discriminator=None)
+    with pytest.raises(UserError, match=rf"{path}: does not fit its configuration: 'discriminator'"):
+        train(make_config("training.steps=2"))
+    edit(path, discriminator={"logit.bias": torch.zeros(5)})
+    with pytest.raises(UserError, match=rf"{path}: does not fit its configuration: .*Missing key"):
+        train(make_config("training.steps=2"))
+    edit(path, config="text")
+    with pytest.raises(UserError, match=rf"{path}: not a checkpoint"):
+        train(make_config("training.steps=2"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "{}"])
+def test_a_damaged_note_of_the_best_checkpoint_is_named(make_config, run_dir, text):
+    train(make_config("training.steps=1"))
+    (run_dir / "best.json").write_text(text)
+    with pytest.raises(UserError, match=rf"{run_dir / 'best.json'}: damaged"):
+        train(make_config("training.steps=2"))
+
+
+def test_other_classes_or_another_number_of_images_are_refused_with_both_values(make_config, image_folder, tmp_path):
+    train(make_config("training.steps=1"))
+    moved = shutil.copytree(image_folder, tmp_path / "moved")
+    train(make_config("training.steps=2", f"data.path={moved}"))  # the same data elsewhere
+
+    (moved / "a").rename(moved / "zebra")  # b, c, zebra: as many classes, as many images
+    with pytest.raises(ConfigError) as error:
+        train(make_config("training.steps=3", f"data.path={moved}"))
+    assert str(error.value).splitlines()[1:-1] == [
+        "  class 0: a in the run, b now",
+        "  class 1: b in the run, c now",
+        "  class 2: c in the run, zebra now",
+    ]
+    (moved / "zebra").rename(moved / "a")
+    next((moved / "c").iterdir()).unlink()
+    with pytest.raises(ConfigError, match="(?s)other data:\n  images: 24 in the run, 23 now\nGive"):
+        train(make_config("training.steps=3", f"data.path={moved}"))
+
+    edit(checkpoint_path(tmp_path / "run", 2), data=None)  # as older versions wrote it
+    train(make_config("training.steps=3", f"data.path={moved}"))
+
+
+def test_where_unreadable_images_are_left_out_the_memory_is_part_of_the_run(make_config):
+    train(make_config("training.steps=1", "data.on_error=skip"))
+    with pytest.raises(ConfigError, match=r"data.memory_gb: 4.0 in the run, 0.0 now"):
+        train(make_config("training.steps=2", "data.on_error=skip", "data.memory_gb=0"))
+
+
+def test_a_machine_where_precision_means_another_dtype_is_told_how_to_go_on(make_config, run_dir, monkeypatch):
+    monkeypatch.setattr("sagan.device.native_bf16", lambda device: True)
+    train(make_config("training.steps=1", "training.precision=auto"))
+    monkeypatch.setattr("sagan.device.native_bf16", lambda device: False)
+    refusal = rf"training.precision auto: float32 .*{run_dir} was trained in bfloat16; --training.precision bf16 goes"
+    with pytest.raises(ConfigError, match=refusal):
+        train(make_config("training.steps=2", "training.precision=auto"))
+    train(make_config("training.steps=2", "training.precision=bf16"))
+
+    edit(checkpoint_path(run_dir, 2), dtype=None)  # as older versions wrote it
+    with pytest.raises(ConfigError, match="training.precision: bf16 in the run, float32 now"):
+        train(make_config("training.steps=3", "training.precision=float32"))
+
+
+class Killed(BaseException):
+    """As a signal that nobody can catch."""
+
+
+def test_a_kill_during_the_last_evaluation_is_made_up_for(make_config, run_dir, monkeypatch, capsys):
+    from sagan.evaluation import Scores
+
+    asked = []
+
+    def evaluator(generator, data, step, ema):
+        asked.append(step)
+        if len(asked) == 1:
+            raise Killed
+        return Scores({"fid": 3.0}, {"step": step})
+
+    monkeypatch.setattr(evaluation.Evaluator, "build", lambda config, device: evaluator)
+    config = make_config("training.steps=2", "evaluation.every=5")  # the last step is evaluated, due or not
+    with pytest.raises(Killed):
+        train(config)
+    train(config)
+    assert asked == [2, 2] and (run_dir / "best.json").is_file()
+    assert [r["step"] for r in read_records(run_dir / "metrics.jsonl") if "evaluation" in r] == [2]
+    train(config)
+    assert asked == [2, 2] and capsys.readouterr().out.count("finished: 2 steps") == 2
+
+
+def test_more_real_images_than_there_are_is_refused_before_anything_is_made(make_config, run_dir, monkeypatch):
+    monkeypatch.setattr(evaluation, "build_extractor", lambda *args: pytest.fail("this may be a download"))
+    with pytest.raises(ConfigError, match=r"^evaluation.num_real 25: the data have 24 images"):
+        train(make_config("training.steps=1", "evaluation.every=1", "evaluation.num_real=25"))
+    assert not run_dir.exists()
+
+
+def test_images_that_cannot_be_read_do_not_count_as_real_ones(make_config, image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation.Evaluator, "build", lambda config, device: pytest.fail)
+    some = shutil.copytree(image_folder, tmp_path / "some")
+    next((some / "a").iterdir()).write_bytes(b"no image")
+    wanted = ("evaluation.every=1", "evaluation.num_real=24", f"data.path={some}", "data.on_error=skip")
+    with pytest.raises(ConfigError, match=r"^evaluation.num_real 24: the data have 23 images"):
+        train(make_config("training.steps=1", *wanted))
+
+
+def test_what_is_missing_leaves_no_run_directory_and_data_come_before_a_download(make_config, run_dir, monkeypatch):
+    def no_weights(*args):
+        raise UserError("no weights")
+
+    monkeypatch.setattr(evaluation, "build_extractor", no_weights)
+    with pytest.raises(UserError, match="data.path /nowhere: does not exist"):
+        train(make_config("evaluation.every=1", "data.path=/nowhere"))
+    with pytest.raises(UserError, match="no weights"):
+        train(make_config("evaluation.every=1"))
+    assert not run_dir.exists()
