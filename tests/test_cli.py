@@ -80,7 +80,7 @@ BAD_OPTIONS = {
     "evaluate run --every 3": "--every: there is no such option",
     "evaluate run --data.resolution 64": "--data.resolution 64: the generator makes images of 32x32",
     "evaluate run --data.channels 1": "--data.channels 1: the generator makes images of 3 channels",
-    "evaluate run --extractor.name foo": "extractor.name 'foo': expected one of inception, efficientnet-lite0",
+    "evaluate run --extractor.name foo": "--extractor.name foo: expected one of inception, efficientnet-lite0",
     "train nosuch": "nosuch: neither a YAML file nor a preset",
     "train quickstart --training.steps foo": "--training.steps foo: expected an integer",
     "train other.yaml": "training.seed: 0 in the run, 9 now",

@@ -46,7 +46,7 @@ def untrained_run(run_dir, **options):
     return str(run_dir)
 
 
-def cheap_extractor(config=None, device="cpu"):
+def cheap_extractor(config=None, device="cpu", option=""):
     """In place of `build_extractor`: the means of a 2x2 thumbnail, and logits made of them."""
 
     def forward(images):

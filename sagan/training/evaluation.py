@@ -29,7 +29,8 @@ class Evaluator:
         """None where the configuration asks for no evaluation. Raises UserError where the extractor's weights lack."""
         if config.evaluation.every == 0:
             return None
-        return cls(config.evaluation, build_extractor(config.evaluation.extractor, device))
+        option = "--evaluation.extractor"
+        return cls(config.evaluation, build_extractor(config.evaluation.extractor, device, option))
 
     def __call__(self, generator: Generator, data: Dataset, step: int, ema: bool) -> Scores:
         """The scores of a generator in evaluation mode, which stays as it is."""

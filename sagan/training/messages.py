@@ -1,5 +1,6 @@
 """What a run tells its user: what it trains, how far it is, and what to do next."""
 
+import os
 import shlex
 import sys
 import time
@@ -79,13 +80,22 @@ class Progress:
             self.since = step, now
 
 
+def launcher() -> list[str]:
+    """How this program was started, without its arguments: by itself, or by torchrun in several processes."""
+    if world_size() == 1:
+        return ["sagan"]
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+    nodes = ["--nnodes", str(world_size() // here)] if here < world_size() else []
+    return ["torchrun", *nodes, "--nproc_per_node", str(here), "-m", "sagan"]
+
+
 def farewell(directory: Path, step: int, last: int) -> list[str]:
     """How far the run got, where everything lies, and what to do next."""
     checkpoint = (checkpoints(directory) or ["none"])[-1]
     if step < last:
         return [
             f"stopped after step {step} of {last}; saved {checkpoint}",
-            f"the same command goes on: {shlex.join(['sagan', *sys.argv[1:]])}",
+            f"the same command goes on: {shlex.join([*launcher(), *sys.argv[1:]])}",
         ]
     grids = sorted((directory / "samples").glob("step-*.png")) or ["none"]
     return [

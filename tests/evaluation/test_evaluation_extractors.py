@@ -9,6 +9,7 @@ from stand_ins import cheap_extractor, random_images
 from sagan.config import ConfigError, ExtractorConfig, UserError
 from sagan.evaluation import extractors, weights
 from sagan.evaluation.extractors import build_extractor, full_float32
+from sagan.training.evaluation import Evaluator
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def test_offline_the_error_says_what_is_missing_and_what_to_do(offline, tmp_path
     ):
         assert part in text
     assert len(offline) == 1 and not list((tmp_path / "hub" / "checkpoints").iterdir())
+    with pytest.raises(UserError, match="--evaluation.extractor.weights PATH, or .*--evaluation.extractor.name eff"):
+        build_extractor(ExtractorConfig("inception"), option="--evaluation.extractor")
+
+
+@pytest.mark.parametrize("name", ["inception", "efficientnet-lite0", "vgg16", "incepton"])
+def test_in_training_the_advice_is_in_options_of_training(offline, make_config, name):
+    """`sagan train` has no --extractor.name."""
+    weights = "null" if name == "incepton" else "/nowhere/w.pth"
+    options = (f"evaluation.extractor.name={name}", f"evaluation.extractor.weights={weights}", "evaluation.every=1")
+    with pytest.raises((UserError, ConfigError), match=r"^--evaluation\.extractor\.") as error:
+        Evaluator.build(make_config(*options), torch.device("cpu"))
+    assert "--extractor" not in str(error.value)
 
 
 def test_offline_the_other_extractors_fail_in_the_same_words(offline, monkeypatch):
@@ -95,7 +108,7 @@ def test_a_missing_file_is_named(name):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="extractor.name 'incepton': expected one of inception, efficientnet-lite0"):
+    with pytest.raises(ConfigError, match="--extractor.name incepton: expected one of inception, efficientnet-lite0"):
         build_extractor(ExtractorConfig("incepton"))
 
 

@@ -186,6 +186,21 @@ def test_without_a_terminal_a_line_now_and_then_shows_life(configure, capsys, mo
     assert lines[0].startswith("step 1 of 2: D ") and "images/s" in lines[0] and lines[1].endswith("00:00 left")
 
 
+@pytest.mark.parametrize(
+    ("world", "here", "command"),
+    [
+        (1, 1, "sagan train x"),
+        (2, 2, "torchrun --nproc_per_node 2 -m sagan train x"),
+        (8, 4, "torchrun --nnodes 2 --nproc_per_node 4 -m sagan train x"),
+    ],
+)
+def test_a_stopped_run_says_how_to_go_on_as_it_was_started(tmp_path, monkeypatch, world, here, command):
+    monkeypatch.setattr(messages, "world_size", lambda: world)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
+    monkeypatch.setattr("sys.argv", ["sagan", "train", "x"])
+    assert messages.farewell(tmp_path, 3, 5)[1] == f"the same command goes on: {command}"
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_weight_that_is_not_finite_stops_the_run_and_no_checkpoint_holds_it(configure, tmp_path, monkeypatch, value):
     step = loop.generator_step
