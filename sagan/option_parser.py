@@ -75,7 +75,7 @@ class OptionParser:
 
         settings, values = list(settings), {}
         for key, value, where in settings:
-            kind = self._type(key, where)
+            kind = self._type(key, value, where)
             if value is None and not _takes(kind, NoneType):
                 raise ConfigError(f"{where}{key} null: expected {in_words(kind)}")
             if key in self.types:
@@ -109,7 +109,7 @@ class OptionParser:
             if self._is_section(key) and (value is None or isinstance(value, dict)):
                 yield from self._flat(value or {}, f"{key}.", where)
             else:
-                self._type(key, where)
+                self._type(key, value, where)
                 yield Setting(key, value, where)
 
     def _is_section(self, key: str) -> bool:
@@ -119,15 +119,15 @@ class OptionParser:
         """The option that holds a dictionary of which `key` is an entry."""
         return next((k for k, t in self.types.items() if get_origin(t) is dict and key.startswith(f"{k}.")), None)
 
-    def _type(self, key: str, where: str) -> Any:
-        """The type of an option. Raises ConfigError where there is none of that name."""
+    def _type(self, key: str, value: Any, where: str) -> Any:
+        """The type of an option that was given a value. Raises ConfigError where there is none of that name."""
         if key in self.types:
             return self.types[key]
         if self._dictionary(key):
             return Any
         if self._is_section(key):
             example = next(known for known in self.types if known.startswith(f"{key}."))
-            raise ConfigError(f"{where}{key}: expected one of its options, such as {example}")
+            raise ConfigError(f"{where}{key} {value}: expected one of its options, such as {example}")
         raise ConfigError(f"{where}{key}: there is no such option; {self._near(key)}")
 
     def _near(self, key: str) -> str:
@@ -141,7 +141,7 @@ class OptionParser:
         from jsonargparse import ArgumentError
 
         for key, value, where in settings:
-            kind = self._type(key, where)
+            kind = self._type(key, value, where)
             try:
                 if key in self.types:
                     self._parser.parse_object({key: _as_list(value, kind)})

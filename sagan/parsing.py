@@ -1,6 +1,7 @@
 """From a preset or YAML file and dotted overrides to a checked `Config`, and back to text."""
 
 import functools
+import re
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,16 @@ def read_config(parser: OptionParser, name: str | None, settings: list[Setting])
     """The checked configuration of a preset or file and the settings that override it; and the values of all options of
     the parser, which may have more than a configuration has. Raises ConfigError."""
     file = config_file(name) if name else None
-    values = parser.parse([*(parser.file_settings(file) if file else []), *settings])
+    settings = [*(parser.file_settings(file) if file else []), *settings]
+    values = parser.parse(settings)
     config = to_config(values)
     if config.run_dir is None:
         config = replace(config, run_dir=f"runs/{file.stem if file else 'default'}")
-    return check(config), values
+    try:
+        return check(config), values
+    except ConfigError as error:  # it begins with an option: its last setting won
+        at_fault = (s.where for s in reversed(settings) if re.match(rf"{re.escape(s.key)}[ .:]", str(error)))
+        raise ConfigError(f"{next(at_fault, '')}{error}") from None
 
 
 def to_config(values: dict[str, Any], cls: type = Config) -> Any:

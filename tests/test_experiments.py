@@ -36,6 +36,7 @@ def test_it_trains(name, tmp_path):
         **TINY,
         "run_dir": tmp_path / "run",
         "data.source": "shapes",
+        "data.path": "null",
         "data.memory_gb": 0,  # draws the few images that are needed
         "data.workers": 0,
         "data.num_classes": 10,

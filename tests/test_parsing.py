@@ -47,7 +47,7 @@ def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
     ],
 )
 def test_values_are_understood(override, value):
-    values = dict(flatten(load_config(None, [override])))
+    values = dict(flatten(load_config(None, [override, "data.source=cifar10"])))  # `shapes` has no path
     key = override.partition("=")[0]
     if key in values:
         assert values[key] == value
@@ -91,7 +91,12 @@ def test_a_yaml_file_may_hold_a_bare_list_item_and_numbers_that_yaml_reads_as_te
         ("training.step=5", "training.step: there is no such option; did you mean training.steps?"),
         ("training.batch-size=5", "training.batch-size: there is no such option; did you mean training.batch_size?"),
         ("d_steps=5", "d_steps: there is no such option; did you mean training.d_steps?"),
-        ("training=5", "training: expected one of its options, such as training.steps"),
+        ("training=5", "training 5: expected one of its options, such as training.steps"),
+        (
+            "model.generator.attention.options.precision=half",
+            "model.generator.attention.options.precision half: expected one of float32, bf16",
+        ),
+        ("data.path=here", "data.path here: data.source shapes draws its images, so expected null"),
         ("training.steps", "training.steps: expected an override such as training.steps=1000"),
         ("data.resolution=[32,32,32]", "data.resolution [32, 32, 32]: expected N or [H, W]"),
         ("data.source=folder", "data.path null: data.source folder needs a folder"),
@@ -120,7 +125,16 @@ def test_a_batch_that_cannot_be_split_names_both_numbers():
         ("training: {steps: null}", "training.steps null: expected an integer"),
         ("trainin: {steps: 5}", "trainin: there is no such option"),
         ("training: {step: 5}", "training.step: there is no such option; did you mean training.steps?"),
-        ("training: 5", "training: expected one of its options"),
+        ("training: 5", "training 5: expected one of its options"),
+        (
+            "model: {generator: {attention: sagan}}",
+            "model.generator.attention sagan: expected one of its options, such as model.generator.attention.kind",
+        ),
+        ("training: {steps: 0}", "training.steps 0: expected a number above 0"),
+        (
+            "model: {generator: {attention: {options: {variant: old}}}}",
+            "model.generator.attention.options.variant old: expected one of code, paper, v1",
+        ),
         ("[1, 2]", "expected options as"),
         ("training: {steps: 5", "cannot be read as YAML: expected ',' or '}', but got '<stream end>' in line 1"),
         ("a: \x00", "cannot be read as YAML"),
@@ -137,6 +151,7 @@ def test_a_file_is_not_blamed_for_the_command_line(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("training: {steps: 5}")
     assert message("training.steps=x", name=str(file)) == "training.steps x: expected an integer"
+    assert message("training.steps=0", name=str(file)) == "training.steps 0: expected a number above 0"
 
 
 def test_a_binary_file_and_an_unknown_name_are_refused(tmp_path):
@@ -218,8 +233,8 @@ def test_resumption_refuses_what_makes_another_run_and_shows_both_values():
 
 
 def test_resumption_allows_what_leaves_the_run_the_same():
-    old = load_config("quickstart")
-    new = load_config("quickstart", ["training.steps=9", "evaluation.every=3", "evaluation.extractor.name=vgg16",
+    old = load_config("cifar10")
+    new = load_config("cifar10", ["training.steps=9", "evaluation.every=3", "evaluation.extractor.name=vgg16",
                                      "logging.every=1", "logging.images_every=7", "data.path=elsewhere", "device=cpu",
                                      "checkpoint.every=2", "data.workers=0", "run_dir=moved"])  # fmt: skip
     refuse_changes(old, new, Path("runs/x"))

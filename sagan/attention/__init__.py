@@ -1,10 +1,9 @@
 """Attention systems that can stand in SAGAN's place. `KINDS` is the list; `resolve` turns a configuration into one."""
 
 import importlib
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 
 from torch import nn
 
@@ -21,6 +20,7 @@ from sagan.attention.residual_attention import ResidualAttention
 from sagan.attention.sagan import ResidualControl, SaganAttention
 from sagan.attention.squeeze_excite import EfficientChannelAttention, SqueezeExcite
 from sagan.config import AttentionConfig, ConfigError
+from sagan.option_parser import OptionParser, Setting
 
 __all__ = [
     "KINDS",
@@ -121,28 +121,27 @@ def _kind(name: str, option: str) -> type[Attention] | None:
         )
     try:
         kind = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{option}.kind {name}: cannot be imported: {error}") from None
+    except Exception as error:  # a module of the user's fails in its own way
+        raise ConfigError(f"{option}.kind {name}: cannot be imported: {type(error).__name__}: {error}") from error
     if not (isinstance(kind, type) and issubclass(kind, Attention)):
         raise ConfigError(f"{option}.kind {name}: expected a subclass of sagan.attention.Attention, given {kind!r}")
+    if not (isinstance(kind.Options, type) and is_dataclass(kind.Options)):
+        raise ConfigError(f"{option}.kind {name}: expected a dataclass as its Options, given {kind.Options!r}")
     return kind
 
 
 def _options(kind: type[Attention], spec: AttentionConfig, option: str) -> object:
-    from jsonargparse import ArgumentError, ArgumentParser
-
     known = [f.name for f in fields(kind.Options)]
     for key in spec.options:
         if key not in known:
             raise ConfigError(
                 f"{option}.options.{key}: kind {spec.kind} has no such option; it has {', '.join(known) or 'none'}"
             )
-    parser = ArgumentParser(exit_on_error=False)
-    if known:
-        parser.add_class_arguments(kind.Options, None)
+    if not known:
+        return kind.Options()
+    settings = [Setting(key, value, f"{option}.options.") for key, value in spec.options.items()]
+    values = OptionParser().add(kind.Options).parse(settings)
     try:
-        return kind.Options(**parser.parse_object(spec.options).as_dict())
-    except (ArgumentError, ValueError) as error:
-        reason = re.sub(r'Parser key "([^"]+)":', rf"{option}.options.\1:", " ".join(str(error).split()))
-        reason = reason if reason.startswith(option) else f"{option}.options {spec.options}: {reason}"
-        raise ConfigError(reason.replace("typing.", "")) from None
+        return kind.Options(**values)
+    except ValueError as error:  # of a __post_init__
+        raise ConfigError(f"{option}.options {spec.options}: {error}") from error

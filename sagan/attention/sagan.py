@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sagan.attention.base import Attention, AttentionMap, Place, ProductOptions, expect_even, expect_width
 from sagan.attention.functional import dot_product_weights, from_tokens, scaled_dot_product, tokens
+from sagan.config import ConfigError
 from sagan.models.layers import Conv2d
 
 
@@ -72,13 +73,20 @@ class ResidualControl(Attention):
     1.25 C^2 of kind sagan; no biases. C a + 9 a b + b C + 1 parameters: from C = 32 on, within 2 % of sagan's at every
     multiple of 8. No map.
 
-    Source: Zhang et al. 2019, section 4.2 (the form of the block is ours: the paper gives none).
+    Source: Zhang et al. 2019, section 4.2 (the form of the block is ours: the paper gives none). Raises ConfigError
+    where whole widths cannot come within 2 %, as at C = 8 and 24: it would control for something else.
     """
 
     def __init__(self, options: object, place: Place):
         super().__init__(place)
         channels = place.channels
         first, second = control_widths(channels)
+        count, wanted = (channels * (first + second) + 9 * first * second + 1), 1.25 * channels**2 + 1
+        if abs(count / wanted - 1) > 0.02:
+            raise ConfigError(
+                f"its {count} parameters differ by {count / wanted - 1:+.1%} from the {wanted:g} of sagan, and at most "
+                "2 % make a control; expected a width such as 16, 32 or a larger multiple of 8"
+            )
         convolution = dict(bias=False, spectral_norm=place.spectral_norm)
         self.conv1 = Conv2d(channels, first, 1, **convolution)
         self.conv2 = Conv2d(first, second, 3, **convolution)
