@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sagan.checkpoint import find_checkpoint, load_checkpoint, write_atomically
-from sagan.config import Config, ConfigError, UserError
+from sagan.config import Config, ConfigError, EvaluationConfig, UserError
 from sagan.images import to_uint8
 from sagan.models.build import build_generator
 from sagan.models.generator import Generator
@@ -95,6 +95,15 @@ def set_standing_statistics(generator: Generator, batches: int, batch_size: int,
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     generator.eval()
+
+
+def take_statistics(generator: Generator, config: EvaluationConfig) -> str:
+    """Gives batch norm the statistics that `config` asks for; what they are, for the protocol of a score."""
+    batches, batch_size = config.standing_statistics, config.batch_size
+    if batches == 0:
+        return "running"
+    set_standing_statistics(generator, batches, batch_size, config.seed)
+    return f"standing over {batches} batches of {batch_size}"
 
 
 def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) -> list[Path]:

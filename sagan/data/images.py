@@ -22,8 +22,9 @@ class UnreadableImage(Exception):
     """A file that should hold an image cannot be decoded; the message says which and why."""
 
 
-def read_image(path: Path | str, size: tuple[int, int], channels: int) -> np.ndarray:
-    """The picture in a file as uint8 (channels, H, W); of an animation, the first frame.
+def read_image(path: Path | str, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """The picture in a file as uint8 (channels, H, W), of its own size where `size` is None; of an animation, the first
+    frame.
 
     Raises UnreadableImage, which names the path, for anything that goes wrong.
     """
@@ -31,7 +32,8 @@ def read_image(path: Path | str, size: tuple[int, int], channels: int) -> np.nda
         with Image.open(path) as file:
             file.load()  # decodes it all: a truncated file fails here
             ImageOps.exif_transpose(file, in_place=True)
-            return pixels(fit(to_mode(file, channels), size))
+            image = to_mode(file, channels)
+            return pixels(image if size is None else fit(image, size))
     except MemoryError:
         raise
     except Exception as error:  # the decoders of broken files raise nearly anything

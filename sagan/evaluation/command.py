@@ -10,7 +10,7 @@ from sagan.distributed import is_main, main_first, process_group
 from sagan.evaluation.evaluate import compare_folders, evaluate
 from sagan.evaluation.extractors import build_extractor
 from sagan.evaluation.scores import Scores
-from sagan.generate import image_sampler, load_generator, run_directory, set_standing_statistics
+from sagan.generate import image_sampler, load_generator, run_directory, take_statistics
 from sagan.models.generator import Generator
 from sagan.option_parser import Setting
 from sagan.options import EvaluateOptions
@@ -37,10 +37,7 @@ def evaluate_run(run: str, options: EvaluateOptions, config: EvaluationConfig, d
         with main_first():  # one process downloads
             extractor = build_extractor(config.extractor, device)
             real = open_data(data, options.split)
-        batch_norm = "running"
-        if config.standing_statistics:
-            batch_norm = f"standing over {config.standing_statistics} batches of {config.batch_size}"
-            set_standing_statistics(generator, config.standing_statistics, config.batch_size, config.seed)
+        statistics = take_statistics(generator, config)
         scores = evaluate(
             image_sampler(generator, config.seed, config.truncation),
             num_classes=generator.num_classes,
@@ -48,7 +45,7 @@ def evaluate_run(run: str, options: EvaluateOptions, config: EvaluationConfig, d
             extractor=extractor,
             config=config,
             split=options.split,
-            protocol={"step": generator.step, "ema": generator.is_ema, "batch_norm": batch_norm},
+            protocol={"step": generator.step, "ema": generator.is_ema, "batch_norm": statistics},
         )
         if not is_main():
             return None

@@ -3,18 +3,16 @@
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from sagan.config import UserError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+from sagan.data.folder import images_under
+from sagan.data.images import EXTENSIONS, UnreadableImage, read_image
 
 
 class FolderImages:
-    """All images in and below a folder, RGB, not resized: a metric compares what is there.
+    """All images in and below a folder, read as training reads them, RGB, not resized: a metric compares what is there.
 
     `option` is how the user gave the folder, for errors. All images must have one size.
     """
@@ -25,10 +23,10 @@ class FolderImages:
         self.folder, self.option = Path(folder), option
         if not self.folder.is_dir():
             raise UserError(f"{option} {folder}: there is no such folder")
-        self.paths = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        self.paths = images_under(self.folder)
         if len(self.paths) < 2:
             raise UserError(
-                f"{option} {folder}: found {len(self.paths)} images ({', '.join(sorted(SUFFIXES))}), need 2"
+                f"{option} {folder}: found {len(self.paths)} images ({' '.join(sorted(EXTENSIONS))}), need 2"
             )
         self.size = tuple(self._read(self.paths[0]).shape[1:])
         self.labels = torch.zeros(len(self.paths), dtype=torch.long)
@@ -50,13 +48,9 @@ class FolderImages:
 
     def _read(self, path: Path) -> Tensor:
         try:
-            with Image.open(path) as image:
-                if image.mode.startswith("I"):  # 16 bit: Pillow would clip at 255, not scale
-                    raise UserError(f"{self.option} {self.folder}: {path} has 16 bits per channel, expected 8")
-                pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise UserError(f"{self.option} {self.folder}: {path} cannot be read: {error}") from error
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+            return torch.from_numpy(read_image(path, None, 3))
+        except UnreadableImage as error:
+            raise UserError(f"{self.option} {self.folder}: cannot read {error}") from error
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()

@@ -25,7 +25,7 @@ from sagan.evaluation.features import extract, from_rank_0
 from sagan.evaluation.metrics import Moments, moments
 from sagan.random import generator_for
 
-FORMAT = 1  # raise it whenever this module or an extractor comes to compute something else
+FORMAT = 2  # raise it whenever this module, an extractor or the reading of files comes to compute something else
 log = logging.getLogger(__name__)
 
 

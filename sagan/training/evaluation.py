@@ -12,7 +12,7 @@ from sagan.config import Config, EvaluationConfig
 from sagan.data import Dataset
 from sagan.distributed import any_process, is_main
 from sagan.evaluation import Extractor, Scores, build_extractor, evaluate
-from sagan.generate import image_sampler, set_standing_statistics
+from sagan.generate import image_sampler, take_statistics
 from sagan.models.generator import Generator
 from sagan.training.records import read_records
 
@@ -34,11 +34,10 @@ class Evaluator:
 
     def __call__(self, generator: Generator, data: Dataset, step: int, ema: bool) -> Scores:
         """The scores of a generator in evaluation mode, which stays as it is."""
-        config, batches = self.config, self.config.standing_statistics
-        if batches:
+        config = self.config
+        if config.standing_statistics:
             generator = copy.deepcopy(generator)
-            set_standing_statistics(generator, batches, config.batch_size, config.seed)
-        statistics = f"standing over {batches} batches" if batches else "running"
+        statistics = take_statistics(generator, config)
         return evaluate(
             image_sampler(generator, config.seed, config.truncation),
             num_classes=generator.num_classes,

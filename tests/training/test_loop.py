@@ -345,6 +345,6 @@ def test_standing_statistics_serve_the_evaluation_and_leave_the_generator_alone(
     before = {k: v.clone() for k, v in state.generator_ema.state_dict().items()}
     evaluation.Evaluator(state.config.evaluation, None)(state.generator_ema, None, 7, ema=True)
     (measured, facts), = given  # fmt: skip
-    assert facts["protocol"] == {"step": 7, "ema": True, "batch_norm": "standing over 2 batches"}
+    assert facts["protocol"] == {"step": 7, "ema": True, "batch_norm": "standing over 2 batches of 4"}
     assert all(torch.equal(v, before[k]) for k, v in state.generator_ema.state_dict().items())
     assert not torch.equal(measured.norm.running_mean, before["norm.running_mean"]) and not measured.training
