@@ -1,10 +1,5 @@
-"""What each attention system costs: parameters, arithmetic, time and memory, side by side.
+"""`sagan bench --attention`: what each attention system costs in parameters, arithmetic, time and memory."""
 
-sagan bench --attention --batch 8
-"""
-
-import argparse
-import platform
 import time
 import weakref
 from collections.abc import Callable
@@ -17,8 +12,10 @@ from torch.utils._pytree import tree_leaves
 
 from sagan.attention import KINDS, Place, build_attention
 from sagan.config import AttentionConfig
+from sagan.device import choose_device, device_name
 from sagan.flops import forward_flops
 from sagan.models.layers import initialize
+from sagan.options import AttentionBenchOptions
 
 MIB = 2**20
 
@@ -39,22 +36,36 @@ class AttentionCost:
     """Most memory held at once during both passes, over weights and input."""
 
 
+def measure(options: AttentionBenchOptions) -> str:
+    """The table as Markdown, below a line that says what it was measured on. Raises ConfigError, before it measures
+    anything, where a kind cannot stand on one of the maps."""
+    device, sizes = choose_device(options.device), [(side, side) for side in options.sizes]
+    kinds = options.kinds or [name for name, cls in KINDS.items() if cls is not None]
+    for kind in kinds:
+        for size in sizes:
+            _layer(kind, size, options.channels, spectral_norm=True)
+    torch.set_num_threads(options.threads)
+    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+    rows = attention_costs(
+        options.batch, options.channels, sizes, kinds=kinds, device=device, dtype=dtype, repeats=options.repeats
+    )
+    threads = f", {options.threads} thread{'s' if options.threads > 1 else ''}" if device.type == "cpu" else ""
+    head = f"{options.batch} images, {options.channels} channels, {options.precision}; {device_name(device)}{threads}"
+    return f"{head}; torch {torch.__version__}\n\n{markdown_table(rows)}"
+
+
 def attention_costs(
     batch: int,
-    channels: int = 256,
-    sizes: list[tuple[int, int]] | None = None,
+    channels: int,
+    sizes: list[tuple[int, int]],
     *,
-    kinds: list[str] | None = None,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    repeats: int = 7,
+    kinds: list[str],
+    device: torch.device,
+    dtype: torch.dtype,
+    repeats: int,
 ) -> list[AttentionCost]:
     """A row for every kind on every map size; times are the best of `repeats` passes over `batch` images."""
-    return [
-        _cost(kind, size, batch, channels, torch.device(device), dtype, repeats)
-        for size in sizes or [(16, 16), (32, 32)]
-        for kind in kinds or [name for name, cls in KINDS.items() if cls is not None]
-    ]
+    return [_cost(kind, size, batch, channels, device, dtype, repeats) for size in sizes for kind in kinds]
 
 
 def markdown_table(rows: list[AttentionCost]) -> str:
@@ -171,31 +182,3 @@ class _StorageMeter(TorchDispatchMode):
     def free(self, identity: int, size: int) -> None:
         self.known.discard(identity)
         self.held -= size
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Prints the table, and what it was measured on."""
-    parser = argparse.ArgumentParser(prog="sagan bench --attention", description=main.__doc__)
-    parser.add_argument("--batch", type=int, default=8, help="images")
-    parser.add_argument("--channels", type=int, default=256, help="width of the map")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[16, 32], help="sides of the square maps")
-    parser.add_argument("--kinds", nargs="+", choices=[k for k in KINDS if k != "none"], help="all, where not given")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of the activations")
-    parser.add_argument("--threads", type=int, default=1, help="of a CPU; waiting for each other counts as work")
-    parser.add_argument("--repeats", type=int, default=7, help="passes, of which the best time is shown")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(given.threads)
-    sizes = [(side, side) for side in given.sizes]
-    dtype = torch.bfloat16 if given.precision == "bf16" else torch.float32
-    rows = attention_costs(
-        given.batch, given.channels, sizes, kinds=given.kinds, device=given.device, dtype=dtype, repeats=given.repeats
-    )
-    machine = f"{platform.machine()} CPU, {given.threads} thread(s)"
-    machine = torch.cuda.get_device_name(given.device) if given.device.startswith("cuda") else machine
-    print(f"{given.batch} images, {given.channels} channels, {given.precision}; {machine}; torch {torch.__version__}\n")
-    print(markdown_table(rows))
-
-
-if __name__ == "__main__":
-    main()

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from sagan.checkpoint import write_atomically
 from sagan.config import Config
-from sagan.device import activation_dtype, choose_device, keep_freed_memory
+from sagan.device import activation_dtype, choose_device, device_name, keep_freed_memory
 from sagan.models.layers import Conv2d, power_iteration
 from sagan.training.losses import discriminator_hinge, generator_hinge
 from sagan.training.measure import peak_memory
@@ -55,7 +55,7 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
         "peak_memory_gib": peak_memory(device),
         "precision": str(dtype).removeprefix("torch."),
         "batch_size": images,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

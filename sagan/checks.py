@@ -16,7 +16,7 @@ from sagan.models.sizes import (
     split_size,
 )
 from sagan.option_parser import option_types
-from sagan.options import SampleOptions
+from sagan.options import AttentionBenchOptions, SampleOptions
 
 Rule = tuple[str, Callable[[Any], bool]]  # in words, and in code
 ABOVE_0: Rule = "a number above 0", lambda v: v > 0
@@ -66,6 +66,12 @@ SAMPLE_RULES: dict[str, Rule] = {
     "standing_statistics": FROM_0,
     "batch_size": ABOVE_0,
 }
+ATTENTION_BENCH_RULES: dict[str, Rule] = {
+    "batch": ("2 or more, for batch norm", lambda v: v >= 2),
+    "channels": ABOVE_0,
+    "threads": ABOVE_0,
+    "repeats": ABOVE_0,
+}
 
 
 def check(config: Config) -> Config:
@@ -111,6 +117,15 @@ def check_evaluation(config: EvaluationConfig) -> None:
     """Refuses options of `sagan evaluate` that are out of range. Raises ConfigError."""
     prefix = "evaluation."
     check_ranges(config, {k.removeprefix(prefix): r for k, r in RULES.items() if k.startswith(prefix)}, "--")
+
+
+def check_attention_bench(options: AttentionBenchOptions) -> None:
+    """Refuses options of `sagan bench --attention` that nothing can be measured with. Raises ConfigError."""
+    check_ranges(options, ATTENTION_BENCH_RULES, "--")
+    if not options.sizes or min(options.sizes) < 1:
+        raise ConfigError(f"--sizes {options.sizes}: expected one number above 0 or more")
+    if options.kinds is not None and (not options.kinds or "none" in options.kinds):
+        raise ConfigError(f"--kinds {options.kinds}: expected null or kinds that do something")
 
 
 def check_ranges(options: Any, rules: dict[str, Rule], where: str = "") -> None:

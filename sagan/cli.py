@@ -8,10 +8,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sagan.checks import check_evaluation, check_sampling, check_writable
+from sagan.checks import check_attention_bench, check_evaluation, check_sampling, check_writable
 from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.option_parser import OptionParser, token_settings
-from sagan.options import BenchOptions, EvaluateOptions, ExportOptions, PackOptions, SampleOptions
+from sagan.options import (
+    AttentionBenchOptions,
+    BenchOptions,
+    EvaluateOptions,
+    ExportOptions,
+    PackOptions,
+    SampleOptions,
+)
 from sagan.parsing import describe_preset, presets, read_config, to_config, to_yaml
 
 USAGE = """usage: sagan VERB ...
@@ -149,20 +156,20 @@ def export(arguments: list[str]) -> None:
 
 def bench(arguments: list[str]) -> None:
     """sagan bench [PRESET_OR_FILE] [--json FILE] [--section.key value ...]
-           sagan bench --attention [--batch N] [--help]
+           sagan bench --attention [--key value ...]
 
     Measure a training step (d_steps updates of D, one of G) of the preset's model on random images, side by
     side with the same model written plainly, and as a fraction of the machine's best matrix product. With
-    --attention: parameters, FLOPs, time and memory of every attention system, as a Markdown table.
+    --attention: parameters, FLOPs, time and memory of every attention system, as a Markdown table;
+    `sagan bench --attention --help` lists its options.
 
     examples:
       sagan bench cifar10                                         # on this machine
       sagan bench cifar10 --training.batch_size 32 --json bench.json
+      sagan bench --attention --kinds [sagan,se] --sizes 16
     """
     if "--attention" in arguments:
-        from sagan.attention_cost import main as attention_table
-
-        return attention_table([a for a in arguments if a != "--attention"])
+        return bench_attention([a for a in arguments if a != "--attention"])
     parser = OptionParser(inspect.getdoc(bench)).add(BenchOptions).add(Config)
     if wants_help(arguments):
         return parser.print_help()
@@ -174,6 +181,25 @@ def bench(arguments: list[str]) -> None:
     from sagan.bench import bench as measure
 
     measure(config, file)
+
+
+def bench_attention(arguments: list[str]) -> None:
+    """sagan bench --attention [--key value ...]
+
+    Measure parameters, FLOPs, time and memory of attention systems, each with its default options, alone, in a
+    generator that trains; a Markdown table.
+    """
+    parser = OptionParser(inspect.getdoc(bench_attention)).add(AttentionBenchOptions)
+    if wants_help(arguments):
+        return parser.print_help()
+    name, tokens = split_name(arguments)
+    if name is not None:
+        raise ConfigError(f"{name}: --attention measures attention systems alone, and takes no preset")
+    options = to_config(parser.parse(token_settings(tokens)), AttentionBenchOptions)
+    check_attention_bench(options)
+    from sagan.attention_cost import measure
+
+    print(measure(options))
 
 
 def pack(arguments: list[str]) -> None:

@@ -3,7 +3,9 @@
 import ctypes
 import logging
 import os
+import platform
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -39,6 +41,17 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own
         raise ConfigError(f"device {name}: this torch cannot use it: {str(error).splitlines()[0]}") from None
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a GPU or, where the system tells, of the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def native_bf16(device: torch.device) -> bool:

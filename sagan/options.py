@@ -78,3 +78,25 @@ class BenchOptions:
 
     json: str | None = None
     """File to write them to, besides the terminal."""
+
+
+@dataclass(frozen=True)
+class AttentionBenchOptions:
+    """Which attention systems are measured, on what."""
+
+    batch: int = 8
+    """Images, 2 or more."""
+    channels: int = 256
+    """Width of the map."""
+    sizes: list[int] = field(default_factory=lambda: [16, 32])
+    """Sides of the square maps, in pixels."""
+    kinds: list[str] | None = None
+    """Kinds, or paths of classes of yours; null: all."""
+    device: str = "cpu"
+    """cpu, cuda, ...; auto: a GPU where there is one."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of the activations."""
+    threads: int = 1
+    """Of a CPU; waiting for each other counts as work."""
+    repeats: int = 7
+    """Passes, of which the best time is shown."""

@@ -1,0 +1,94 @@
+"""`sagan bench`: what it reports follows from what it measured, and both forms of the step compute the same."""
+
+import json
+
+import pytest
+import torch
+
+from sagan import bench
+from sagan.training import steps
+from sagan.training.state import build_state
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """As few rounds as there may be, and a ceiling of 2 GFLOP/s."""
+    monkeypatch.setattr(bench, "SECONDS", 0.0)
+    monkeypatch.setattr(bench, "matmul_gflops", lambda dtype, device: 2.0 if dtype == torch.float32 else 5.0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_the_report_follows_from_the_measurements(make_config, tmp_path, capsys, monkeypatch, quick, precision):
+    monkeypatch.setattr(bench, "fastest", lambda functions, device: {"step": 0.5, "plain": 2.0})
+    result = bench.bench(make_config(f"training.precision={precision}"), tmp_path / "bench.json")
+    said = capsys.readouterr().out
+    assert json.loads((tmp_path / "bench.json").read_text()) == result
+
+    flops = bench.useful_flops(bench.plain_state(make_config(), CPU))
+    known = {
+        "speedup_over_plain": 4.0,
+        "images_per_second": 8.0,
+        "plain_images_per_second": 2.0,
+        "seconds_per_step": 0.5,
+        "gflops": flops / 0.5 / 1e9,
+        "plain_gflops": flops / 2.0 / 1e9,
+        "useful_gflop_per_image": flops / 4 / 1e9,
+        "matmul_gflops": 2.0,
+        "batch_size": 4,
+    }
+    assert {key: result[key] for key in known} == pytest.approx(known)
+    about = {"peak_memory_gib", "precision", "device", "threads", "torch"}
+    bf16 = precision == "bf16"
+    assert set(result) == {*known, *about, *(["matmul_gflops_bf16"] if bf16 else [])}
+    fraction, name, ceiling = (result["gflops"] / 5, "bfloat16", 5) if bf16 else (result["gflops"] / 2, "float32", 2)
+    for words in (
+        f"{result['device']}, {torch.get_num_threads()} threads, {name}, 4 images",
+        f"8.0 images/s  {result['gflops']:8.1f} useful GFLOP/s, {fraction:.2f} of the best {name} matrix product "
+        f"({ceiling} GFLOP/s)",
+        f"2.0 images/s  {result['plain_gflops']:8.1f} useful GFLOP/s, {result['plain_gflops'] / 2:.2f} of the best "
+        "float32 matrix product (2 GFLOP/s)",
+        "speedup over plain 4.00",
+    ):
+        assert words in said
+
+
+def test_both_forms_are_timed(make_config, quick):
+    result = bench.bench(make_config("data.num_classes=null"))
+    assert result["seconds_per_step"] > 0 and result["plain_images_per_second"] > 0
+
+
+def test_a_matrix_product_has_a_speed():
+    assert 0.01 < bench.matmul_gflops(torch.float32, CPU) < 1e5
+
+
+def losses_of(step, state, monkeypatch):
+    """The losses of the updates in a step on seeded images, in order."""
+    losses = []
+
+    def noted(loss):
+        return lambda *logits: losses.append(loss(*logits)) or losses[-1]
+
+    with monkeypatch.context() as patch:
+        for module in (steps, bench):
+            for name in ("discriminator_hinge", "generator_hinge"):
+                patch.setattr(module, name, noted(getattr(module, name)))
+        torch.manual_seed(0)
+        step(state)
+    return torch.stack(losses).detach()
+
+
+def test_both_forms_of_the_step_compute_the_same_in_float32(make_config, monkeypatch):
+    # Adam's first steps are the signs of gradients, even of those that are rounding errors: damp them.
+    config = make_config("training.d_steps=2", "optimizer.eps=1e-3")
+    fast, plain = build_state(config, CPU, torch.float32), bench.plain_state(config, CPU)
+    before = fast.generator.to_image.weight.detach().clone()
+    losses = [losses_of(*pair, monkeypatch) for pair in ((bench.training_step, fast), (bench.plain_step, plain))]
+    assert len(losses[0]) == 3
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
+    assert (fast.generator.to_image.weight - before).abs().max() > 1e-5  # more than the tolerance
+    for network in ("generator", "discriminator"):
+        one, other = (getattr(state, network).state_dict() for state in (fast, plain))
+        for name, value in one.items():
+            torch.testing.assert_close(value, other[name], rtol=1e-3, atol=2e-6, msg=f"{network}.{name}")
