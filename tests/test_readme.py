@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_runs import TINY, cheap_extractor, tokens
 
 import sagan.bench
@@ -21,6 +22,7 @@ from sagan.evaluation import command as evaluation
 from sagan.parsing import presets
 
 README = Path(__file__).parent.parent / "README.md"
+OWN_ATTENTION = Path(__file__).parent / "attention" / "own_attention.py"
 
 # Programs that are not run, and why.
 SKIPPED = {
@@ -52,6 +54,11 @@ def commands(text):
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
+def python_blocks(text):
+    """The ```python blocks of a text."""
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S)
+
+
 def help_commands():
     """The examples of the help pages, but that of torchrun, which the README has too."""
     pages = "\n".join(inspect.getdoc(verb) for verb in VERBS.values())
@@ -74,6 +81,8 @@ def make_tiny(words, images):
             shutil.copytree(images, folder)
     if "--real" in words:
         options = {"batch_size": 6}
+    if "--attention" in words:
+        return [*words, *tokens({"batch": 2, "channels": 32, "sizes": 8, "repeats": 1})]
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
         options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
     if verb == "bench" or "--print_config" in words:
@@ -85,6 +94,13 @@ def make_tiny(words, images):
     if value_of(words, "--nearest") == "cifar10":  # which would be downloaded
         options["nearest"] = images
     return [*words, *tokens(options)]
+
+
+def ensure_run(run_dir, images):
+    """Trains a run, of the preset that its name is, where there is none yet."""
+    if not Path(run_dir).exists():
+        name = Path(run_dir).name
+        run(["sagan", "train", name if name in presets() else "quickstart", "--run_dir", run_dir], images)
 
 
 def run(words, images):
@@ -103,10 +119,8 @@ def run(words, images):
         done = subprocess.run([*launcher, "-m", "sagan", *tiny], stderr=subprocess.PIPE, text=True, timeout=250)
         assert done.returncode == 0, f"{shlex.join(words)} fails: {done.stderr}"
     elif program == "sagan":
-        run_argument = rest[1] if len(rest) > 1 else ""
-        if run_argument.startswith("runs/") and not Path(run_argument).exists():
-            name = Path(run_argument).name
-            run(["sagan", "train", name if name in presets() else "quickstart", "--run_dir", run_argument], images)
+        if len(rest) > 1 and rest[1].startswith("runs/"):
+            ensure_run(rest[1], images)
         with open(target or "/dev/null", "w") as file, redirect_stdout(file):
             code = main(make_tiny(rest, images))
         assert code == 0, f"{shlex.join(words)} ends with exit code {code}"
@@ -120,6 +134,9 @@ def workplace(tmp_path_factory, image_folder):
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("readme")
         patch.chdir(root)
+        patch.syspath_prepend(root)
+        patch.delitem(sys.modules, "own_attention", raising=False)
+        (root / "own_attention.py").write_text(python_blocks(README.read_text())[1])
         patch.setenv("SAGAN_CACHE", str(root / "cache"))
         for module in (sagan.sampling, sagan.training.evaluation, evaluation):
             patch.setattr(module, "build_extractor", cheap_extractor)
@@ -137,6 +154,25 @@ def test_command_of_the_readme(words, workplace):
 @pytest.mark.parametrize("words", help_commands(), ids=shlex.join)
 def test_example_of_a_help_page(words, workplace):
     run(words, workplace)
+
+
+def test_the_python_interface_of_the_readme(workplace):
+    ensure_run("runs/quickstart", workplace)
+    interface, _ = python_blocks(README.read_text())
+    names = {}
+    exec(interface, names)
+    assert not names["generator"].training  # the second one, from the run
+    built = names["build_generator"](names["config"])
+    assert built.blocks[0].conv1.weight.shape[0] == 32 * 4
+    z, y = torch.randn(2, built.z_dim), torch.tensor([0, 1])
+    variables = {"generator": built, "discriminator": names["discriminator"], "z": z, "y": y}
+    exec(re.search(r"# (images = .*; logits = .*)", interface)[1], variables)
+    assert variables["images"].shape == (2, 3, 32, 32) and variables["logits"].shape == (2,)
+
+
+def test_the_own_kind_that_is_tested_is_the_one_of_the_readme():
+    about, _, code = OWN_ATTENTION.read_text().partition('"""\n\n')
+    assert about.count("\n") == 0 and code == python_blocks(README.read_text())[1]
 
 
 def test_every_verb_is_shown_in_the_readme():

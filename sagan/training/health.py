@@ -18,8 +18,9 @@ class NonFiniteError(UserError):
 class FiniteWatch:
     """Notes in which step each loss and weight was first not finite.
 
-    The notes stay on the device, so that taking them never waits for its queue: a GPU is asked now and then, and the
-    first bad step is named all the same.
+    The notes stay on the device, so that taking them never waits for its queue: a GPU is asked when a record, a grid or
+    a checkpoint is due, so none of them holds a bad number, and the first bad step is named all the same. Steps in
+    between are taken in vain.
     """
 
     def __init__(self, state: TrainState):
