@@ -10,7 +10,6 @@ from sagan.models.sizes import (
     DISCRIMINATOR_WIDTHS,
     GENERATOR_WIDTHS,
     Size,
-    attention_blocks,
     discriminator_block_sizes,
     generator_block_sizes,
     split_size,
@@ -168,12 +167,13 @@ def _check_attention(config: Config, network: str, sizes: list[Size], multiples:
     """Builds the attention layers of a network where they will stand: each kind knows best what it cannot carry."""
     import torch  # last of all: it is slow
 
-    from sagan.attention import Place, build_attention, resolve
+    from sagan.attention import Place, attention_by_block
 
-    spec, option = getattr(config.model, network).attention, f"model.{network}.attention"
-    resolve(spec, option)
-    if spec.kind != "none":
-        channels = getattr(config.model, network).channels
-        with torch.random.fork_rng(devices=[]):
-            for block, size in attention_blocks(sizes, spec.resolutions, f"{option}.resolutions").items():
-                build_attention(spec, Place(multiples[block] * channels, size, False, batch_norm=False), option)
+    part = getattr(config.model, network)
+    places = [
+        Place(multiple * part.channels, size, False, batch_norm=False)
+        for multiple, size in zip(multiples, sizes, strict=True)
+    ]
+    with torch.random.fork_rng(devices=[]):
+        for _ in attention_by_block(part.attention, places, f"model.{network}.attention"):
+            pass  # a layer that cannot stand there says so

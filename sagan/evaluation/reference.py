@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sagan.config import ConfigError
+from sagan.checkpoint import write_atomically
+from sagan.config import ConfigError, UserError
 from sagan.distributed import is_main
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import extract, from_rank_0
@@ -107,11 +108,10 @@ def reference(real: Images, split: str, num_real: int, extractor: Extractor, bat
     if features is None:
         return None
     computed = Reference(features.values, real.labels[indices], moments(features.values))
-    path = cache_file(description)
     try:
-        save(computed, path, description)
-    except OSError as error:
-        log.warning("%s: real features are not kept, and will be computed again next time (%s)", path, error)
+        save(computed, cache_file(description), description)
+    except UserError as error:
+        log.warning("real features are not kept, and will be computed again next time: %s", error)
     return computed
 
 
@@ -123,23 +123,23 @@ def cache_file(description: dict[str, str]) -> Path:
 
 
 def save(reference: Reference, path: Path, description: dict[str, str]) -> None:
-    """Whole or not at all: written beside its place, then moved there. OSError where that is not possible."""
+    """Writes the file, whole or not at all. Raises UserError where that is not possible."""
     tensors = {
         "values": reference.values,
         "labels": reference.labels,
         "mean": reference.moments.mean,
         "cov": reference.moments.cov,
     }
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata={**description, "content": content_digest(tensors)})
-        os.replace(partial, path)
-    except SafetensorError as error:  # its own type also for a full disk
-        raise OSError(str(error)) from error
-    finally:
-        if partial.exists():
-            partial.unlink()
+    metadata = {**description, "content": content_digest(tensors)}
+
+    def write(file) -> None:
+        try:
+            # By name: as bytes it would take the memory twice. What a crash leaves undone, `load` finds by the digest.
+            save_file(tensors, file.name, metadata=metadata)
+        except SafetensorError as error:  # its own type also for a full disk
+            raise OSError(str(error)) from error
+
+    write_atomically(path, write)
 
 
 def load(path: Path, description: dict[str, str]) -> Reference | None:

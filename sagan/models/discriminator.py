@@ -4,14 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.attention import Place, build_attention
+from sagan.attention import Place, attention_by_block
 from sagan.config import DiscriminatorConfig
 from sagan.models.blocks import DiscriminatorBlock
 from sagan.models.layers import Embedding, Linear, initialize
 from sagan.models.sizes import (
     DISCRIMINATOR_WIDTHS,
     Size,
-    attention_blocks,
     discriminator_block_sizes,
     discriminator_downsamples,
     split_size,
@@ -30,18 +29,17 @@ class Discriminator(nn.Module):
         super().__init__()
         multiples = DISCRIMINATOR_WIDTHS[split_size(size)[0]]
         widths = [image_channels, *(config.channels * m for m in multiples)]
-        sizes, downs = discriminator_block_sizes(size), discriminator_downsamples(size)
-        attended = attention_blocks(sizes, config.attention.resolutions, "model.discriminator.attention.resolutions") \
-            if config.attention.kind != "none" else {}  # fmt: skip
+        downs = discriminator_downsamples(size)
+        places = [
+            Place(width, map_size, config.spectral_norm, batch_norm=False)
+            for width, map_size in zip(widths[1:], discriminator_block_sizes(size), strict=True)
+        ]
+        attentions = attention_by_block(config.attention, places, "model.discriminator.attention")
 
         self.num_classes, self.size, self.image_channels = num_classes, size, image_channels
         self.compute_dtype, self.memory_format = torch.float32, torch.channels_last
         self.blocks = nn.ModuleList()
-        for i, (width_in, width_out) in enumerate(zip(widths, widths[1:], strict=False)):
-            place = Place(width_out, sizes[i], config.spectral_norm, batch_norm=False)
-            attention = nn.Identity()
-            if i in attended:
-                attention = build_attention(config.attention, place, "model.discriminator.attention")
+        for i, (width_in, width_out, attention) in enumerate(zip(widths, widths[1:], attentions, strict=False)):
             self.blocks.append(
                 DiscriminatorBlock(
                     width_in,

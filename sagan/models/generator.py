@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.attention import Place, build_attention
+from sagan.attention import Place, attention_by_block
 from sagan.config import GeneratorConfig
 from sagan.models.blocks import GeneratorBlock
 from sagan.models.layers import BatchNorm, Conv2d, Linear, initialize
-from sagan.models.sizes import GENERATOR_WIDTHS, Size, attention_blocks, generator_block_sizes, split_size
+from sagan.models.sizes import GENERATOR_WIDTHS, Size, generator_block_sizes, split_size
 
 
 class Generator(nn.Module):
@@ -24,22 +24,20 @@ class Generator(nn.Module):
         n, self.first_size = split_size(size)
         first, multiples = GENERATOR_WIDTHS[n]
         widths = [config.channels * m for m in (first, *multiples)]
-        sizes = generator_block_sizes(size)
-        attended = attention_blocks(sizes, config.attention.resolutions, "model.generator.attention.resolutions") \
-            if config.attention.kind != "none" else {}  # fmt: skip
         norm = dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
         conditional = dict(num_classes=num_classes, spectral_norm=config.norm_spectral, **norm)
+        places = [
+            Place(width, map_size, config.spectral_norm, batch_norm=True, norm=norm)
+            for width, map_size in zip(widths[1:], generator_block_sizes(size), strict=True)
+        ]
+        attentions = attention_by_block(config.attention, places, "model.generator.attention")
 
         self.z_dim, self.num_classes, self.size, self.image_channels = config.z_dim, num_classes, size, image_channels
         self.compute_dtype, self.memory_format = torch.float32, torch.channels_last
         a, b = self.first_size
         self.project = Linear(config.z_dim, widths[0] * a * b, spectral_norm=config.spectral_norm)
         self.blocks = nn.ModuleList()
-        for i, (width_in, width_out) in enumerate(zip(widths, widths[1:], strict=False)):
-            place = Place(width_out, sizes[i], config.spectral_norm, batch_norm=True, norm=norm)
-            attention = nn.Identity()
-            if i in attended:
-                attention = build_attention(config.attention, place, "model.generator.attention")
+        for width_in, width_out, attention in zip(widths, widths[1:], attentions, strict=False):
             self.blocks.append(
                 GeneratorBlock(
                     width_in,
