@@ -19,12 +19,6 @@ def networks(kind: str, *overrides: str, channels: int = 16):
     return build_generator(config), build_discriminator(config)
 
 
-def test_number_of_parameters_of_the_published_model():
-    for kind, counts in {"sagan": (4_386_308, 1_075_586), "none": (4_304_387, 1_055_105)}.items():
-        found = [sum(p.numel() for p in network.parameters()) for network in networks(kind, channels=64)]
-        assert tuple(found) == counts
-
-
 @pytest.mark.parametrize("placement", ["between", "in_residual"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_networks_with_every_kind(kind, placement):
@@ -199,26 +193,3 @@ def test_wrong_kinds_and_options_are_named(spec, message, tmp_path, monkeypatch)
     (tmp_path / "odd_kinds.py").write_text(ODD_KINDS)
     with pytest.raises(ConfigError, match=message):
         resolve(spec)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "none"])
-def test_a_hundred_steps(kind):
-    """Adam on the hinge loss, both networks with this attention, without a warning or a NaN."""
-    torch.manual_seed(0)
-    generator, discriminator = networks(kind)
-    optimizers = [torch.optim.Adam(n.parameters(), 2e-4, betas=(0.0, 0.9)) for n in (generator, discriminator)]
-    real, y = torch.rand(8, 3, 32, 32) * 2 - 1, torch.arange(8)
-    for _ in range(100):
-        for network, optimizer in zip((generator, discriminator), optimizers, strict=True):
-            fake = generator(torch.randn(8, 128), y)
-            loss = -discriminator(fake, y).mean()
-            if network is discriminator:
-                margins = (1 + discriminator(fake.detach(), y), 1 - discriminator(real, y))
-                loss = sum(torch.relu(m).mean() for m in margins)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            assert loss.isfinite()
-    assert all(p.isfinite().all() for n in (generator, discriminator) for p in n.parameters())

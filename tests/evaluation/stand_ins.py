@@ -1,25 +1,10 @@
-"""Cheap stand-ins: an extractor that needs no weights, and a labelled set of images in memory."""
+"""Random images, and a labelled set of them in memory."""
 
 import hashlib
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-
-from sagan.evaluation.extractors import Extractor
-
-
-def cheap_forward(images: Tensor) -> tuple[Tensor, Tensor]:
-    """12 features and 5 logits by fixed random projections of a 4x4 thumbnail; deterministic on any machine."""
-    generator = torch.Generator().manual_seed(1)
-    thumbnails = torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 4).flatten(1)  # (n, 48)
-    features = torch.tanh(thumbnails @ torch.randn(48, 12, generator=generator))
-    return features, 4 * features @ torch.randn(12, 5, generator=generator)
-
-
-def cheap_extractor(**changes) -> Extractor:
-    known = {"name": "cheap", "weights_sha256": "c" * 64, "feature_dim": 12, "logits_dim": 5, "resize": "4x4 mean"}
-    return Extractor(**{**known, "device": torch.device("cpu"), "forward": cheap_forward, **changes})
 
 
 def random_images(start: int, stop: int, y: Tensor | None = None, seed: int = 0) -> Tensor:

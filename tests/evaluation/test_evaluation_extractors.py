@@ -4,7 +4,8 @@ import urllib.error
 
 import pytest
 import torch
-from stand_ins import cheap_extractor, random_images
+from stand_ins import random_images
+from tiny_runs import cheap_extractor
 
 from sagan.config import ConfigError, ExtractorConfig, UserError
 from sagan.evaluation import extractors, weights

@@ -7,6 +7,7 @@ from torch import nn
 from sagan import build_discriminator, build_generator, load_config
 from sagan.attention import attention_layers
 from sagan.models.layers import BatchNorm, Conv2d, SpectralWeight, spectral_weights
+from sagan.models.sizes import DISCRIMINATOR_WIDTHS, GENERATOR_WIDTHS
 
 
 def parameters(network):
@@ -69,6 +70,35 @@ def test_attention_is_placed_in_each_network_on_its_own(make_config):
     )
     assert list(attention_layers(build_generator(config))) == ["blocks.0.attention", "blocks.2.attention"]
     assert list(attention_layers(build_discriminator(config))) == ["blocks.1.attention"]
+
+
+@pytest.mark.parametrize("n", GENERATOR_WIDTHS)
+def test_every_row_of_the_table_of_sizes_is_a_model(n):
+    """Widths and map sizes of all blocks, with attention at 32 (16 where maps are no larger), from one image each."""
+    side, at = 4 * 2**n, 32 if n > 3 else 16
+    both = [f"model.{network}.{option}" for network in ("generator", "discriminator")
+            for option in ("channels=8", f"attention.resolutions={at}")]  # fmt: skip
+    config = load_config(None, [f"data.resolution={side}", "data.num_classes=0", *both])
+    generator, discriminator = build_generator(config).eval(), build_discriminator(config).eval()
+    shapes = {generator: [], discriminator: []}
+    for network, seen in shapes.items():
+        for block in network.blocks:
+            block.register_forward_hook(lambda block, given, out, seen=seen: seen.append(tuple(out.shape[1:])))
+    with torch.no_grad():
+        images = generator(torch.randn(1, generator.z_dim))
+        assert discriminator(images).shape == (1,)
+    assert images.shape == (1, 3, side, side) and images.isfinite().all()
+
+    doubled = [4 * 2**i for i in range(1, n + 1)]
+    assert shapes[generator] == [(8 * m, s, s) for m, s in zip(GENERATOR_WIDTHS[n][1], doubled, strict=True)]
+    halved = [side // 2**i for i in range(1, n + 1)] if n > 3 else [16, 8, 8]
+    halved.append(halved[-1])  # the last block keeps its map
+    assert shapes[discriminator] == [(8 * m, s, s) for m, s in zip(DISCRIMINATOR_WIDTHS[n], halved, strict=True)]
+    assert halved[-1] == (8 if n == 3 else 4)
+    for network, sizes in ((generator, doubled), (discriminator, halved)):
+        assert list(attention_layers(network)) == [f"blocks.{sizes.index(at)}.attention"]
+        (layer,) = attention_layers(network).values()
+        assert layer.place.size == (at, at) and layer.query.weight.shape[1] == shapes[network][sizes.index(at)][0]
 
 
 def test_no_image_changes_another_ones_logit(make_config):
