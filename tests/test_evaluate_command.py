@@ -97,6 +97,12 @@ def test_other_data_may_take_the_place_of_the_runs(run, image_folder, tmp_path, 
     assert "a folder data set is one split" in capsys.readouterr().err
 
 
+def test_data_that_are_missing_are_named_before_an_extractor_is_downloaded(run, monkeypatch, capsys):
+    monkeypatch.setattr(command, "build_extractor", lambda *args: pytest.fail("this may be a download"))
+    assert main(["evaluate", str(run), "--data.path", "/nowhere"]) == 1
+    assert "data.path /nowhere: does not exist" in capsys.readouterr().err
+
+
 def test_a_checkpoint_is_recorded_in_its_run_and_an_export_nowhere(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     count = len(read_records(run / "metrics.jsonl"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sagan.checkpoint import find_checkpoint, load_checkpoint
 from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
-from sagan.data import open_data
+from sagan.data import find_data, in_memory
 from sagan.device import choose_device
 from sagan.distributed import is_main, main_first, process_group
 from sagan.evaluation.evaluate import compare_folders, evaluate
@@ -35,8 +35,9 @@ def evaluate_run(run: str, options: EvaluateOptions, config: EvaluationConfig, d
         generator = load_generator(run, checkpoint=options.checkpoint, ema=config.ema, device=device)
         require_same_images(data, generator)
         with main_first():  # one process downloads
+            real = find_data(data, options.split)
             extractor = build_extractor(config.extractor, device)
-            real = open_data(data, options.split)
+        real = in_memory(real, data.memory_gb)
         statistics = take_statistics(generator, config)
         scores = evaluate(
             image_sampler(generator, config.seed, config.truncation),
