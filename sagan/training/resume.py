@@ -50,8 +50,8 @@ def require_same_dtype(saved: dict, config: Config, dtype: torch.dtype) -> None:
     if before not in (None, now):
         precision = {"bfloat16": "bf16"}.get(before, before)
         raise ConfigError(
-            f"training.precision {config.training.precision}: {now} on this machine, and {config.run_dir} was trained "
-            f"in {before}; --training.precision {precision} goes on with it"
+            f"training.precision {config.training.precision} comes to {now} on this machine, and {config.run_dir} was "
+            f"trained in {before}; --training.precision {precision} goes on with it"
         )
 
 

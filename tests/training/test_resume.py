@@ -104,7 +104,9 @@ def test_a_machine_where_precision_means_another_dtype_is_told_how_to_go_on(make
     monkeypatch.setattr("sagan.device.native_bf16", lambda device: True)
     train(make_config("training.steps=1", "training.precision=auto"))
     monkeypatch.setattr("sagan.device.native_bf16", lambda device: False)
-    refusal = rf"training.precision auto: float32 .*{run_dir} was trained in bfloat16; --training.precision bf16 goes"
+    refusal = (
+        rf"training.precision auto comes to float32 .*{run_dir} was trained in bfloat16; --training.precision bf16 goes"
+    )
     with pytest.raises(ConfigError, match=refusal):
         train(make_config("training.steps=2", "training.precision=auto"))
     train(make_config("training.steps=2", "training.precision=bf16"))
