@@ -6,12 +6,13 @@ Modules that load torch are imported inside the verbs, so that help and mistakes
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from sagan.checks import check_evaluation, check_sampling, check_writable
 from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.option_parser import OptionParser, token_settings
-from sagan.options import BenchOptions, EvaluateOptions, ExportOptions, PackOptions, SampleOptions
+from sagan.options import AblateOptions, BenchOptions, EvaluateOptions, ExportOptions, PackOptions, SampleOptions
 from sagan.parsing import describe_preset, presets, read_config, to_config, to_yaml
 
 USAGE = """usage: sagan VERB ...
@@ -20,6 +21,7 @@ USAGE = """usage: sagan VERB ...
   sample    generate images from a run, a checkpoint or exported weights
   evaluate  FID, IS, KID, precision and recall of a run, or of two folders
   export    write weights as safetensors
+  ablate    train and score the variants of a plan, and report what they differ in
   bench     measure the speed of a training step
   pack      turn any data set into one memory-mapped file
 
@@ -176,6 +178,34 @@ def bench(arguments: list[str]) -> None:
     measure(config, file)
 
 
+def ablate(arguments: list[str]) -> None:
+    """sagan ablate PLAN [--size NAME] [--jobs N] [--executor local|ray] [--report-only] [--section.key value ...]
+
+    Train and score every variant of a plan with every seed, each in a process and a run directory of its own, and
+    write tables, plots and report.md beside the plan. What is finished is skipped, what was interrupted goes on, what
+    fails is reported: the same command goes on at any time. --report-only writes the report anew and trains nothing.
+    Options of `sagan train` hold for every run that does not set them itself.
+
+    examples:
+      sagan ablate experiments/attention-kinds/plan.yaml          # minutes a run, on two CPU cores
+      sagan ablate experiments/attention-kinds/plan.yaml --size gpu --jobs 8
+      sagan ablate experiments/attention-kinds/plan.yaml --report-only
+    """
+    parser = OptionParser(inspect.getdoc(ablate)).add(AblateOptions).add(Config)
+    if wants_help(arguments):
+        return parser.print_help()
+    plan, tokens = split_name(["--report_only=true" if a == "--report-only" else a for a in arguments])
+    if plan is None:
+        raise ConfigError("PLAN is missing: a plan.yaml, such as experiments/attention-kinds/plan.yaml")
+    settings = token_settings(tokens)
+    values = parser.parse(settings)
+    own = {f.name for f in fields(AblateOptions)}
+    overrides = [s for s in settings if s.key not in own]
+    from sagan.ablation.command import ablate as run_plan
+
+    print(run_plan(plan, to_config(values, AblateOptions), overrides, arguments))
+
+
 def pack(arguments: list[str]) -> None:
     """sagan pack [PRESET_OR_FILE] --out FOLDER [--data.key value ...]
 
@@ -206,7 +236,7 @@ def pack(arguments: list[str]) -> None:
 
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
-    verb.__name__: verb for verb in (train, sample, evaluate, export, bench, pack)
+    verb.__name__: verb for verb in (train, sample, evaluate, export, ablate, bench, pack)
 }
 
 
@@ -245,7 +275,8 @@ def refuse_for_folders(options: EvaluateOptions, given: list[str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a verb. Returns 0, 1 where something outside stops the work, or 2 where an option is wrong."""
+    """Runs a verb. Returns 0, 1 where something outside stops the work, 2 where an option is wrong, or 3 where training
+    diverged."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("--help", "-h"):
         print(USAGE)
@@ -258,7 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
         VERBS[verb](rest)
     except (ConfigError, UserError) as error:
         print(f"sagan {verb}: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return error.exit_code
     except KeyboardInterrupt:
         print(f"sagan {verb}: interrupted", file=sys.stderr)
         return 130

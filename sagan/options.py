@@ -65,6 +65,22 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
+class AblateOptions:
+    """How much of a plan is run, and by whom."""
+
+    size: str | None = None
+    """One of the plan's sizes; null: its first."""
+    seeds: list[int] | None = None
+    """Instead of the plan's."""
+    jobs: int = 1
+    """Runs at once (with ray: on each machine). They share the cores; each has a GPU where there are several."""
+    executor: Literal["local", "ray"] = "local"
+    """local: processes on this machine. ray: the cluster of $RAY_ADDRESS, or one started here."""
+    report_only: bool = False
+    """Write the report from what is there, and train nothing."""
+
+
+@dataclass(frozen=True)
 class PackOptions:
     """Where the packed data set goes."""
 

@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny_runs import TINY, cheap_extractor, tokens
 
 import sagan.bench
@@ -31,6 +32,20 @@ SKIPPED = {
     "cd": "each command runs in the same folder",
 }
 
+# A plan in the place of the shipped ones, which take hours.
+TINY_PLAN = {
+    "question": "Does it run?",
+    "preset": "quickstart",
+    "baseline": "none",
+    "metric": "fid_efficientnet_lite0",
+    "seeds": [0],
+    "settings": {"model.*.channels": 8, "device": "cpu", "training.batch_size": 4, "training.steps": 2,
+                 "data.memory_gb": 0, "data.workers": 0, "logging.images_every": 0},
+    "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
+    "variants": {"none": {"model.*.attention.kind": "none"}},
+    "sizes": {"cpu": None, "gpu": None},
+}  # fmt: skip
+
 # What makes each verb cheap: appended to the command, so it wins.
 TINY_TRAIN = {**TINY, "data.resolution": 32, "data.memory_gb": 0, "data.workers": 0, "data.num_classes": "null",
               "model.generator.attention.resolutions": 16, "model.discriminator.attention.resolutions": 16,
@@ -42,6 +57,7 @@ TINY_OPTIONS = {
     "sample": {"batch_size": 16},
     "evaluate": {"num_samples": 12, "num_real": 12, "batch_size": 6},
     "export": {},
+    "ablate": {},
 }
 
 
@@ -74,6 +90,9 @@ def make_tiny(words, images):
             shutil.copytree(images, folder)
     if "--real" in words:
         options = {"batch_size": 6}
+    if verb == "ablate":
+        Path(words[1]).parent.mkdir(parents=True, exist_ok=True)
+        Path(words[1]).write_text(yaml.safe_dump(TINY_PLAN))
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
         options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
     if verb == "bench" or "--print_config" in words:
