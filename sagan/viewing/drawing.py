@@ -57,8 +57,10 @@ def overlay(image: Tensor, t: Tensor, stops: tuple = HEAT, lit: Tensor | None = 
 
 def outlined(image: Tensor, region: Tensor) -> Tensor:
     """The image (3, H, W) with a white line along the inner edge of a region, bool (h, w), and a black one around."""
-    mask = enlarge(region, image.shape[1:])  # 1 inside
-    thick = max(1, round(max(image.shape[1:]) / 100))
+    size = image.shape[1:]
+    mask = enlarge(region, size)  # 1 inside
+    cell = min(pixels / cells for pixels, cells in zip(size, region.shape, strict=True))
+    thick = max(1, round(min(max(size) / 100, cell / 8)))  # leaves most of the smallest region open
     outside = F.pad(1 - mask, (thick,) * 4, value=1)  # beyond the image is outside
     edge = (F.max_pool2d(outside[None], 2 * thick + 1, 1)[0] > 0) & (mask > 0)
     around = (F.max_pool2d(mask[None], 3, 1, padding=1)[0] > 0) & (mask == 0)

@@ -53,8 +53,10 @@ def layer_pictures(
             again = sum(name.partition(".")[0] == part for name in pictures)
             body = drawing.in_columns(strips, width)
             if text:
-                lines = drawing.text_lines([f"{title}: {part}" if title else part, numbers(view, m)], body.width)
-                body = drawing.in_a_column([lines, *legend(m, part), body])
+                scale = legend(m, part)
+                width_of_text = max(piece.width for piece in (body, *scale))
+                lines = drawing.text_lines([f"{title}: {part}" if title else part, numbers(view, m)], width_of_text)
+                body = drawing.in_a_column([lines, *scale, body])
             pictures[f"{part}.{again + 1}" if again else part] = body
     return pictures
 
@@ -165,7 +167,11 @@ def _row_panel(
     panel = drawing.framed(panel, colour if point is not None else "white")
     entropy = f", entropy {row_entropy(weights, row.reach):.0%}" if m.distribution else ""
     largest = weights.flatten()[weights.abs().argmax()]
-    return drawing.captioned(panel, f"{name}max {_short(largest)}{entropy}") if text else panel
+    return (
+        drawing.captioned(panel, f"{name}{'peak' if signed(m) else 'max'} {_short(largest)}{entropy}")
+        if text
+        else panel
+    )
 
 
 def scaled_weights(weights: Tensor, reach: Tensor, with_sign: bool) -> tuple[Tensor, tuple]:
