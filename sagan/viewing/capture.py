@@ -33,6 +33,12 @@ class LayerView:
     gamma: float | None
     """The gain of the layer, None where it has none (gate `none`): the attention counts in full then."""
 
+    def first(self, number: int) -> "LayerView":
+        """The view of the first images alone."""
+        maps = [replace(m, weights=m.weights[:number]) for m in self.maps]
+        labels = None if self.labels is None else self.labels[:number]
+        return replace(self, images=self.images[:number], labels=labels, maps=maps)
+
 
 @torch.no_grad()
 def view_attention(
