@@ -237,8 +237,8 @@ def test_maps_of_one_kind_are_numbered():
 
 
 def test_the_board_has_small_pictures_of_the_first_images():
-    views = [make_view(random_matrix(number=6, heads=2), number=6),
-             make_view(AttentionMap("channel gate", torch.rand(6, 8), SIZE), number=6), make_view(number=6)]  # fmt: skip
+    gate = AttentionMap("channel gate", torch.rand(6, 8), SIZE)
+    views = [make_view(*maps, number=6) for maps in ([random_matrix(number=6, heads=2)], [gate], [])]
     board = board_images(views)
     tag = "attention/generator.blocks.1.attention/generated"
     assert set(board) == {f"{tag}/map", f"{tag}/channels"}
