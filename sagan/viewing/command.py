@@ -1,6 +1,7 @@
 """`sagan attention`: from a run to pictures of its maps, one for each layer, or moving ones over its checkpoints."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,6 +166,7 @@ def real_images(
     if generator.num_classes == 0:
         dataset.forget_labels()
     resolve_num_classes(data, dataset)
+    resolve_num_classes(replace(data, num_classes=generator.num_classes), dataset)  # whose labels D knows
     return fixed_real(dataset, options.num, None if y is None else y.cpu())
 
 

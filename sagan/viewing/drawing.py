@@ -27,6 +27,12 @@ def scale_for(size: tuple[int, int], tile: int) -> int:
     return max(1, math.ceil(tile / max(size)))
 
 
+def shrunk(images: Tensor, tile: int) -> Tensor:
+    """uint8 images (N, C, H, W), those of which the longer side has twice `tile` pixels or more averaged down to it."""
+    cell = max(1, max(images.shape[2:]) // tile)
+    return F.avg_pool2d(images.float(), cell).round().to(torch.uint8)
+
+
 def rgb(image: Tensor, scale: int) -> Tensor:
     """A uint8 image (C, H, W) of 1 or 3 channels in colour and enlarged: (3, H', W')."""
     return image.expand(3, -1, -1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)

@@ -4,6 +4,7 @@ What colours and outlines mean stands in `panels.py`, and in each picture.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from PIL import Image
 from torch import Tensor
@@ -63,6 +64,7 @@ def board_images(views: list[LayerView], number: int = 4, queries: int = 3, tile
     tagged = {}
     for view in views:
         few = view.first(number)
+        few = replace(few, images=drawing.shrunk(few.images, tile))
         for part, picture in layer_pictures(few, view_queries(few, queries), tile=tile, width=0, text=False).items():
             if part != "heads":
                 tagged[f"attention/{view.network}.{view.layer}/{view.source}/{part}"] = drawing.tensor(picture)

@@ -131,6 +131,8 @@ def test_data_that_cannot_be_opened_are_an_error_only_where_somebody_gave_them(a
     assert code == 1 and not said and "data.path nowhere" in error
     code, said, error = attention("run --data.source shapes")
     assert code == 2 and "data.num_classes 3" in error
+    code, said, error = attention("run --data.source shapes --data.num_classes null")
+    assert code == 2 and "data.num_classes 3" in error
     code, said, _ = attention(f"{tmp_path / 'run'} --num 1 --data.path {image_folder}")
     assert code == 0 and len(said) == 3
 

@@ -1,5 +1,7 @@
 """Pictures of attention: what is bright, outlined, tall or marked is what the map says, at its place."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -70,9 +72,10 @@ def test_a_hot_key_is_the_brightest_and_alone_outlined(key, channels):
         inside, light = block(key), pixels.sum(-1)
         assert light[inside].min() > light[~inside & ~away].max()
         white = (pixels == 255).all(-1) & ~away
-        ys, xs = np.nonzero(white)
-        assert (ys.min(), xs.min()) == tuple(np.argwhere(inside).min(0))
-        assert (ys.max(), xs.max()) == tuple(np.argwhere(inside).max(0))
+        (top, left), (bottom, right) = np.argwhere(inside).min(0), np.argwhere(inside).max(0)
+        line = inside.copy()
+        line[top + 1 : bottom, left + 1 : right] = False
+        assert np.array_equal(white, line)
 
 
 def test_the_brightest_weight_outshines_a_white_image_under_the_darkest():
@@ -249,6 +252,16 @@ def test_the_board_has_small_pictures_of_the_first_images():
     points = [points[:3] for points in view_queries(few, 3)]
     expected = layer_pictures(few, points, tile=96, width=0, text=False)["map"]
     assert np.array_equal(drawn.permute(1, 2, 0).numpy(), np.asarray(expected))
+
+
+def test_the_board_stays_small_for_large_images():
+    images = torch.arange(256).to(torch.uint8).expand(4, 3, 128, 256).contiguous()
+    view = replace(make_view(random_matrix(number=4), number=4), images=images)
+    (drawn,) = board_images([view]).values()
+    assert max(drawn.shape) < 600
+    small = drawing.shrunk(images, 96)
+    assert small.shape == (4, 3, 64, 128) and torch.equal(small[0, 0, 0], (images[0, 0, 0, ::2].float() + 0.5).round())
+    assert torch.equal(drawing.shrunk(images, 200), images)
 
 
 def test_text_is_wrapped_and_captions_are_cut():
