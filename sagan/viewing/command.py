@@ -25,7 +25,7 @@ from sagan.options import AttentionOptions
 from sagan.parsing import flatten
 from sagan.sampling import chosen_classes, progress
 from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
-from sagan.viewing.drawing import of_one_size
+from sagan.viewing.drawing import dithered, of_one_size
 from sagan.viewing.overlays import layer_pictures, view_queries
 from sagan.viewing.queries import Point
 
@@ -179,6 +179,7 @@ def chosen_views(
 
 
 def chosen_queries(view: LayerView, options: AttentionOptions) -> list[list[Point]]:
+    """The points that the options name, or automatic ones, for each image of a view."""
     points = query_points(options.queries)
     return view_queries(view) if points is None else [points] * len(view.images)
 
@@ -205,11 +206,13 @@ def name(view: LayerView) -> str:
 
 
 def title(view: LayerView, generator: Generator) -> str:
+    """What a view shows, in words."""
     average = " (moving average)" if view.network == "generator" and generator.is_ema else ""
     return f"step {generator.step}: {view.network}{average}, {view.layer}, on {view.source} images"
 
 
 def out_folder(run: str, options: AttentionOptions) -> Path:
+    """`--out`, or attention/ in the run or, for a file on its own, here."""
     return Path(options.out) if options.out else (run_directory(run) or Path()) / "attention"
 
 
@@ -218,11 +221,13 @@ def save(pictures: list[Image.Image], stem: Path, step: int, animate: str | None
     if animate is None:
         path, options = stem.with_name(f"{stem.name}-step-{step:08d}.png"), {"format": "PNG"}
     else:
-        path, (first, *rest) = stem.with_name(f"{stem.name}.{animate}"), of_one_size(pictures)
-        pictures = [first]
-        durations = [FRAME] * len(rest) + [LAST_FRAME]
-        options = {"format": animate, "save_all": True, "append_images": rest, "duration": durations, "loop": 0}
+        path, pictures = stem.with_name(f"{stem.name}.{animate}"), of_one_size(pictures)
+        durations = [FRAME] * (len(pictures) - 1) + [LAST_FRAME]
+        options = {"format": animate, "save_all": True, "duration": durations, "loop": 0}
         if animate == "webp":
             options["quality"] = 90
+        else:
+            pictures = [dithered(p) for p in pictures]
+        options["append_images"] = pictures[1:]
     write_atomically(path, lambda file: pictures[0].save(file, **options))
     return path

@@ -193,3 +193,9 @@ def of_one_size(images: list[Image.Image]) -> list[Image.Image]:
     for canvas, image in zip(whole, images, strict=True):
         canvas.paste(image, (0, 0))
     return whole
+
+
+def dithered(image: Image.Image) -> Image.Image:
+    """The picture in 256 colours of its own, for GIF; Pillow's choice alone would make steps of the colour scale."""
+    palette = image.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
