@@ -1,6 +1,7 @@
 """What types cannot tell about options: ranges, sizes that exist, contradictions. Each error names option and value."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +17,7 @@ from sagan.models.sizes import (
     split_size,
 )
 from sagan.option_parser import option_types
-from sagan.options import SampleOptions
+from sagan.options import AttentionOptions, SampleOptions
 
 Rule = tuple[str, Callable[[Any], bool]]  # in words, and in code
 ABOVE_0: Rule = "a number above 0", lambda v: v > 0
@@ -66,6 +67,7 @@ SAMPLE_RULES: dict[str, Rule] = {
     "standing_statistics": FROM_0,
     "batch_size": ABOVE_0,
 }
+ATTENTION_RULES: dict[str, Rule] = {"num": ABOVE_0, "seed": FROM_0}
 
 
 def check(config: Config) -> Config:
@@ -95,8 +97,7 @@ def check_sampling(options: SampleOptions) -> None:
         raise ConfigError(f"--interpolate {options.interpolate} and --nearest {options.nearest}: only one at a time")
     if one_picture and options.out and not options.out.endswith(".png"):
         raise ConfigError(f"--out {options.out}: {one_picture} makes one picture, so expected a name that ends in .png")
-    if options.classes == []:
-        raise ConfigError("--classes []: expected at least one class")
+    _check_classes(options.classes)
     if options.interpolate == "classes" and options.classes and len(options.classes) < 2:
         raise ConfigError(f"--classes {options.classes}: --interpolate classes goes between two classes or more")
     if options.out:
@@ -105,10 +106,39 @@ def check_sampling(options: SampleOptions) -> None:
         nearest_source(options.nearest)
 
 
+def check_attention(options: AttentionOptions, data_keys: list[str]) -> None:
+    """Refuses options of `sagan attention` that no network can follow; `data_keys` are the data options that somebody
+    gave. Raises ConfigError, UserError."""
+    check_ranges(options, ATTENTION_RULES, "--")
+    _check_classes(options.classes)
+    query_points(options.queries)
+    if options.network == "generator" and data_keys:
+        raise ConfigError(f"--{data_keys[0]}: --network generator shows generated images only, and no data")
+    if options.animate and options.checkpoint:
+        raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} shows all of a run")
+    if options.out:
+        check_writable(Path(options.out), "--out", folder=True)
+
+
+def query_points(text: str) -> list[tuple[int, int]] | None:
+    """The points (y, x) of `--queries`, such as "8,8 20,14"; None for "auto". Raises ConfigError."""
+    if text == "auto":
+        return None
+    points = [re.fullmatch(r"(\d+),(\d+)", point) for point in text.split()]
+    if not points or None in points:
+        raise ConfigError(f"--queries {text}: expected auto, or points y,x in pixels of the image, such as 8,8 20,14")
+    return [(int(point[1]), int(point[2])) for point in points]
+
+
 def check_evaluation(config: EvaluationConfig) -> None:
     """Refuses options of `sagan evaluate` that are out of range. Raises ConfigError."""
     prefix = "evaluation."
     check_ranges(config, {k.removeprefix(prefix): r for k, r in RULES.items() if k.startswith(prefix)}, "--")
+
+
+def _check_classes(classes: list[int] | None) -> None:
+    if classes == []:
+        raise ConfigError("--classes []: expected at least one class")
 
 
 def check_ranges(options: Any, rules: dict[str, Rule], where: str = "") -> None:

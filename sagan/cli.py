@@ -9,10 +9,18 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
-from sagan.checks import check_evaluation, check_sampling, check_writable
+from sagan.checks import check_attention, check_evaluation, check_sampling, check_writable
 from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.option_parser import OptionParser, token_settings
-from sagan.options import AblateOptions, BenchOptions, EvaluateOptions, ExportOptions, PackOptions, SampleOptions
+from sagan.options import (
+    AblateOptions,
+    AttentionOptions,
+    BenchOptions,
+    EvaluateOptions,
+    ExportOptions,
+    PackOptions,
+    SampleOptions,
+)
 from sagan.parsing import describe_preset, presets, read_config, to_config, to_yaml
 
 USAGE = """usage: sagan VERB ...
@@ -20,6 +28,7 @@ USAGE = """usage: sagan VERB ...
   train     train a SAGAN, or go on training it
   sample    generate images from a run, a checkpoint or exported weights
   evaluate  FID, IS, KID, precision and recall of a run, or of two folders
+  attention draw where the networks look, over generated and real images
   export    write weights as safetensors
   ablate    train and score the variants of a plan, and report what they differ in
   bench     measure the speed of a training step
@@ -124,6 +133,35 @@ def evaluate(arguments: list[str]) -> None:
         scores = evaluate_run(run, options, to_config(values, EvaluationConfig), to_config(values["data"], DataConfig))
     if scores is not None:
         print(scores.report())
+
+
+def attention(arguments: list[str]) -> None:
+    """sagan attention RUN [--queries auto|Y,X ...] [--network NAME] [--layer NAME] [--data.key value ...] ...
+
+    Draw the attention maps of a run (its newest checkpoint), a checkpoint or an exported
+    generator.safetensors: for points of an image, where each of them looks, and gates as bars or masks. The
+    generator's on its images; the discriminator's on these and on real ones, where the run's data, or those
+    that the options name, can be opened. Every file written is printed.
+
+    examples:
+      sagan attention runs/quickstart                             # five points on each of four images
+      sagan attention runs/quickstart --queries 8,8 20,14 --classes [0,3] --network generator
+      sagan attention runs/quickstart --data.source shapes --out maps
+      sagan attention runs/quickstart --animate webp              # a frame for each checkpoint
+    """
+    parser = OptionParser(inspect.getdoc(attention)).add(AttentionOptions).add(DataConfig, "data")
+    if wants_help(arguments):
+        return parser.print_help()
+    run, tokens = one_run(arguments)
+    settings = token_settings(join_values(tokens, "--queries"))
+    options = to_config(parser.parse(settings), AttentionOptions)
+    data_keys = [s.key for s in settings if s.key.startswith("data.")]
+    check_attention(options, data_keys)
+    from sagan.viewing.command import data_settings, draw_attention
+
+    values = parser.parse([*data_settings(run, options), *settings])
+    for line in draw_attention(run, options, to_config(values["data"], DataConfig), bool(data_keys)):
+        print(line)
 
 
 def export(arguments: list[str]) -> None:
@@ -236,7 +274,7 @@ def pack(arguments: list[str]) -> None:
 
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
-    verb.__name__: verb for verb in (train, sample, evaluate, export, ablate, bench, pack)
+    verb.__name__: verb for verb in (train, sample, evaluate, attention, export, ablate, bench, pack)
 }
 
 
@@ -249,6 +287,15 @@ def split_name(arguments: list[str]) -> tuple[str | None, list[str]]:
     if arguments and not arguments[0].startswith("-"):
         return arguments[0], arguments[1:]
     return None, arguments
+
+
+def join_values(tokens: list[str], option: str) -> list[str]:
+    """The tokens, with all values that follow an option made one."""
+    if option not in tokens:
+        return tokens
+    start = tokens.index(option) + 1
+    stop = next((i for i in range(start, len(tokens)) if tokens[i].startswith("--")), len(tokens))
+    return [*tokens[:start], *([" ".join(tokens[start:stop])] if stop > start else []), *tokens[stop:]]
 
 
 def one_run(arguments: list[str]) -> tuple[str, list[str]]:

@@ -55,6 +55,34 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
+class AttentionOptions:
+    """Whose maps are drawn, and for which images and points."""
+
+    checkpoint: str | None = None
+    """best, or a checkpoint file; null: the newest of the run."""
+    queries: str = "auto"
+    """Points y,x in pixels, one or more (8,8 20,14), on every image; auto: five, on distinct parts of each image."""
+    network: Literal["generator", "discriminator"] | None = None
+    """null: both, the discriminator on generated and on real images."""
+    layer: str | None = None
+    """Name of one layer, such as blocks.1.attention; null: all."""
+    num: int = 4
+    """Images."""
+    classes: list[int] | None = None
+    """Numbers of their classes, in turn; null: spread over all."""
+    seed: int = 0
+    """Of the latent vectors: image i of a seed is the same for every run."""
+    ema: bool = True
+    """The moving average of the generator, where there is one, not the generator itself."""
+    animate: Literal["webp", "gif"] | None = None
+    """A moving picture instead, with a frame for each checkpoint of the run."""
+    out: str | None = None
+    """Folder to write; null: attention/ in the run directory, or here for a file on its own."""
+    device: str = "auto"
+    """cpu, cuda, ...; auto: a GPU where there is one."""
+
+
+@dataclass(frozen=True)
 class ExportOptions:
     """What to write, and where."""
 

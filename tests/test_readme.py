@@ -49,13 +49,14 @@ TINY_PLAN = {
 # What makes each verb cheap: appended to the command, so it wins.
 TINY_TRAIN = {**TINY, "data.resolution": 32, "data.memory_gb": 0, "data.workers": 0, "data.num_classes": "null",
               "model.generator.attention.resolutions": 16, "model.discriminator.attention.resolutions": 16,
-              "evaluation.every": 0, "logging.images_every": 0}  # fmt: skip
+              "evaluation.every": 0, "logging.images_every": 0, "checkpoint.every": 1}  # fmt: skip
 TINY_OPTIONS = {
     "train": TINY_TRAIN,
     "pack": TINY_TRAIN,
     "bench": TINY_TRAIN,
     "sample": {"batch_size": 16},
     "evaluate": {"num_samples": 12, "num_real": 12, "batch_size": 6},
+    "attention": {"num": 1},
     "export": {},
     "ablate": {},
 }
