@@ -100,6 +100,8 @@ class AblateOptions:
     """One of the plan's sizes; null: its first."""
     seeds: list[int] | None = None
     """Instead of the plan's."""
+    variants: list[str] | None = None
+    """Only these are run; null: all. The report has what there is of all of them."""
     jobs: int = 1
     """Runs at once (with ray: on each machine). They share the cores; each has a GPU where there are several."""
     executor: Literal["local", "ray"] = "local"

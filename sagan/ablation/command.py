@@ -31,8 +31,9 @@ def ablate(file: str, options: AblateOptions, overrides: list[Setting], command:
     """
     plan, jobs = prepare(file, options, overrides)
     if not options.report_only:
-        require_inputs(jobs)
-        run(jobs, plan, options)
+        chosen = [job for job in jobs if options.variants is None or job.variant in options.variants]
+        require_inputs(chosen)
+        run(chosen, plan, options)
     return write_report(plan, jobs, command)
 
 
@@ -47,6 +48,9 @@ def prepare(file: str, options: AblateOptions, overrides: list[Setting]) -> tupl
     if options.seeds is not None:
         require_seeds(options.seeds, "--")
         plan = replace(plan, seeds=options.seeds)
+    for variant in options.variants or []:
+        if variant not in plan.variants:
+            raise ConfigError(f"--variants {variant}: {file} has {', '.join(plan.variants)}")
     jobs = plan_jobs(plan, overrides)
     check_writable(plan.folder, "the folder of the report", folder=True)
     return plan, jobs
