@@ -14,5 +14,5 @@ test: .venv/installed
 # The wheels of torch are large: quiet, and only when pyproject.toml has changed.
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,offline]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,offline,ray]'
 	touch $@

@@ -1,6 +1,7 @@
 """What types cannot tell about options: ranges, sizes that exist, contradictions. Each error names option and value."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +16,7 @@ from sagan.models.sizes import (
     split_size,
 )
 from sagan.option_parser import option_types
-from sagan.options import AttentionBenchOptions, SampleOptions
+from sagan.options import AttentionBenchOptions, AttentionOptions, SampleOptions
 
 Rule = tuple[str, Callable[[Any], bool]]  # in words, and in code
 ABOVE_0: Rule = "a number above 0", lambda v: v > 0
@@ -71,6 +72,7 @@ ATTENTION_BENCH_RULES: dict[str, Rule] = {
     "threads": ABOVE_0,
     "repeats": ABOVE_0,
 }
+ATTENTION_RULES: dict[str, Rule] = {"num": ABOVE_0, "seed": FROM_0}
 
 
 def check(config: Config) -> Config:
@@ -102,14 +104,37 @@ def check_sampling(options: SampleOptions) -> None:
         raise ConfigError(f"--interpolate {options.interpolate} and --nearest {options.nearest}: only one at a time")
     if one_picture and options.out and not options.out.endswith(".png"):
         raise ConfigError(f"--out {options.out}: {one_picture} makes one picture, so expected a name that ends in .png")
-    if options.classes == []:
-        raise ConfigError("--classes []: expected at least one class")
+    _check_classes(options.classes)
     if options.interpolate == "classes" and options.classes and len(options.classes) < 2:
         raise ConfigError(f"--classes {options.classes}: --interpolate classes goes between two classes or more")
     if options.out:
         check_writable(Path(options.out), "--out", folder=not options.out.endswith((".png", ".npz")))
     if options.nearest:
         nearest_source(options.nearest)
+
+
+def check_attention(options: AttentionOptions, data_keys: list[str]) -> None:
+    """Refuses options of `sagan attention` that no network can follow; `data_keys` are the data options that somebody
+    gave. Raises ConfigError, UserError."""
+    check_ranges(options, ATTENTION_RULES, "--")
+    _check_classes(options.classes)
+    query_points(options.queries)
+    if options.network == "generator" and data_keys:
+        raise ConfigError(f"--{data_keys[0]}: --network generator shows generated images only, and no data")
+    if options.animate and options.checkpoint:
+        raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} shows all of a run")
+    if options.out:
+        check_writable(Path(options.out), "--out", folder=True)
+
+
+def query_points(text: str) -> list[tuple[int, int]] | None:
+    """The points (y, x) of `--queries`, such as "8,8 20,14"; None for "auto". Raises ConfigError."""
+    if text == "auto":
+        return None
+    points = [re.fullmatch(r"(\d+),(\d+)", point) for point in text.split()]
+    if not points or None in points:
+        raise ConfigError(f"--queries {text}: expected auto, or points y,x in pixels of the image, such as 8,8 20,14")
+    return [(int(point[1]), int(point[2])) for point in points]
 
 
 def check_evaluation(config: EvaluationConfig) -> None:
@@ -125,6 +150,11 @@ def check_attention_bench(options: AttentionBenchOptions) -> None:
         raise ConfigError(f"--sizes {options.sizes}: expected one number above 0 or more")
     if options.kinds is not None and (not options.kinds or "none" in options.kinds):
         raise ConfigError(f"--kinds {options.kinds}: expected null or kinds that do something")
+
+
+def _check_classes(classes: list[int] | None) -> None:
+    if classes == []:
+        raise ConfigError("--classes []: expected at least one class")
 
 
 def check_ranges(options: Any, rules: dict[str, Rule], where: str = "") -> None:

@@ -6,13 +6,16 @@ Modules that load torch are imported inside the verbs, so that help and mistakes
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
-from sagan.checks import check_attention_bench, check_evaluation, check_sampling, check_writable
+from sagan.checks import check_attention, check_attention_bench, check_evaluation, check_sampling, check_writable
 from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.option_parser import OptionParser, token_settings
 from sagan.options import (
+    AblateOptions,
     AttentionBenchOptions,
+    AttentionOptions,
     BenchOptions,
     EvaluateOptions,
     ExportOptions,
@@ -26,7 +29,9 @@ USAGE = """usage: sagan VERB ...
   train     train a SAGAN, or go on training it
   sample    generate images from a run, a checkpoint or exported weights
   evaluate  FID, IS, KID, precision and recall of a run, or of two folders
+  attention draw where the networks look, over generated and real images
   export    write weights as safetensors
+  ablate    train and score the variants of a plan, and report what they differ in
   bench     measure the speed of a training step
   pack      turn any data set into one memory-mapped file
 
@@ -131,6 +136,35 @@ def evaluate(arguments: list[str]) -> None:
         print(scores.report())
 
 
+def attention(arguments: list[str]) -> None:
+    """sagan attention RUN [--queries auto|Y,X ...] [--network NAME] [--layer NAME] [--data.key value ...] ...
+
+    Draw the attention maps of a run (its newest checkpoint), a checkpoint or an exported
+    generator.safetensors: for points of an image, where each of them looks, and gates as bars or masks. The
+    generator's on its images; the discriminator's on these and on real ones, where the run's data, or those
+    that the options name, can be opened. Every file written is printed.
+
+    examples:
+      sagan attention runs/quickstart                             # five points on each of four images
+      sagan attention runs/quickstart --queries 8,8 20,14 --classes [0,3] --network generator
+      sagan attention runs/quickstart --data.source shapes --out maps
+      sagan attention runs/quickstart --animate webp              # a frame for each checkpoint
+    """
+    parser = OptionParser(inspect.getdoc(attention)).add(AttentionOptions).add(DataConfig, "data")
+    if wants_help(arguments):
+        return parser.print_help()
+    run, tokens = one_run(arguments)
+    settings = token_settings(join_values(tokens, "--queries"))
+    options = to_config(parser.parse(settings), AttentionOptions)
+    data_keys = [s.key for s in settings if s.key.startswith("data.")]
+    check_attention(options, data_keys)
+    from sagan.viewing.command import data_settings, draw_attention
+
+    values = parser.parse([*data_settings(run, options), *settings])
+    for line in draw_attention(run, options, to_config(values["data"], DataConfig), bool(data_keys)):
+        print(line)
+
+
 def export(arguments: list[str]) -> None:
     """sagan export RUN [--checkpoint best|FILE] [--out FOLDER]
 
@@ -202,6 +236,34 @@ def bench_attention(arguments: list[str]) -> None:
     print(measure(options))
 
 
+def ablate(arguments: list[str]) -> None:
+    """sagan ablate PLAN [--size NAME] [--jobs N] [--executor local|ray] [--report-only] [--section.key value ...]
+
+    Train and score every variant of a plan with every seed, each in a process and a run directory of its own, and
+    write tables, plots and report.md beside the plan. What is finished is skipped, what was interrupted goes on, what
+    fails is reported: the same command goes on at any time. --report-only writes the report anew and trains nothing.
+    Options of `sagan train` hold for every run that does not set them itself.
+
+    examples:
+      sagan ablate experiments/attention-kinds/plan.yaml          # minutes a run, on two CPU cores
+      sagan ablate experiments/attention-kinds/plan.yaml --size gpu --jobs 8
+      sagan ablate experiments/attention-kinds/plan.yaml --report-only
+    """
+    parser = OptionParser(inspect.getdoc(ablate)).add(AblateOptions).add(Config)
+    if wants_help(arguments):
+        return parser.print_help()
+    plan, tokens = split_name(["--report_only=true" if a == "--report-only" else a for a in arguments])
+    if plan is None:
+        raise ConfigError("PLAN is missing: a plan.yaml, such as experiments/attention-kinds/plan.yaml")
+    settings = token_settings(tokens)
+    values = parser.parse(settings)
+    own = {f.name for f in fields(AblateOptions)}
+    overrides = [s for s in settings if s.key not in own]
+    from sagan.ablation.command import ablate as run_plan
+
+    print(run_plan(plan, to_config(values, AblateOptions), overrides, arguments))
+
+
 def pack(arguments: list[str]) -> None:
     """sagan pack [PRESET_OR_FILE] --out FOLDER [--data.key value ...]
 
@@ -232,7 +294,7 @@ def pack(arguments: list[str]) -> None:
 
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
-    verb.__name__: verb for verb in (train, sample, evaluate, export, bench, pack)
+    verb.__name__: verb for verb in (train, sample, evaluate, attention, export, ablate, bench, pack)
 }
 
 
@@ -245,6 +307,15 @@ def split_name(arguments: list[str]) -> tuple[str | None, list[str]]:
     if arguments and not arguments[0].startswith("-"):
         return arguments[0], arguments[1:]
     return None, arguments
+
+
+def join_values(tokens: list[str], option: str) -> list[str]:
+    """The tokens, with all values that follow an option made one."""
+    if option not in tokens:
+        return tokens
+    start = tokens.index(option) + 1
+    stop = next((i for i in range(start, len(tokens)) if tokens[i].startswith("--")), len(tokens))
+    return [*tokens[:start], *([" ".join(tokens[start:stop])] if stop > start else []), *tokens[stop:]]
 
 
 def one_run(arguments: list[str]) -> tuple[str, list[str]]:
@@ -271,7 +342,8 @@ def refuse_for_folders(options: EvaluateOptions, given: list[str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a verb. Returns 0, 1 where something outside stops the work, or 2 where an option is wrong."""
+    """Runs a verb. Returns 0, 1 where something outside stops the work, 2 where an option is wrong, or 3 where training
+    diverged."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("--help", "-h"):
         print(USAGE)
@@ -284,7 +356,7 @@ def main(arguments: list[str] | None = None) -> int:
         VERBS[verb](rest)
     except (ConfigError, UserError) as error:
         print(f"sagan {verb}: error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return error.exit_code
     except KeyboardInterrupt:
         print(f"sagan {verb}: interrupted", file=sys.stderr)
         return 130

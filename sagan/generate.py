@@ -1,16 +1,17 @@
-"""A trained generator from its file alone, and images from it, each a function of (seed, index)."""
+"""Trained networks from their file alone, and images of a generator, each a function of (seed, index)."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sagan.checkpoint import find_checkpoint, load_checkpoint, write_atomically
 from sagan.config import Config, ConfigError, EvaluationConfig, UserError
 from sagan.images import to_uint8
-from sagan.models.build import build_generator
+from sagan.models.build import build_discriminator, build_generator
+from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.layers import BatchNorm
 from sagan.parsing import to_config
@@ -30,9 +31,7 @@ def load_generator(
     """
     path = Path(path)
     if path.suffix == ".safetensors":
-        if checkpoint is not None:
-            raise ConfigError(f"checkpoint {checkpoint}: {path} is a file of its own, give the run to choose one")
-        config, step, weights, is_ema = _read_export(path)
+        config, step, weights, is_ema = _read_export(path, "generator", checkpoint)
         if is_ema and not ema:
             raise ConfigError(f"ema false: {path} holds the moving average only; give the run or a checkpoint")
     else:
@@ -41,13 +40,48 @@ def load_generator(
         config, step = to_config(content["config"]), content["step"]
         is_ema = ema and "generator_ema" in content
         weights = content["generator_ema" if is_ema else "generator"]
-    generator = build_generator(config)
+    generator = _ready(build_generator(config), weights, path, device)
+    generator.config, generator.step, generator.is_ema = config, step, is_ema
+    return generator
+
+
+def load_discriminator(
+    path: str | Path, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
+) -> Discriminator:
+    """The discriminator that was trained with `load_generator`'s generator of the same arguments.
+
+    Of an exported generator it is discriminator.safetensors in the same folder. In evaluation mode, without gradients.
+
+    Raises UserError, naming the file, where there is none or it cannot be read.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        path = path.with_name("discriminator.safetensors")
+        config, _, weights, _ = _read_export(path, "discriminator", checkpoint)
+    else:
+        path = find_checkpoint(path, checkpoint)
+        content = load_checkpoint(path, device)
+        if "discriminator" not in content:
+            raise UserError(f"{path}: holds no discriminator")
+        config, weights = to_config(content["config"]), content["discriminator"]
+    return _ready(build_discriminator(config), weights, path, device)
+
+
+def load_run_config(run: str | Path, checkpoint: str | None = None) -> Config:
+    """The configuration that a RUN argument's networks were trained with. Raises UserError, naming the file."""
+    path = Path(run)
+    if path.suffix == ".safetensors":
+        return _read_export(path, "generator", checkpoint)[0]
+    return to_config(load_checkpoint(find_checkpoint(path, checkpoint))["config"])
+
+
+def _ready(network: nn.Module, weights: dict[str, Tensor], path: Path, device: torch.device | str) -> nn.Module:
+    """The network with these weights of a file, for use. Raises UserError where they do not fit."""
     try:
-        generator.load_state_dict(weights)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"{path}: its weights do not fit its configuration: {' '.join(str(error).split())}") from error
-    generator.config, generator.step, generator.is_ema = config, step, is_ema
-    return generator.to(device).eval().requires_grad_(False)
+    return network.to(device).eval().requires_grad_(False)
 
 
 def run_directory(run: str | Path) -> Path | None:
@@ -124,9 +158,11 @@ def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) ->
     return written
 
 
-def _read_export(path: Path) -> tuple[Config, int, dict[str, Tensor], bool]:
+def _read_export(path: Path, network: str, checkpoint: str | None) -> tuple[Config, int, dict[str, Tensor], bool]:
     from safetensors import SafetensorError, safe_open
 
+    if checkpoint is not None:
+        raise ConfigError(f"checkpoint {checkpoint}: {path} is a file of its own, give the run to choose one")
     try:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["sagan"])
@@ -134,6 +170,6 @@ def _read_export(path: Path) -> tuple[Config, int, dict[str, Tensor], bool]:
         config, step, kind = to_config(about["config"]), about["step"], about["weights"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read as exported weights: {error}") from error
-    if not kind.startswith("generator"):
-        raise UserError(f"{path}: holds the weights of a {kind}, expected a generator")
+    if not kind.startswith(network):
+        raise UserError(f"{path}: holds the weights of a {kind}, expected a {network}")
     return config, step, weights, kind == "generator_ema"

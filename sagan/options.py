@@ -55,6 +55,34 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
+class AttentionOptions:
+    """Whose maps are drawn, and for which images and points."""
+
+    checkpoint: str | None = None
+    """best, or a checkpoint file; null: the newest of the run."""
+    queries: str = "auto"
+    """Points y,x in pixels, one or more (8,8 20,14), on every image; auto: five, on distinct parts of each image."""
+    network: Literal["generator", "discriminator"] | None = None
+    """null: both, the discriminator on generated and on real images."""
+    layer: str | None = None
+    """Name of one layer, such as blocks.1.attention; null: all."""
+    num: int = 4
+    """Images."""
+    classes: list[int] | None = None
+    """Numbers of their classes, in turn; null: spread over all."""
+    seed: int = 0
+    """Of the latent vectors: image i of a seed is the same for every run."""
+    ema: bool = True
+    """The moving average of the generator, where there is one, not the generator itself."""
+    animate: Literal["webp", "gif"] | None = None
+    """A moving picture instead, with a frame for each checkpoint of the run."""
+    out: str | None = None
+    """Folder to write; null: attention/ in the run directory, or here for a file on its own."""
+    device: str = "auto"
+    """cpu, cuda, ...; auto: a GPU where there is one."""
+
+
+@dataclass(frozen=True)
 class ExportOptions:
     """What to write, and where."""
 
@@ -62,6 +90,24 @@ class ExportOptions:
     """best, or a checkpoint file; null: the newest of the run."""
     out: str | None = None
     """Folder to write; null: export/ in the run directory, or beside the checkpoint."""
+
+
+@dataclass(frozen=True)
+class AblateOptions:
+    """How much of a plan is run, and by whom."""
+
+    size: str | None = None
+    """One of the plan's sizes; null: its first."""
+    seeds: list[int] | None = None
+    """Instead of the plan's."""
+    variants: list[str] | None = None
+    """Only these are run; null: all. The report has what there is of all of them."""
+    jobs: int = 1
+    """Runs at once (with ray: on each machine). They share the cores; each has a GPU where there are several."""
+    executor: Literal["local", "ray"] = "local"
+    """local: processes on this machine. ray: the cluster of $RAY_ADDRESS, or one started here."""
+    report_only: bool = False
+    """Write the report from what is there, and train nothing."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,14 @@ from tiny_runs import train_run, untrained_run
 from sagan import load_generator
 from sagan.checkpoint import find_checkpoint, load_checkpoint
 from sagan.config import ConfigError, UserError
-from sagan.generate import export, image_sampler, run_directory, set_standing_statistics
+from sagan.generate import (
+    export,
+    image_sampler,
+    load_discriminator,
+    load_run_config,
+    run_directory,
+    set_standing_statistics,
+)
 from sagan.models.layers import BatchNorm
 from sagan.random import labels, latents
 
@@ -70,6 +77,24 @@ def test_an_export_without_what_is_asked_for_is_refused(run, tmp_path):
         load_generator(generator, checkpoint="best")
     with pytest.raises(UserError, match="weights of a discriminator"):
         load_generator(discriminator)
+
+
+def test_the_discriminator_of_a_run_or_beside_an_exported_generator(run, tmp_path):
+    content = load_checkpoint(find_checkpoint(run))
+    generator, _ = export(run, tmp_path)
+    for path in (run, find_checkpoint(run), generator):
+        discriminator = load_discriminator(path)
+        assert same(discriminator, content["discriminator"])
+        assert not discriminator.training and not any(p.requires_grad for p in discriminator.parameters())
+        assert load_run_config(path) == load_generator(path).config
+    with pytest.raises(ConfigError, match="checkpoint best"):
+        load_discriminator(generator, checkpoint="best")
+    torch.save({k: v for k, v in content.items() if k != "discriminator"}, tmp_path / "half.pt")
+    with pytest.raises(UserError, match="half.pt: holds no discriminator"):
+        load_discriminator(tmp_path / "half.pt")
+    (tmp_path / "discriminator.safetensors").write_bytes(generator.read_bytes())
+    with pytest.raises(UserError, match="holds the weights of a generator_ema, expected a discriminator"):
+        load_discriminator(generator)
 
 
 def test_files_that_hold_something_else_are_named(run, tmp_path):

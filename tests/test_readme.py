@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tiny_runs import TINY, cheap_extractor, tokens
 
 import sagan.bench
@@ -33,17 +34,33 @@ SKIPPED = {
     "cd": "each command runs in the same folder",
 }
 
+# A plan in the place of the shipped ones, which take hours.
+TINY_PLAN = {
+    "question": "Does it run?",
+    "preset": "quickstart",
+    "baseline": "none",
+    "metric": "fid_efficientnet_lite0",
+    "seeds": [0],
+    "settings": {"model.*.channels": 8, "device": "cpu", "training.batch_size": 4, "training.steps": 2,
+                 "data.memory_gb": 0, "data.workers": 0, "logging.images_every": 0},
+    "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
+    "variants": {"none": {"model.*.attention.kind": "none"}},
+    "sizes": {"cpu": None, "gpu": None},
+}  # fmt: skip
+
 # What makes each verb cheap: appended to the command, so it wins.
 TINY_TRAIN = {**TINY, "data.resolution": 32, "data.memory_gb": 0, "data.workers": 0, "data.num_classes": "null",
               "model.generator.attention.resolutions": 16, "model.discriminator.attention.resolutions": 16,
-              "evaluation.every": 0, "logging.images_every": 0}  # fmt: skip
+              "evaluation.every": 0, "logging.images_every": 0, "checkpoint.every": 1}  # fmt: skip
 TINY_OPTIONS = {
     "train": TINY_TRAIN,
     "pack": TINY_TRAIN,
     "bench": TINY_TRAIN,
     "sample": {"batch_size": 16},
     "evaluate": {"num_samples": 12, "num_real": 12, "batch_size": 6},
+    "attention": {"num": 1},
     "export": {},
+    "ablate": {},
 }
 
 
@@ -83,6 +100,9 @@ def make_tiny(words, images):
         options = {"batch_size": 6}
     if "--attention" in words:
         return [*words, *tokens({"batch": 2, "channels": 32, "sizes": 8, "repeats": 1})]
+    if verb == "ablate":
+        Path(words[1]).parent.mkdir(parents=True, exist_ok=True)
+        Path(words[1]).write_text(yaml.safe_dump(TINY_PLAN))
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
         options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
     if verb == "bench" or "--print_config" in words:

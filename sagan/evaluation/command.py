@@ -2,25 +2,24 @@
 
 from pathlib import Path
 
-from sagan.checkpoint import find_checkpoint, load_checkpoint
-from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
+from sagan.config import ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.data import find_data, in_memory
 from sagan.device import choose_device
 from sagan.distributed import is_main, main_first, process_group
 from sagan.evaluation.evaluate import compare_folders, evaluate
 from sagan.evaluation.extractors import build_extractor
 from sagan.evaluation.scores import Scores
-from sagan.generate import image_sampler, load_generator, run_directory, take_statistics
+from sagan.generate import image_sampler, load_generator, load_run_config, run_directory, take_statistics
 from sagan.models.generator import Generator
 from sagan.option_parser import Setting
 from sagan.options import EvaluateOptions
-from sagan.parsing import flatten, to_config
+from sagan.parsing import flatten
 from sagan.training.records import append_record
 
 
 def run_settings(run: str, options: EvaluateOptions) -> list[Setting]:
     """The evaluation and data options of a run, for those of the command line to override."""
-    config = _run_config(run, options)
+    config = load_run_config(run, options.checkpoint)
     evaluation = [(key, value) for key, value in flatten(config.evaluation) if key != "every"]
     return [Setting(key, value, f"{run}: ") for key, value in [*evaluation, *flatten(config.data, "data.")]]
 
@@ -81,9 +80,3 @@ def add_record(scores: Scores, directory: Path, step: int) -> None:
         append_record(directory, {"step": step, **scores.record()})
     except (OSError, UserError) as error:
         scores.warnings.append(f"not recorded: {error}")
-
-
-def _run_config(run: str, options: EvaluateOptions) -> Config:
-    if run.endswith(".safetensors"):
-        return load_generator(run).config
-    return to_config(load_checkpoint(find_checkpoint(run, options.checkpoint))["config"])

@@ -13,6 +13,7 @@ from sagan.evaluation.metrics import fid, inception_score, intra_fid, kid, momen
 from sagan.evaluation.reference import Reference
 from sagan.random import generator_for
 
+MEASURES = ("fid", "kid_mean", "is_mean", "precision", "recall", "intra_fid")
 SPLITS = 10
 PER_SPLIT = 10  # images; an inception score cannot exceed the number of images in a split
 PER_CLASS = 100  # images; below, an intra-class FID is bias and little else
@@ -97,13 +98,17 @@ def measure(
         values["intra_fid"], values["intra_fid_n"] = intra.mean, intra.n
         per_class = {class_names[c]: value for c, value in intra.per_class.items()}
 
-    suffix = "" if name == "inception" else "_" + re.sub(r"\W", "_", name)
     return {
-        "values": {key + suffix: value for key, value in values.items()},
+        "values": {key + suffix(name): value for key, value in values.items()},
         "intra_fid": per_class,
         "left_out": left_out,
         "warnings": too_few(n_real, n_fake, fake.values.shape[1], name),
     }
+
+
+def suffix(extractor: str) -> str:
+    """What stands after the names of an extractor's scores: nothing for the network of published ones."""
+    return "" if extractor == "inception" else "_" + re.sub(r"\W", "_", extractor)
 
 
 def some(values: Tensor, kind: str) -> Tensor:

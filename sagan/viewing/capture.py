@@ -33,6 +33,12 @@ class LayerView:
     gamma: float | None
     """The gain of the layer, None where it has none (gate `none`): the attention counts in full then."""
 
+    def first(self, number: int) -> "LayerView":
+        """The view of the first images alone."""
+        maps = [replace(m, weights=m.weights[:number]) for m in self.maps]
+        labels = None if self.labels is None else self.labels[:number]
+        return replace(self, images=self.images[:number], labels=labels, maps=maps)
+
 
 @torch.no_grad()
 def view_attention(
@@ -108,11 +114,12 @@ def fixed_labels(num_classes: int, number: int) -> Tensor:
     return torch.arange(number) * num_classes // number if number < num_classes else torch.arange(number) % num_classes
 
 
-def fixed_real(data: Dataset, number: int) -> tuple[Tensor, Tensor]:
+def fixed_real(data: Dataset, number: int, wanted: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Real images (m, C, H, W) in [-1, 1] with labels (m,), on the CPU: m = min(number, images), the first of each of
-    `fixed_labels`' classes, then the second, and so on; a class without images gives its place to the others."""
-    wanted, labels = fixed_labels(max(len(data.class_names), 1), number), data.labels.cpu()
-    chosen: list[int] = []
+    the `wanted` classes (number,), then the second, and so on; a class without images gives its place to the others.
+    By default the classes are `fixed_labels`."""
+    wanted = fixed_labels(max(len(data.class_names), 1), number) if wanted is None else wanted
+    labels, chosen = data.labels.cpu(), []
     for c in wanted.tolist():
         chosen += [i for i in torch.nonzero(labels == c).flatten().tolist() if i not in chosen][:1]
     chosen += [i for i in range(min(len(data), number)) if i not in chosen]

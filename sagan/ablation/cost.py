@@ -1,0 +1,41 @@
+"""What a pair of networks costs: parameters, and arithmetic for one image."""
+
+from dataclasses import replace
+
+import torch
+
+from sagan.config import Config
+from sagan.flops import forward_flops
+from sagan.models.build import build_discriminator, build_generator
+
+_known: dict[str, dict[str, int]] = {}  # a second of work for each pair of networks, which many runs share
+
+
+def network_cost(config: Config) -> dict[str, int]:
+    """`parameters` of G and D, and `flops` of one image's forward pass through both (a multiply-add is two).
+
+    `config.data.num_classes` must be a number. Spectral normalisation is left out: its work is per step, not per image.
+    """
+    key = repr((config.data, config.model))
+    if key not in _known:
+        parameters = sum(p.numel() for build in BUILDERS for p in build(config).parameters())
+        _known[key] = {"parameters": parameters, "flops": pair_flops(config)}
+    return _known[key]
+
+
+BUILDERS = build_generator, build_discriminator
+
+
+def pair_flops(config: Config) -> int:
+    """Of one image's forward pass through both networks, counted on no device."""
+    model = config.model
+    plain = replace(
+        model,
+        generator=replace(model.generator, spectral_norm=False, norm_spectral=False),
+        discriminator=replace(model.discriminator, spectral_norm=False),
+    )
+    generator, discriminator = (build(replace(config, model=plain)).to("meta").eval() for build in BUILDERS)
+    y = torch.zeros(1, dtype=torch.long, device="meta") if config.data.num_classes else None
+    z = torch.empty(1, generator.z_dim, device="meta")
+    images = torch.empty(1, generator.image_channels, *generator.size, device="meta")
+    return forward_flops(generator, z, y) + forward_flops(discriminator, images, y)

@@ -1,0 +1,123 @@
+"""Who runs the jobs of a plan: processes on this machine, or a Ray cluster. Both see the same run directories."""
+
+import os
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
+
+import torch
+
+from sagan.ablation.jobs import note_failure, run_job
+from sagan.ablation.plan import Job
+from sagan.config import UserError
+
+Executor = Callable[[list[Job], int, Callable[[], bool]], Iterator[Job | None]]
+"""(jobs, how many at once, whether to stop) -> the jobs as they end, and None about once a second between them."""
+
+
+def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Iterator[Job | None]:
+    """Runs jobs on this machine: each with a GPU of its own where there are several, and its share of the cores."""
+    slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+    for slot in range(at_once):
+        slots.put(slot_environment(slot, at_once, jobs[0].processes))
+
+    def work(job: Job) -> Job:
+        environment = slots.get()
+        try:
+            run_job(job, os.getcwd(), environment, stopped)
+        finally:
+            slots.put(environment)
+        return job
+
+    with ThreadPoolExecutor(at_once) as pool:
+        pending = {pool.submit(work, job) for job in jobs}
+        while pending:
+            done, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+            yield None
+
+
+def slot_environment(slot: int, at_once: int, processes: int) -> dict[str, str]:
+    """What sets one of several runs on a machine apart: `processes` GPUs of its own, and its share of the cores."""
+    environment = {}
+    devices = gpus()
+    if len(devices) > processes:
+        mine = (devices[(slot * processes + i) % len(devices)] for i in range(processes))
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+    if "OMP_NUM_THREADS" not in os.environ:
+        environment["OMP_NUM_THREADS"] = str(max(1, cores() // (at_once * processes)))
+    return environment
+
+
+def gpus() -> list[str]:
+    """The CUDA devices that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Iterator[Job | None]:
+    """Runs jobs on the Ray cluster of $RAY_ADDRESS, or on one started here: each takes a GPU where the cluster has
+    some, else a share of a machine's cores, such that `at_once` go on each. All machines must see the same folders.
+
+    Raises UserError where Ray is missing or cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            "--executor ray: the package ray is missing. Install the extra: pip install 'sagan[ray]'"
+        ) from None
+    try:
+        ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--executor ray: no cluster at {os.environ.get('RAY_ADDRESS', 'this machine')}: {error}"
+        ) from error
+    try:
+        processes = jobs[0].processes
+        share = max(1, min(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"]) // at_once)
+        with_gpus = ray.cluster_resources().get("GPU", 0) >= processes
+        needs = {"num_gpus": processes, "num_cpus": processes} if with_gpus else {"num_cpus": share}
+        task = ray.remote(max_retries=0, **needs)(run_ray_job)
+        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, share // processes)))
+        environment = {"OMP_NUM_THREADS": threads}
+        yield from _follow(ray, {task.remote(job, os.getcwd(), environment): job for job in jobs}, stopped)
+    finally:
+        ray.shutdown()
+
+
+def run_ray_job(job: Job, folder: str, environment: dict[str, str]) -> None:
+    """`run_job`, on a machine of the cluster, where cancellation comes as an exception."""
+    run_job(job, folder, environment, lambda: False)
+
+
+def _follow(ray, running: dict, stopped: Callable[[], bool]) -> Iterator[Job | None]:
+    cancelled = False
+    while running:
+        if stopped() and not cancelled:
+            cancelled = True
+            for reference in running:
+                ray.cancel(reference)  # raises KeyboardInterrupt in the task, which lets its run save itself
+        done, _ = ray.wait(list(running), timeout=1)
+        for reference in done:
+            job = running.pop(reference)
+            try:
+                ray.get(reference)
+            except ray.exceptions.TaskCancelledError:
+                pass
+            except ray.exceptions.RayError as error:
+                if not cancelled:
+                    note_failure(job.run_dir, "failed", f"Ray: {str(error).strip().splitlines()[-1]}")
+            yield job
+        yield None
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    with suppress(AttributeError):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+EXECUTORS: dict[str, Executor] = {"local": run_local, "ray": run_on_ray}

@@ -1,0 +1,108 @@
+"""One run of a plan: a process of its own that trains and evaluates, and what became of it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from sagan.ablation.plan import Job
+from sagan.checkpoint import newest_step, write_atomically
+from sagan.training.health import NonFiniteError
+from sagan.training.records import read_records
+
+FAILURE = "failure.json"  # in a run directory: why the run ended before its time
+OUTPUT = "output.txt"  # in a run directory: what the process printed last
+ERROR = "sagan train: error: "  # before the reason, in what the process prints
+SECONDS = 0.5  # between two looks at a process
+
+
+def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callable[[], bool]) -> None:
+    """Runs `sagan train ...` for a job in a working `folder`, until it ends, or saves itself because `stopped()`.
+
+    A failure is written into the run's directory, for `status` to find.
+    """
+    if stopped():
+        return
+    run_dir = Path(folder) / job.run_dir
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / FAILURE).unlink(missing_ok=True)
+    with open(run_dir / OUTPUT, "wb") as output:
+        # A session of its own: Ctrl-C on the terminal reaches this program alone, which then asks each run once.
+        process = subprocess.Popen(
+            [sys.executable, "-m", *job.module],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None and not stopped():
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(SECONDS)
+        finally:  # also where this is interrupted
+            asked = process.poll() is None
+            if asked:
+                process.send_signal(signal.SIGTERM)
+            code = process.wait()
+    if code and not asked:
+        note_failure(run_dir, *ending((run_dir / OUTPUT).read_text(errors="replace"), code))
+
+
+def note_failure(run_dir: Path, status: str, reason: str) -> None:
+    """Writes down why a run ended before its time."""
+    content = json.dumps({"status": status, "reason": reason})
+    write_atomically(run_dir / FAILURE, lambda file: file.write(content.encode()))
+
+
+def ending(output: str, code: int) -> tuple[str, str]:
+    """How a process ended, diverged or failed, and why: its error, the signal that killed it, or its last line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line.partition(ERROR)[2] for line in lines if ERROR in line]
+    # torchrun has an exit code of its own, and reports those of its processes.
+    codes = {code, *map(int, re.findall(r"exitcode\s*:\s*(-?\d+)", output))}
+    status = "diverged" if NonFiniteError.exit_code in codes else "failed"
+    if errors:
+        return status, errors[0]
+    if code < 0:
+        return status, f"killed by {signal.Signals(-code).name}"
+    return status, lines[-1] if lines else f"exit code {code}"
+
+
+def status(job: Job) -> tuple[str, str]:
+    """What became of a job so far, and why: finished, diverged, failed, interrupted or waiting."""
+    if final_scores(job) is not None:
+        return "finished", ""
+    failure = job.run_dir / FAILURE
+    if failure.is_file():
+        content = json.loads(failure.read_text())
+        return content["status"], content["reason"]
+    step = newest_step(job.run_dir)
+    return ("interrupted", f"at step {step} of {job.steps}") if step else ("waiting", "")
+
+
+def final_scores(job: Job) -> dict | None:
+    """The record of the evaluation after the job's last step, None where there is none."""
+    records = [r for r in read_records(job.run_dir / "metrics.jsonl") if "evaluation" in r and r["step"] == job.steps]
+    return records[-1] if records else None
+
+
+def last_step(run_dir: Path) -> int:
+    """The newest step that a run has written about, from the end of its record."""
+    file = run_dir / "metrics.jsonl"
+    if not file.is_file():
+        return 0
+    with open(file, "rb") as content:
+        content.seek(0, os.SEEK_END)
+        content.seek(max(0, content.tell() - 2**15))
+        lines = content.read().splitlines()
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):
+            return json.loads(line)["step"]
+    return 0

@@ -1,0 +1,201 @@
+"""Pictures in pieces: colour scales, tiles, outlines, query points, text, and how they are put together."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+
+# Told apart by people with any colour vision (Okabe and Ito 2008), without the black and the blue that dark maps hide.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
+HEAT = ((0, 0, 0), (70, 20, 110), (180, 45, 90), (245, 135, 25), (255, 250, 170))  # lightness grows throughout
+DIVERGING = ((60, 150, 255), (10, 40, 110), (0, 0, 0), (130, 30, 10), (255, 120, 70))  # below 0: blue; above: red
+OPACITY = 0.62  # of a map over the image: its brightest colour outshines a white pixel under its darkest
+GAP, TEXT = 6, 12  # pixels
+
+
+def font(size: int = TEXT) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, at a size in pixels."""
+    return ImageFont.load_default(size)
+
+
+def scale_for(size: tuple[int, int], tile: int) -> int:
+    """How often pixels of an image (H, W) are repeated for its longer side to reach `tile` pixels."""
+    return max(1, math.ceil(tile / max(size)))
+
+
+def shrunk(images: Tensor, tile: int) -> Tensor:
+    """uint8 images (N, C, H, W), those of which the longer side has twice `tile` pixels or more averaged down to it."""
+    cell = max(1, max(images.shape[2:]) // tile)
+    return F.avg_pool2d(images.float(), cell).round().to(torch.uint8)
+
+
+def rgb(image: Tensor, scale: int) -> Tensor:
+    """A uint8 image (C, H, W) of 1 or 3 channels in colour and enlarged: (3, H', W')."""
+    return image.expand(3, -1, -1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+
+
+def enlarge(grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """(h, w) to (H, W): each pixel takes the value of the cell that it lies in."""
+    return F.interpolate(grid[None, None].float(), size, mode="nearest")[0, 0]
+
+
+def colours(t: Tensor, stops: tuple = HEAT) -> Tensor:
+    """Values in [0, 1] (H, W) as colours (3, H, W) in 0..255, linear between the stops."""
+    table = torch.tensor(stops, dtype=torch.float32)
+    position = t.clamp(0, 1) * (len(stops) - 1)
+    low = position.floor().long().clamp(max=len(stops) - 2)
+    return torch.lerp(table[low], table[low + 1], (position - low)[..., None]).permute(2, 0, 1)
+
+
+def overlay(image: Tensor, t: Tensor, stops: tuple = HEAT, lit: Tensor | None = None) -> Tensor:
+    """Values in [0, 1] (h, w) as colours over an RGB image (3, H, W) in grey; what is not `lit`, bool (h, w), dark."""
+    size = image.shape[1:]
+    grey = image.float().mean(0, keepdim=True).expand(3, -1, -1)
+    mixed = torch.lerp(grey, colours(enlarge(t, size), stops), OPACITY)
+    if lit is not None:
+        mixed = torch.where(enlarge(lit, size) > 0, mixed, grey * (1 - OPACITY) / 2)
+    return mixed.round().to(torch.uint8)
+
+
+def outlined(image: Tensor, region: Tensor) -> Tensor:
+    """The image (3, H, W) with a white line along the inner edge of a region, bool (h, w), and a black one around."""
+    size = image.shape[1:]
+    mask = enlarge(region, size)  # 1 inside
+    cell = min(pixels / cells for pixels, cells in zip(size, region.shape, strict=True))
+    thick = max(1, round(min(max(size) / 100, cell / 8)))  # leaves most of the smallest region open
+    outside = F.pad(1 - mask, (thick,) * 4, value=1)  # beyond the image is outside
+    edge = (F.max_pool2d(outside[None], 2 * thick + 1, 1)[0] > 0) & (mask > 0)
+    around = (F.max_pool2d(mask[None], 3, 1, padding=1)[0] > 0) & (mask == 0)
+    image = torch.where(around, torch.zeros_like(image), image)
+    return torch.where(edge, torch.full_like(image, 255), image)
+
+
+def picture(image: Tensor) -> Image.Image:
+    """A uint8 image (3, H, W) as one to draw on."""
+    return to_pil_image(image)
+
+
+def tensor(image: Image.Image) -> Tensor:
+    """A drawn picture as uint8 (3, H, W)."""
+    return pil_to_tensor(image)
+
+
+def mark(image: Image.Image, y: float, x: float, colour: tuple, number: int | None = None) -> None:
+    """Draws a query point around (y, x): a disc, ringed in white and black to be seen on any background. With a number
+    it is larger, and holds it where there is room."""
+    draw, radius = ImageDraw.Draw(image), max(3, round(max(image.size) / (24 if number else 48)))
+    for grow, fill in ((2, "black"), (1, "white"), (0, colour)):
+        draw.circle((x, y), radius + grow, fill=fill)
+    if number and radius >= 6:
+        draw.text((x, y), str(number), "black", font(round(1.5 * radius)), anchor="mm")
+
+
+def framed(image: Image.Image, colour: tuple | str) -> Image.Image:
+    """The picture in a frame of that colour, as wide as all frames."""
+    width = max(2, round(max(image.size) / 64))
+    whole = Image.new("RGB", (image.width + 2 * width, image.height + 2 * width), colour)
+    whole.paste(image, (width, width))
+    return whole
+
+
+def captioned(image: Image.Image, text: str) -> Image.Image:
+    """The picture with a line of text under it, cut at its width."""
+    whole = Image.new("RGB", (image.width, image.height + TEXT + 4), "white")
+    whole.paste(image, (0, 0))
+    ImageDraw.Draw(whole).text((1, image.height + 1), text, "black", font())
+    return whole
+
+
+def in_a_row(images: Iterable[Image.Image]) -> Image.Image:
+    """Pictures side by side."""
+    images = list(images)
+    width = sum(i.width for i in images) + GAP * (len(images) - 1)
+    whole, x = Image.new("RGB", (width, max(i.height for i in images)), "white"), 0
+    for image in images:
+        whole.paste(image, (x, 0))
+        x += image.width + GAP
+    return whole
+
+
+def in_a_column(images: Iterable[Image.Image]) -> Image.Image:
+    """Pictures below each other."""
+    images = list(images)
+    height = sum(i.height for i in images) + GAP * (len(images) - 1)
+    whole, y = Image.new("RGB", (max(i.width for i in images), height), "white"), 0
+    for image in images:
+        whole.paste(image, (0, y))
+        y += image.height + GAP
+    return whole
+
+
+def in_columns(strips: list[Image.Image], width: int) -> Image.Image:
+    """Strips of equal size below each other, in as many columns as fit into `width` pixels, read column by column."""
+    columns = max(1, min(len(strips), (width + 4 * GAP) // (strips[0].width + 4 * GAP)))
+    rows = -(-len(strips) // columns)
+    blank = Image.new("RGB", (3 * GAP, 1), "white")
+    parts = [in_a_column(strips[i : i + rows]) for i in range(0, len(strips), rows)]
+    return in_a_row([piece for part in parts for piece in (part, blank)][:-1])
+
+
+def legend(low: str, stops: tuple, high: str) -> Image.Image:
+    """A colour scale between the words for its two ends."""
+    ramp = Image.new("RGB", (120, TEXT + 2), "white")
+    ramp.paste(picture(colours(torch.linspace(0, 1, 120).expand(TEXT, -1), stops).round().to(torch.uint8)), (0, 2))
+    words = [text_lines([text], math.ceil(font().getlength(text)) + 4) for text in (low, high)]
+    return in_a_row([words[0], ramp, words[1]])
+
+
+def text_lines(lines: list[str], width: int) -> Image.Image:
+    """Text in black on white, broken into lines of at most `width` pixels."""
+    broken: list[str] = []
+    for line in lines:
+        broken.append("")
+        for word in line.split():
+            longer = f"{broken[-1]} {word}".strip()
+            if font().getlength(longer) <= width - 2 or not broken[-1]:
+                broken[-1] = longer
+            else:
+                broken.append(word)
+    whole = Image.new("RGB", (width, len(broken) * (TEXT + 4)), "white")
+    draw = ImageDraw.Draw(whole)
+    for i, line in enumerate(broken):
+        draw.text((1, i * (TEXT + 4) + 1), line, "black", font())
+    return whole
+
+
+def bars(values: Tensor, width: int, height: int, colour: tuple) -> Image.Image:
+    """Bars (n,) from 0 up, or down where a value is negative, on an axis that holds 0 and 1; all equally wide, whole
+    pixels each, in at most `width` pixels where there are as many."""
+    low, high = min(0.0, values.min().item()), max(1.0, values.max().item())
+    bar = max(1, width // len(values))
+    margin, inner = 30, height - TEXT
+    y = [TEXT // 2 + (high - v) / (high - low) * (inner - 1) for v in (*values.tolist(), low, 0.0, high)]
+    whole = Image.new("RGB", (margin + bar * len(values), height), "white")
+    draw = ImageDraw.Draw(whole)
+    *tops, at_low, at_zero, at_high = (round(v) for v in y)
+    for i, top in enumerate(tops):
+        x = margin + i * bar
+        draw.rectangle((x, min(top, at_zero), x + max(bar - 2, 0), max(top, at_zero)), fill=colour)
+    for value, at in {low: at_low, 0.0: at_zero, high: at_high}.items():
+        draw.line((margin - 3, at, whole.width, at), fill=(150, 150, 150))
+        draw.text((margin - 5, at), f"{value:.3g}", "black", font(TEXT - 1), anchor="rm")
+    return whole
+
+
+def of_one_size(images: list[Image.Image]) -> list[Image.Image]:
+    """The pictures as large as the largest, white where they were smaller."""
+    size = max(i.width for i in images), max(i.height for i in images)
+    whole = [Image.new("RGB", size, "white") for _ in images]
+    for canvas, image in zip(whole, images, strict=True):
+        canvas.paste(image, (0, 0))
+    return whole
+
+
+def dithered(image: Image.Image) -> Image.Image:
+    """The picture in 256 colours of its own, for GIF; Pillow's choice alone would make steps of the colour scale."""
+    palette = image.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

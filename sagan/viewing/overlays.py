@@ -1,0 +1,166 @@
+"""Attention maps drawn over images, as in figure 5 of Zhang et al. 2019; gates as bars or masks.
+
+What colours and outlines mean stands in `panels.py`, and in each picture.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from PIL import Image
+from torch import Tensor
+
+from sagan.attention import AttentionMap
+from sagan.viewing import drawing
+from sagan.viewing.capture import LayerView
+from sagan.viewing.drawing import DIVERGING, HEAT
+from sagan.viewing.panels import TOP, Panels, colour, short, signed
+from sagan.viewing.queries import Point, automatic_queries
+from sagan.viewing.rows import LEAST, SHARE, query_row
+
+TILE = 192  # pixels, at least, of the longer side of a panel
+WIDTH = 1400  # pixels of a picture, about, at most: strips stand in as many columns as fit
+QUERIES = 5  # points on each image, as in the paper's figure
+VARIED = 4  # channels of a gate with many values that get a panel
+
+Parts = dict[str, list[Image.Image]]  # what a picture shows -> strips of panels, in the order of the images
+
+
+def layer_pictures(
+    view: LayerView,
+    queries: list[list[Point]],
+    *,
+    title: str = "",
+    tile: int = TILE,
+    width: int = WIDTH,
+    text: bool = True,
+) -> dict[str, Image.Image]:
+    """What a layer attended to, a strip for each image: part -> picture.
+
+    queries: the points (y, x) of each image, in its pixels; kinds without queries draw none. The parts are `map`, the
+    mean over heads, and `heads` where there are several; `windows-2x2` and so on; `channels`, `positions` and `values`
+    of a gate; none for a layer without maps. `title` stands above all; without `text` there are panels only.
+    """
+    pictures: dict[str, Image.Image] = {}
+    for m in view.maps:
+        for part, strips in STRIPS[m.kind](Panels(view, m, tile, text), queries).items():
+            again = sum(name.partition(".")[0] == part for name in pictures)
+            picture = drawing.in_columns(strips, width)
+            if text:
+                picture = headed(picture, [f"{title}: {part}" if title else part, numbers(view, m)], legend(m, part))
+            pictures[f"{part}.{again + 1}" if again else part] = picture
+    return pictures
+
+
+def view_queries(view: LayerView, number: int = QUERIES) -> list[list[Point]]:
+    """Automatic points for each image of a view."""
+    return [automatic_queries(image, number) for image in view.images]
+
+
+def board_images(views: list[LayerView], number: int = 4, queries: int = 3, tile: int = 96) -> dict[str, Tensor]:
+    """Small pictures for TensorBoard: tag -> uint8 (3, H, W), of the first images of each view, without text.
+
+    Tags are attention/generator.LAYER/generated/PART and so on; single heads are left out.
+    """
+    tagged = {}
+    for view in views:
+        few = view.first(number)
+        few = replace(few, images=drawing.shrunk(few.images, tile))
+        for part, picture in layer_pictures(few, view_queries(few, queries), tile=tile, width=0, text=False).items():
+            if part != "heads":
+                tagged[f"attention/{view.network}.{view.layer}/{view.source}/{part}"] = drawing.tensor(picture)
+    return tagged
+
+
+def headed(body: Image.Image, lines: list[str], scale: Image.Image | None) -> Image.Image:
+    """A picture below lines of text and the scale of its colours, if it has one."""
+    scales = [] if scale is None else [scale]
+    width = max(piece.width for piece in (body, *scales))
+    return drawing.in_a_column([drawing.text_lines(lines, width), *scales, body])
+
+
+def numbers(view: LayerView, m: AttentionMap) -> str:
+    """Gain, entropy and largest weight of a map in words, over all its images."""
+    gain = "no gamma (counts as 1)" if view.gamma is None else f"gamma {view.gamma:.3f}"
+    said = [f"{gain}{' (the layer is the identity)' if view.gamma == 0 else ''}"]
+    w = m.weights
+    if m.kind not in MATRICES:
+        said.append(f"factors {short(w.min())} to {short(w.max())}, mean {short(w.mean())}")
+    elif m.distribution:
+        keys = w.shape[-1]
+        said.append(f"entropy {m.entropy():.1%} of ln {keys}")
+        said.append(f"largest weight {short(w.max())} = {w.max() * keys:.1f} x uniform")
+    else:
+        said.append(f"weights {short(w.min())} to {short(w.max())}, no distribution")
+    return "; ".join(said)
+
+
+def legend(m: AttentionMap, part: str) -> Image.Image | None:
+    """What colours and outlines of a picture mean; nothing for bars."""
+    if part == "channels":
+        return None
+    if m.kind not in MATRICES:
+        return drawing.legend("smallest", HEAT, "largest factor of the panel")
+    outline = f"outlined: the fewest keys with {SHARE:.0%} of the weight, if over {LEAST} x the mean"
+    if signed(m):
+        return drawing.legend("-largest", DIVERGING, f"largest weight of the panel; {outline}")
+    return drawing.legend("0", HEAT, f"largest weight of the panel, or {TOP} x uniform if more; {outline}")
+
+
+def matrix_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
+    """Image and a panel for each query; for several heads also a strip for each query, with a panel for each head."""
+    m, size = panels.map, panels.view.images.shape[2:]
+    windowed, one_for_all = m.kind == "windowed matrix", m.query_size == (1, 1)
+    heads = 1 if windowed else m.weights.shape[1]
+    means, single = [], []
+    for i in range(len(panels.view.images)):
+        marks = {} if one_for_all else dict(enumerate(queries[i]))  # number -> point
+        rows = {k: query_row(m, i, point, size) for k, point in (marks or {0: (0, 0)}).items()}
+        by_query = [panels.row(i, row.mean(), row, k, marks.get(k)) for k, row in rows.items()]
+        means.append(drawing.in_a_row([panels.image(i, marks), *by_query]))
+        for k, row in rows.items() if heads > 1 else ():
+            by_head = [panels.row(i, w, row, k, marks.get(k), f"head {h}: ") for h, w in enumerate(row.weights, 1)]
+            mark = {k: marks[k]} if marks else {}
+            single.append(drawing.in_a_row([panels.image(i, mark), *by_head]))
+    if windowed:
+        down, across = (q // k for q, k in zip(m.query_size, m.key_size, strict=True))
+        return {f"windows-{down}x{across}": means}
+    return {"map": means, "heads": single} if single else {"map": means}
+
+
+def channel_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
+    """Image and a bar for each channel."""
+    strips = []
+    for i, gates in enumerate(panels.map.weights.flatten(1)):  # (C,)
+        image = panels.image(i, {})
+        strips.append(drawing.in_a_row([image, drawing.bars(gates, 4 * panels.tile, image.height, colour(i))]))
+    return {"channels": strips}
+
+
+def position_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
+    """Image and mask."""
+    masks = [panels.mask(i, gate[0]) for i, gate in enumerate(panels.map.weights)]
+    return {"positions": [drawing.in_a_row([panels.image(i, {}), mask]) for i, mask in enumerate(masks)]}
+
+
+def value_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
+    """Image, the mean over channels, and the channels that vary most over positions; bars where there is one
+    position."""
+    weights = panels.map.weights  # (N, C, h, w)
+    if weights.shape[2:] == (1, 1):
+        return channel_strips(panels, queries)
+    varied = weights.flatten(2).var(-1).mean(0).topk(min(VARIED, weights.shape[1])).indices.tolist()
+    strips = []
+    for i, gate in enumerate(weights):
+        single = [panels.mask(i, gate[c], f"channel {c}: ") for c in varied]
+        strips.append(drawing.in_a_row([panels.image(i, {}), panels.mask(i, gate.mean(0), "mean: "), *single]))
+    return {"values": strips}
+
+
+MATRICES = ("matrix", "windowed matrix")
+STRIPS: dict[str, Callable[[Panels, list[list[Point]]], Parts]] = {
+    "matrix": matrix_strips,
+    "windowed matrix": matrix_strips,
+    "channel gate": channel_strips,
+    "spatial gate": position_strips,
+    "full gate": value_strips,
+}

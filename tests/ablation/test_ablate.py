@@ -1,0 +1,154 @@
+"""`sagan ablate` as a person has it: processes of its own, failures, stops, a second call, a cluster."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from sagan.ablation.executors import slot_environment
+from sagan.ablation.jobs import last_step
+from sagan.ablation.results import read_table
+from sagan.checkpoint import checkpoints
+from sagan.cli import main
+from sagan.training.records import read_records
+
+METRIC = "fid_efficientnet_lite0"
+PLAN = {
+    "question": "Does it run?",
+    "preset": "quickstart",
+    "baseline": "none",
+    "metric": METRIC,
+    "seeds": [0],
+    "settings": {
+        "device": "cpu", "model.*.channels": 8, "model.generator.z_dim": 8, "data.memory_gb": 0, "data.workers": 0,
+        "training.steps": 4, "training.batch_size": 4, "training.precision": "float32",
+        "logging.every": 1, "logging.images_every": 0, "checkpoint.every": 1,
+    },
+    "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
+    "variants": {"none": {"model.*.attention.kind": "none"}, "wild": {"optimizer.generator_lr": 1.0e20}},
+}  # fmt: skip
+
+pytest.importorskip("efficientnet_lite_pytorch", reason="the extra `offline` is not installed")
+
+
+@pytest.fixture
+def question(tmp_path, monkeypatch):
+    """question(**changes): writes q/plan.yaml into the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
+
+    def write(**changes):
+        folder = tmp_path / "q"
+        folder.mkdir(exist_ok=True)
+        (folder / "plan.yaml").write_text(yaml.safe_dump({**PLAN, **changes}, sort_keys=False))
+        return folder
+
+    return write
+
+
+def table(folder):
+    return {row["variant"]: row for row in read_table(folder / "results.csv")}
+
+
+def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
+    folder = question()
+    assert main(["ablate", "q/plan.yaml", "--jobs", "2"]) == 0
+    assert capsys.readouterr().out.strip() == "q/report.md"
+    first = table(folder)
+    assert first["none"]["status"] == "finished" and first["none"]["steps"] == 4 and first["none"][METRIC] > 0
+    assert first["wild"]["status"] == "diverged" and "not finite" in first["wild"]["reason"]
+    assert [row["step"] for row in read_table(folder / "curves.csv") if row["variant"] == "none"] == [2, 4]
+    assert (folder / "samples.png").is_file() and "1 finished, 1 diverged" in (folder / "report.md").read_text()
+
+    records = tmp_path / "runs/q/none/seed-0/metrics.jsonl"
+    before = records.stat().st_mtime_ns
+    assert main(["ablate", "q/plan.yaml"]) == 0  # nothing is left to do
+    assert records.stat().st_mtime_ns == before and table(folder) == first
+
+    shutil.rmtree(tmp_path / "runs")
+    tables = {name: (folder / name).read_text() for name in ("results.csv", "curves.csv", "summary.csv")}
+    assert main(["ablate", "q/plan.yaml", "--report-only"]) == 0  # from what was recorded
+    assert {name: (folder / name).read_text() for name in tables} == tables
+    assert not (tmp_path / "runs").exists()
+
+
+def test_stopped_and_started_at_will(question, tmp_path):
+    folder = question(variants={"none": PLAN["variants"]["none"]})
+    run_dir = tmp_path / "runs/q/none/seed-0"
+    endless = ["--training.steps", "1000000", "--evaluation.every", "1000000"]
+    command = [sys.executable, "-m", "sagan", "ablate", "q/plan.yaml", *endless]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while last_step(run_dir) < 2:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "the same command goes on" in output
+    step = last_step(run_dir)
+    assert [p.name for p in checkpoints(run_dir)][-1] == f"step-{step:08d}.pt"
+    assert table(folder)["none"]["status"] == "interrupted"
+    assert main(["ablate", "q/plan.yaml", "--training.steps", str(step + 1)]) == 0
+    assert table(folder)["none"]["status"] == "finished"
+    assert [r["step"] for r in read_records(run_dir / "metrics.jsonl") if "loss/generator" in r] == [
+        *range(1, step + 2)
+    ]
+
+
+def test_a_run_that_is_killed_is_a_failure_with_a_reason_and_is_tried_again(question, monkeypatch, tmp_path):
+    folder = question(variants={"none": PLAN["variants"]["none"]})
+    killed = tmp_path / "sagan.py"  # in the place of the program, in the folder that the process runs in
+    killed.write_text("import os\nos.kill(os.getpid(), 9)\n")
+    assert main(["ablate", "q/plan.yaml"]) == 0
+    row = table(folder)["none"]
+    assert (row["status"], row["reason"]) == ("failed", "killed by SIGKILL")
+    killed.unlink()
+    assert main(["ablate", "q/plan.yaml"]) == 0
+    assert table(folder)["none"]["status"] == "finished"
+
+
+def test_on_a_ray_cluster(question):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    folder = question()
+    assert main(["ablate", "q/plan.yaml", "--executor", "ray", "--variants", "wild"]) == 0
+    assert {v: r["status"] for v, r in table(folder).items()} == {"none": "waiting", "wild": "diverged"}
+
+
+WRONG = {
+    "": "PLAN is missing",
+    "nowhere.yaml": "nowhere.yaml: cannot be read as a plan",
+    "q/plan.yaml --size gpu": "--size gpu: q/plan.yaml has no sizes",
+    "q/plan.yaml --jobs 0": "--jobs 0: expected a number above 0",
+    "q/plan.yaml --executor slurm": "--executor slurm: expected one of local, ray",
+    "q/plan.yaml --variants none,se": "--variants se: q/plan.yaml has none, wild",
+    "q/plan.yaml --run_dir x": "--run_dir x: a plan gives each run a directory of its own",
+    "q/plan.yaml --training.seed 1": "--training.seed 1: --seeds sets them",
+    "q/plan.yaml --seeds [1,1]": "seeds [1, 1]: expected a list of different numbers",
+    "q/plan.yaml --training.stps 1": "--training.stps: there is no such option",
+    "q/plan.yaml --data.source folder --data.path nowhere": "data.path nowhere: no such folder",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_mistakes_are_refused_before_anything_runs(question, arguments, capsys, tmp_path):
+    question()
+    assert main(["ablate", *arguments.split()]) in (1, 2)
+    assert WRONG[arguments] in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "q" / "report.md").exists()
+
+
+def test_each_run_has_its_own_gpus_and_its_share_of_the_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("sagan.ablation.executors.cores", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    assert [slot_environment(i, 3, 1)["CUDA_VISIBLE_DEVICES"] for i in range(5)] == ["4", "5", "6", "7", "4"]
+    assert [slot_environment(i, 2, 2)["CUDA_VISIBLE_DEVICES"] for i in range(2)] == ["4,5", "6,7"]
+    assert slot_environment(0, 2, 2)["OMP_NUM_THREADS"] == "2"
+    assert "CUDA_VISIBLE_DEVICES" not in slot_environment(0, 1, 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert slot_environment(0, 2, 1) == {}

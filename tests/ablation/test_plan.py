@@ -1,0 +1,158 @@
+"""Plans: what they mean, what they refuse, and those that are shipped."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sagan.ablation.plan import load_plan, plan_jobs
+from sagan.config import ConfigError
+from sagan.option_parser import Setting
+from sagan.parsing import load_config
+
+SHIPPED = sorted((Path(__file__).parent.parent.parent / "experiments").glob("*/plan.yaml"))
+PLAN = {
+    "question": "Which?",
+    "preset": "quickstart",
+    "baseline": "none",
+    "metric": "fid_efficientnet_lite0",
+    "seeds": [0, 3],
+    "settings": {"training.steps": 10, "training.batch_size": 4},
+    "evaluation": {"every": 5, "extractor.name": "efficientnet-lite0"},
+    "variants": {"none": {"model.*.attention.kind": "none"}, "large": {"training.batch_size": 8}},
+    "sizes": {
+        "small": None,
+        "big": {"seeds": [1], "metric": "recall_efficientnet_lite0", "processes": 2,
+                "settings": {"training.steps": 20}, "evaluation": {"every": 10},
+                "variants": {"large": {"training.batch_size": 16}}},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def make_plan(tmp_path):
+    def make(**changes):
+        file = tmp_path / "question" / "plan.yaml"
+        file.parent.mkdir(exist_ok=True)
+        content = {key: value for key, value in {**PLAN, **changes}.items() if value != "absent"}
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+        return file
+
+    return make
+
+
+def test_a_plan_is_its_variants_times_its_seeds(make_plan):
+    plan = load_plan(make_plan())
+    jobs = plan_jobs(plan, [Setting("training.batch_size", "2", "--"), Setting("evaluation.every", "2", "--")])
+    assert [(j.variant, j.seed) for j in jobs] == [("none", 0), ("large", 0), ("none", 3), ("large", 3)]
+    assert [j.config.run_dir for j in jobs][:2] == [
+        "runs/question/small/none/seed-0",
+        "runs/question/small/large/seed-0",
+    ]
+    assert [j.config.training.seed for j in jobs] == [0, 0, 3, 3]
+    assert [j.config.training.batch_size for j in jobs[:2]] == [2, 8]  # command line over plan, variant over both
+    assert jobs[0].config.evaluation.every == 2 and jobs[0].steps == 10
+    kinds = [(m.generator.attention.kind, m.discriminator.attention.kind) for m in (j.config.model for j in jobs)]
+    assert kinds[:2] == [("none", "none"), ("sagan", "sagan")]
+    assert plan.folder == plan.file.parent and jobs[0].processes == 1
+
+
+def test_a_size_replaces_and_adds(make_plan):
+    plan = load_plan(make_plan(), "big")
+    jobs = plan_jobs(plan, [])
+    assert [(j.variant, j.seed, j.steps, j.config.training.batch_size) for j in jobs] == [
+        ("none", 1, 20, 4), ("large", 1, 20, 16)
+    ]  # fmt: skip
+    assert plan.metric == "recall_efficientnet_lite0" and plan.folder == plan.file.parent / "big"
+    assert jobs[0].config.evaluation.extractor.name == "efficientnet-lite0"
+    assert jobs[0].module[:4] == ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+@pytest.mark.parametrize("size", ["small", "big"])
+def test_the_command_of_a_run_gives_its_configuration(make_plan, size):
+    for job in plan_jobs(load_plan(make_plan(), size), []):
+        verb, preset, *tokens = job.arguments
+        pairs = zip(tokens[::2], tokens[1::2], strict=True)
+        assert verb == "train"
+        assert load_config(preset, [f"{key.removeprefix('--')}={value}" for key, value in pairs]) == job.config
+
+
+def test_the_digest_is_of_what_scores_depend_on(make_plan):
+    def digest(*overrides):
+        return plan_jobs(load_plan(make_plan()), [Setting(k, v, "--") for k, v in overrides])[0].digest
+
+    assert digest() == digest(("logging.every", "7")) == digest(("device", "cpu")) == digest(("checkpoint.keep", "9"))
+    others = [
+        ("training.steps", "11"),
+        ("evaluation.num_samples", "7"),
+        ("optimizer.beta2", "0.5"),
+        ("data.flip", "true"),
+    ]
+    digests = [digest(), *(digest(change) for change in others)]
+    jobs = plan_jobs(load_plan(make_plan()), [])
+    assert len({*digests, *(j.digest for j in jobs[1:])}) == len(digests) + 3
+
+
+WRONG = {
+    "unknown key": ({"sedes": [1]}, "sedes: there is no such key; a plan has baseline"),
+    "missing key": ({"preset": "absent"}, "preset: is missing"),
+    "baseline": ({"baseline": "no"}, "baseline no: expected one of none, large"),
+    "twice the same seed": ({"seeds": [1, 1]}, r"seeds \[1, 1\]: expected a list of different numbers"),
+    "no seeds": ({"seeds": []}, "seeds .*expected a list"),
+    "seed of text": ({"seeds": ["a"]}, "seeds .*expected a list"),
+    "a name with a slash": ({"variants": {"none": {}, "a/b": {}}}, "'a/b': expected a name"),
+    "variant of text": ({"variants": {"none": "se"}}, "variants.none: expected a mapping, given 'se'"),
+    "settings of text": ({"settings": "x"}, "settings: expected a mapping, given 'x'"),
+    "unknown option": ({"settings": {"training.stps": 3}}, "plan.yaml: training.stps: there is no such option"),
+    "unknown option of a variant": (
+        {"variants": {"none": {"model.*.atention.kind": "se"}}},
+        "plan.yaml: variants.none: model.generator.atention.kind: there is no such option",
+    ),
+    "wrong type": ({"variants": {"none": {"training.steps": "x"}}}, "variants.none: training.steps x: expected an int"),
+    "contradiction": (
+        {"variants": {"none": {"model.*.attention.resolutions": [5]}}}, "variants.none: model.generator.* 5: no block"
+    ),
+    "no scores": ({"evaluation": {"every": 0}}, "evaluation.every 0: expected a number of steps"),
+    "another extractor's metric": ({"metric": "fid"}, "metric fid: expected one of fid_efficientnet_lite0, kid"),
+    "size with an unknown key": ({"sizes": {"s": {"steps": 3}}}, "sizes.s.steps: expected one of metric, seeds"),
+    "processes": ({"processes": 0}, "processes 0: expected a number above 0"),
+    "preset": ({"preset": "nosuch"}, "nosuch: neither a YAML file nor a preset"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_plan_is_refused_in_words(make_plan, case):
+    changes, words = WRONG[case]
+    with pytest.raises(ConfigError, match=words) as error:
+        plan_jobs(load_plan(make_plan(**changes)), [])
+    assert "plan.yaml" in str(error.value)
+
+
+def test_a_file_that_is_no_plan(make_plan, tmp_path):
+    with pytest.raises(ConfigError, match="--size huge: .*plan.yaml has small, big"):
+        load_plan(make_plan(), "huge")
+    with pytest.raises(ConfigError, match="none.yaml: cannot be read as a plan"):
+        load_plan(tmp_path / "none.yaml")
+    for text in ("- 1", "a: [", ""):
+        (tmp_path / "text.yaml").write_text(text)
+        with pytest.raises(ConfigError, match="text.yaml: "):
+            load_plan(tmp_path / "text.yaml")
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.parent.name)
+def test_a_shipped_plan_is_valid_in_both_sizes(file):
+    for size in ("cpu", "gpu"):
+        plan = load_plan(file, size)
+        jobs = plan_jobs(plan, [])
+        assert len(jobs) == len(plan.variants) * len(plan.seeds) and len(plan.seeds) >= 3
+        assert len({job.digest for job in jobs}) == len(jobs)  # no two variants are the same thing
+
+
+def test_the_questions_that_are_shipped():
+    assert [file.parent.name for file in SHIPPED] == [
+        "attention-kinds", "attention-placement", "positions", "recipe", "stability"
+    ]  # fmt: skip
+    from sagan.attention import KINDS
+
+    kinds = {job.config.model.generator.attention.kind for job in plan_jobs(load_plan(SHIPPED[0]), [])}
+    assert kinds == set(KINDS)

@@ -1,0 +1,126 @@
+"""From run directories to tables and back."""
+
+import json
+
+import pytest
+
+from sagan.ablation.jobs import ending, last_step, note_failure, status
+from sagan.ablation.plan import Job
+from sagan.ablation.results import collect, curve_rows, read_table, result_row, write_table
+from sagan.checkpoint import checkpoint_path
+from sagan.parsing import to_yaml
+
+SCORE = "fid_efficientnet_lite0"
+
+
+@pytest.fixture
+def make_job(make_config, tmp_path):
+    """make_job(variant, seed, steps): a run that nobody has started."""
+
+    def make(variant, seed=0, steps=20, *overrides):
+        run_dir = tmp_path / variant / f"seed-{seed}"
+        config = make_config(f"run_dir={run_dir}", f"training.seed={seed}", f"training.steps={steps}", *overrides)
+        return Job(variant, seed, config, ("train",))
+
+    return make
+
+
+def write_run(job, scores, **last):
+    """What training leaves: a configuration, records every ten steps, scores by step."""
+    job.run_dir.mkdir(parents=True)
+    (job.run_dir / "config.yaml").write_text(to_yaml(job.config))
+    records = []
+    for step in (10, 20):
+        speed, memory = {10: 100.0, 20: 300.0}[step], {10: 1.0, 20: 2.5}[step]
+        records.append({"step": step, "speed/images_per_second": speed, "memory/peak_gib": memory,
+                        "attention/gamma/generator.blocks.0.attention": -0.1 * step,
+                        "attention/gamma/generator.blocks.1.attention": 0.3 * step} | last)  # fmt: skip
+        if step in scores:
+            protocol = {"protocol": {"n_fake": 16, "step": step}}
+            records.append(
+                {"step": step, SCORE: scores[step], "precision_efficientnet_lite0": 0.5, "evaluation": protocol}
+            )
+    records.insert(1, {"step": 10, "warning": "vanished"})
+    text = "".join(json.dumps(r) + "\n" for r in records)
+    (job.run_dir / "metrics.jsonl").write_text(text)
+
+
+def test_the_row_of_a_finished_run(make_job):
+    job = make_job("sagan", 3)
+    write_run(job, {10: 50.0, 20: 40.0})
+    row = result_row(job)
+    assert (row["variant"], row["seed"], row["steps"], row[SCORE]) == ("sagan", 3, 20, 40.0)
+    assert (row["images_per_second"], row["peak_memory_gib"]) == (200.0, 2.5)
+    assert row["gamma_generator"] == pytest.approx((2 + 6) / 2) and "gamma_discriminator" not in row
+    assert (row["status"], row["reason"], row["warnings"], row["config"]) == ("finished", "", "vanished", job.digest)
+    assert [(r["step"], r[SCORE]) for r in curve_rows(job)] == [(10, 50.0), (20, 40.0)]
+
+
+def test_the_cost_of_networks(make_job):
+    """Parameters as the networks have them, FLOPs by hand for those of D's first block."""
+    from sagan.ablation.cost import network_cost
+    from sagan.models.build import build_discriminator, build_generator
+
+    config = make_job("a").config
+    cost = network_cost(config)
+    networks = build_generator(config), build_discriminator(config)
+    assert cost["parameters"] == sum(p.numel() for n in networks for p in n.parameters())
+    wider = network_cost(make_job("b", 0, 20, "model.discriminator.channels=8").config)
+    assert wider["flops"] > cost["flops"] and network_cost(make_job("c", 5).config) == cost
+
+
+def test_statuses(make_job):
+    job = make_job("a")
+    assert status(job) == ("waiting", "")
+    checkpoint_path(job.run_dir, 10).parent.mkdir(parents=True)
+    checkpoint_path(job.run_dir, 10).touch()
+    assert status(job) == ("interrupted", "at step 10 of 20")
+    note_failure(job.run_dir, "diverged", "step 12: not finite: loss/generator")
+    assert status(job) == ("diverged", "step 12: not finite: loss/generator")
+    (make := make_job("b")).run_dir.mkdir(parents=True)
+    write_run(longer := make_job("c", 0, 30), {20: 4.0})
+    assert status(longer)[0] == "waiting" and status(make)[0] == "waiting"  # 20 scored steps are not 30
+    assert last_step(longer.run_dir) == 20
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "expected"),
+    [
+        ("one\nsagan train: error: step 3: not finite: x\n", 3, ("diverged", "step 3: not finite: x")),
+        ("sagan train: error: data.path x: no such folder\n", 1, ("failed", "data.path x: no such folder")),
+        ("[rank0]: sagan train: error: step 3: bad\n  exitcode  : 3 (pid: 9)\n", 1, ("diverged", "step 3: bad")),
+        ("Traceback\nMemoryError: no\n", 1, ("failed", "MemoryError: no")),
+        ("", -9, ("failed", "killed by SIGKILL")),
+        ("", 7, ("failed", "exit code 7")),
+    ],
+)
+def test_how_a_process_ended(output, code, expected):
+    assert ending(output, code) == expected
+
+
+def test_rows_outlive_their_runs_until_the_plan_changes(make_job, tmp_path):
+    jobs = [make_job("none"), make_job("sagan")]
+    write_run(jobs[0], {10: 9.0, 20: 8.0})
+    results, curves = collect(jobs, tmp_path)
+    write_table(results, tmp_path / "results.csv", ("variant", "seed"), ("status", "config"))
+    write_table(curves, tmp_path / "curves.csv", ("variant", "seed", "step"))
+    import shutil
+
+    shutil.rmtree(jobs[0].run_dir)
+    again, curves_again = collect(jobs, tmp_path)
+    assert again[0][SCORE] == 8.0 and again[0]["status"] == "finished" and again[1]["status"] == "waiting"
+    assert [(r["step"], r[SCORE]) for r in curves_again] == [(10, 9.0), (20, 8.0)]
+    longer = [make_job("none", 0, 40), make_job("sagan", 0, 40)]
+    results, curves = collect(longer, tmp_path)
+    assert [r["status"] for r in results] == ["waiting", "waiting"] and curves == []
+
+
+def test_a_table_survives_the_file(tmp_path):
+    rows = [
+        {"variant": "1", "seed": 0, "fid": 0.1234567891, "reason": 'a, "b"\nc'},
+        {"variant": "b", "seed": 1, "n": 3},
+    ]
+    write_table(rows, tmp_path / "t.csv", ("variant", "seed"), ("reason",))
+    assert (tmp_path / "t.csv").read_text().splitlines()[0] == "variant,seed,fid,n,reason"
+    assert read_table(tmp_path / "t.csv") == [{**rows[0], "fid": 0.12345679}, rows[1]]
+    assert read_table(tmp_path / "none.csv") == []

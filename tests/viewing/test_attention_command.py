@@ -1,0 +1,205 @@
+"""`sagan attention`: what it writes, what it says, and what it refuses."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_runs import untrained_run
+
+from sagan import load_generator
+from sagan.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from sagan.cli import main
+from sagan.generate import load_discriminator
+from sagan.viewing.capture import fixed_inputs, view_attention
+from sagan.viewing.command import title
+from sagan.viewing.overlays import layer_pictures, view_queries
+
+G, D = "generator-blocks.1.attention-generated", "discriminator-blocks.0.attention"
+KIND = "model.{}.attention.kind"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, image_folder):
+    """A run of three checkpoints with the weights of its data, runs of other kinds, and exported weights."""
+    root = tmp_path_factory.mktemp("runs")
+    untrained_run(root / "run", **{"data.source": "folder", "data.path": image_folder})
+    content = load_checkpoint(find_checkpoint(root / "run"))
+    for step in (10, 200):
+        for network in ("generator", "generator_ema", "discriminator"):
+            for name, tensor in content[network].items():
+                if name.endswith("gamma"):
+                    tensor.fill_(step / (1000 if network == "generator" else 500))
+        save_checkpoint(root / "run", {**content, "step": step}, keep=3)
+    untrained_run(root / "plain", **{"data.num_classes": 0, "data.source": "folder", "data.path": image_folder})
+    untrained_run(root / "none", **{KIND.format("generator"): "none", KIND.format("discriminator"): "residual"})
+    untrained_run(root / "gates", **{KIND.format("generator"): "residual", KIND.format("discriminator"): "cbam",
+                                     "data.channels": 1, "data.resolution": "[32,64]",
+                                     "model.discriminator.channels": 16})  # fmt: skip
+    assert main(["export", str(root / "run"), "--out", str(root / "weights")]) == 0
+    (root / "alone").mkdir()
+    shutil.copy(root / "weights" / "generator.safetensors", root / "alone")
+    return root
+
+
+@pytest.fixture
+def attention(runs, monkeypatch, capsys):
+    """attention("run --num 2"): exit code, lines printed, and the error; run where `runs` are."""
+    monkeypatch.chdir(runs)
+    capsys.readouterr()
+
+    def run(command):
+        code = main(["attention", *command.split()])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out.splitlines(), said.err
+
+    return run
+
+
+def pixels(file):
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def test_it_draws_both_networks_and_prints_the_files(attention):
+    code, said, _ = attention("run --num 2")
+    expected = [f"{G}-map", f"{D}-generated-map", f"{D}-real-map"]
+    assert (code, said) == (0, [f"run/attention/{name}-step-00000200.png" for name in expected])
+    assert sorted(p.name for p in Path("run/attention").iterdir()) == sorted(Path(file).name for file in said)
+    assert len({pixels(file).tobytes() for file in said}) == 3
+
+
+@pytest.mark.parametrize("ema", [True, False])
+def test_pictures_are_those_of_the_networks_for_fixed_latents(attention, ema, tmp_path):
+    code, (file,), _ = attention(f"run --num 2 --seed 3 --ema {str(ema).lower()} --out {tmp_path} --network generator "
+                                 "--layer blocks.1.attention --checkpoint step-00000010.pt")  # fmt: skip
+    generator = load_generator("run", checkpoint="step-00000010.pt", ema=ema)
+    z, y = fixed_inputs(generator, 2, seed=3)
+    (view,) = view_attention(generator, None, z, y)
+    assert view.gamma == pytest.approx(0.02 if ema else 0.01)
+    expected = layer_pictures(view, view_queries(view), title=title(view, generator))["map"]
+    assert code == 0 and np.array_equal(pixels(file), np.asarray(expected))
+
+
+def test_points_and_classes_may_be_chosen(attention, tmp_path):
+    code, (of_g, of_d, of_real), _ = attention(f"run --queries 3,30 20,14 --classes [2] --num 3 --out {tmp_path}")
+    generator, discriminator = load_generator("run"), load_discriminator("run")
+    z, _ = fixed_inputs(generator, 3)
+    views = view_attention(generator, discriminator, z, torch.tensor([2, 2, 2]))
+    for view, file in zip(views, (of_g, of_d), strict=True):
+        expected = layer_pictures(view, [[(3, 30), (20, 14)]] * 3, title=title(view, generator))["map"]
+        assert np.array_equal(pixels(file), np.asarray(expected))
+    assert code == 0 and pixels(of_real).shape == pixels(of_d).shape
+
+
+def test_real_images_are_of_the_chosen_classes(attention, image_folder, tmp_path):
+    code, said, _ = attention(f"run --classes [1] --num 1 --network discriminator --out {tmp_path} --queries 0,0")
+    shown = pixels(said[1])
+    first = np.asarray(Image.open(sorted((image_folder / "b").iterdir())[0]).convert("RGB"))
+    enlarged = first.repeat(6, 0).repeat(6, 1)
+    marked = shown[-enlarged.shape[0] - 19 : -19, 3 : 3 + enlarged.shape[1]]  # frame below it, then the caption
+    assert code == 0 and (marked[60:, 60:] == enlarged[60:, 60:]).all()
+
+
+def test_unconditional_runs_exports_and_runs_without_their_data(attention, runs, tmp_path):
+    code, said, _ = attention(f"plain --num 1 --out {tmp_path / 'a'}")
+    assert code == 0 and [Path(file).name.split("-step")[0] for file in said] == [
+        f"{G}-map", f"{D}-generated-map", f"{D}-real-map"
+    ]  # fmt: skip
+    code, said, _ = attention(f"weights/generator.safetensors --num 2 --out {tmp_path / 'b'}")
+    assert code == 0 and len(said) == 3
+    again = attention(f"run --num 2 --out {tmp_path / 'c'}")[1]
+    assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(said, again, strict=True))
+    code, said, _ = attention("alone/generator.safetensors --num 1")
+    assert code == 0 and said[1:] == [f"attention/{G}-map-step-00000200.png"]
+    assert said[0].startswith("no maps of the discriminator: alone/discriminator.safetensors: cannot be read")
+    shutil.rmtree(runs / "attention")
+
+
+def test_data_that_cannot_be_opened_are_an_error_only_where_somebody_gave_them(attention, image_folder, tmp_path):
+    shutil.copytree("run", tmp_path / "run")
+    file = find_checkpoint(tmp_path / "run")
+    content = load_checkpoint(file)
+    content["config"]["data"]["path"] = "gone"
+    torch.save(content, file)
+    code, said, _ = attention(f"{tmp_path / 'run'} --num 1")
+    assert code == 0 and len(said) == 3
+    assert said[0].startswith("no maps of real images: data.path gone")
+    code, said, error = attention(f"{tmp_path / 'run'} --num 1 --data.path nowhere")
+    assert code == 1 and not said and "data.path nowhere" in error
+    code, said, error = attention("run --data.source shapes")
+    assert code == 2 and "data.num_classes 3" in error
+    code, said, error = attention("run --data.source shapes --data.num_classes null")
+    assert code == 2 and "data.num_classes 3" in error
+    code, said, _ = attention(f"{tmp_path / 'run'} --num 1 --data.path {image_folder}")
+    assert code == 0 and len(said) == 3
+
+
+def test_kinds_without_maps_are_named(attention):
+    code, said, error = attention("none --num 1")
+    assert (code, said[1:]) == (1, []) and error.endswith(
+        "there is nothing to draw: the generator has attention kind none: no maps; "
+        "discriminator blocks.0.attention: kind residual has no maps\n"
+    )
+    code, said, _ = attention("gates --num 1")
+    assert code == 0 and said[0].startswith("no maps of real images: ")
+    assert said[1] == "generator blocks.2.attention: kind residual has no maps"
+    assert [Path(file).name for file in said[2:]] == [
+        f"{D}-generated-{part}-step-00000000.png" for part in ("channels", "positions")
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif"])
+def test_a_moving_picture_has_a_frame_for_each_checkpoint(attention, suffix, tmp_path):
+    code, said, _ = attention(f"run --num 1 --network generator --animate {suffix} --out {tmp_path}")
+    assert (code, said) == (0, [f"{tmp_path}/{G}-map.{suffix}"])
+    moving = Image.open(said[0])
+    assert moving.n_frames == 3
+    queries = None
+    for frame, step in reversed(list(enumerate((0, 10, 200)))):
+        generator = load_generator("run", checkpoint=f"step-{step:08d}.pt")
+        (view,) = view_attention(generator, None, *fixed_inputs(generator, 1))
+        queries = queries or view_queries(view)  # of the newest
+        expected = layer_pictures(view, queries, title=title(view, generator))["map"]
+        moving.seek(frame)
+        shown = np.asarray(moving.convert("RGB")).astype(int)[: expected.height, : expected.width]
+        assert np.abs(shown - np.asarray(expected)).mean() < 8
+        text = np.asarray(expected)[:17].astype(int)  # the line with the step
+        assert np.abs(shown[:17] - text).mean() < 8 < np.abs(255 - text).mean()
+
+
+WRONG = {
+    "": (2, "RUN is missing"),
+    "run --queries": (2, "--queries: expected a value after it"),
+    "run --queries 3": (2, "--queries 3: expected auto, or points y,x in pixels of the image"),
+    "run --queries auto 3,4": (2, "--queries auto 3,4: expected auto, or points"),
+    "run --queries 3,4 -1,2": (2, "--queries 3,4 -1,2: expected auto, or points"),
+    "run --queries 3,4 32,0": (2, "--queries 32,0: the images are 32x32, expected y up to 31 and x up to 31"),
+    "gates --queries 32,0": (2, "--queries 32,0: the images are 32x64, expected y up to 31 and x up to 63"),
+    "run --num 0": (2, "--num 0: expected a number above 0"),
+    "run --classes []": (2, "--classes []: expected at least one class"),
+    "run --classes [3]": (2, "--classes [3]: the generator has 3 classes, 0 to 2"),
+    "plain --classes [0]": (2, "--classes [0]: the generator is unconditional"),
+    "run --layer blocks.7": (2, "--layer blocks.7: there is no such attention layer; expected one of: "
+                                "blocks.1.attention in the generator; blocks.0.attention in the discriminator"),
+    "run --network generator --layer blocks.0.attention": (2, "--layer blocks.0.attention: there is no such"),
+    "run --network both": (2, "--network both: expected one of generator, discriminator or null"),
+    "run --network generator --data.path x": (2, "--data.path: --network generator shows generated images only"),
+    "run --data.resolution 64": (2, "--data.resolution 64: the generator makes images of 32x32"),
+    "run --animate mp4": (2, "--animate mp4: expected one of webp, gif or null"),
+    "run --animate gif --checkpoint best": (2, "--checkpoint best: --animate gif shows all of a run"),
+    "weights/generator.safetensors --animate gif": (2, "--animate gif: weights/generator.safetensors is one file"),
+    "plain --animate webp": (1, "--animate webp: plain has 1 checkpoint, at least 2 make a moving picture"),
+    "alone/generator.safetensors --network discriminator": (1, "alone/discriminator.safetensors: cannot be read"),
+    "nowhere": (1, "nowhere: neither a checkpoint file nor a run directory"),
+    "run --out weights/generator.safetensors": (1, "is a file, expected a folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", WRONG)
+def test_mistakes_are_named(attention, command):
+    code, said, error = attention(command)
+    assert (code, error.count("\n"), said) == (WRONG[command][0], 1, [])
+    assert WRONG[command][1] in error
