@@ -120,9 +120,13 @@ class AttentionPlugin(base_plugin.TBPlugin):
     def _blob(self, request: Request, datum: provider.BlobSequenceDatum, index: int) -> bytes:
         if index >= len(datum.values):
             raise BadRecord("the record has no header")
-        return self.data.read_blob(
-            plugin_util.context(request.environ), blob_key=datum.values[index].blob_key
-        )  # the key is the provider's own, never the client's
+        key = datum.values[index].blob_key  # the provider's own, never the client's
+        try:
+            return self.data.read_blob(plugin_util.context(request.environ), blob_key=key)
+        except errors.InvalidArgumentError as error:
+            # The data server refuses its own key where JSON has to escape a name, and repeats the name.
+            raise Refused(422, "TensorBoard's data server cannot read a run or a tag with a quotation mark or a "
+                          "backslash in its name. tensorboard --load_fast=false can.") from error  # fmt: skip
 
 
 class Cache:

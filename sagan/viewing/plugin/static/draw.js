@@ -42,7 +42,7 @@ function paintCells(grid, weights, scale, overImage) {
     const t = place(scale, weights[i]);
     const [r, g, b] = scale.colours[Math.round(255 * t)];
     const strength = scale.from < 0 ? Math.abs(2 * t - 1) : t;
-    pixels.data.set([r, g, b, overImage ? 165 - 35 * strength : 255], 4 * i);
+    pixels.data.set([r, g, b, overImage ? 155 - 40 * strength : 255], 4 * i);
   }
   context.putImageData(pixels, 0, 0);
 }
@@ -73,17 +73,32 @@ export function drawOverlay(context, picture, shown, scale) {
 }
 
 /* Outlines a cell of a grid in light on dark, which shows on any ground. */
-export function outline(context, [rows, columns], { row, column }, { thick = false, dashed = false } = {}) {
+export function outline(context, [rows, columns], { row, column }, { dashed }) {
   const { width, height } = context.canvas;
   const ratio = window.devicePixelRatio || 1;
   const [w, h] = [width / columns, height / rows];
-  for (const [colour, line] of [["#000c", (thick ? 5 : 3.5) * ratio], ["#fff", (thick ? 2.5 : 1.5) * ratio]]) {
+  for (const [colour, line] of [["#000c", 3.5 * ratio], ["#fff", 1.5 * ratio]]) {
     context.strokeStyle = colour;
     context.lineWidth = line;
     context.setLineDash(dashed ? [4 * ratio, 3 * ratio] : []);
     context.strokeRect(column * w, row * h, w, h);
   }
   context.setLineDash([]);
+}
+
+/* A ring around the query's cell, as large as the cell but never lost. */
+export function markQuery(context, [rows, columns], { y, x }) {
+  const { width, height } = context.canvas;
+  const ratio = window.devicePixelRatio || 1;
+  const cell = { y: (Math.floor(y * rows) + 0.5) / rows, x: (Math.floor(x * columns) + 0.5) / columns };
+  const radius = Math.max(5 * ratio, Math.min(width / columns, height / rows) * 0.5);
+  for (const [colour, line] of [["#000c", 6 * ratio], ["#fff", 3 * ratio]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = line;
+    context.beginPath();
+    context.arc(cell.x * width, cell.y * height, radius, 0, 2 * Math.PI);
+    context.stroke();
+  }
 }
 
 /* A bar for each channel, from 0; `marked` stands out. */

@@ -28,7 +28,7 @@ export async function render() {
   document.documentElement.lang = "en";
   document.head.append(element("link", { rel: "stylesheet", href: new URL("./style.css", import.meta.url).href }));
   followTheme();
-  const help = "Point at the image to see where that position looks. Click pins it, arrow keys move it, Escape releases it.";
+  const help = "Point at an image to see where that position looks. Click pins it, arrow keys move it, Escape lets go.";
   document.body.append(
     element("header", {}, element("p", { className: "quiet", textContent: help }), fromZeroField, linkedField, compare),
     empty, row, announcement);
@@ -51,11 +51,11 @@ async function refresh() {
   document.documentElement.dataset.state = "ready";
 }
 
-function addPanel(like) {
+function addPanel() {
   const panel = new Panel(shared, hear);
   panels.push(panel);
   row.append(panel.root);
-  return like && panel.setTags(tags, like);
+  return panel;
 }
 
 /* Within each run, the layers of the generator stand first. */
@@ -76,10 +76,12 @@ function hear(source, what, value) {
   }
 }
 
-function toggleComparison() {
-  if (panels.length > 1) panels.pop().root.remove();
-  else addPanel({ run: Object.keys(tags).find((run) => run !== panels[0].run), tag: panels[0].tag });
+async function toggleComparison() {
+  const second = panels.length > 1 ? null : addPanel();
+  if (!second) panels.pop().root.remove();
   showComparison();
+  await second?.setTags(tags, { run: Object.keys(tags).find((run) => run !== panels[0].run), tag: panels[0].tag });
+  if (linked.checked) second?.followStep(panels[0].step);
 }
 
 function showComparison() {

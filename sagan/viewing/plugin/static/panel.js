@@ -2,7 +2,7 @@
 
 import * as client from "./client.js";
 import { at, count, element, fillSelect, fraction, number, setText, times } from "./dom.js";
-import { drawBars, drawGrid, drawOverlay, drawScale, outline, prepare, scaleOf } from "./draw.js";
+import { drawBars, drawGrid, drawOverlay, drawScale, markQuery, outline, prepare, scaleOf } from "./draw.js";
 import { cellAt, centre, choices, isGate, parseMap, queryGrid, summarize, weightsAt } from "./maps.js";
 import { layout } from "./layout.js";
 
@@ -14,7 +14,7 @@ export class Panel {
      of changes. */
   constructor(shared, changed) {
     Object.assign(this, { shared, changed, tags: {}, run: null, tag: null, steps: [], index: -1, mapIndex: 0, group: -1,
-      channel: -1, key: null, header: null, map: null, picture: null, thumbs: [], strip: [], request: 0 });
+      channel: -1, key: null, header: null, map: null, picture: null, strip: [], heads: [], request: 0 });
     this.parts = layout();
     this.root = this.parts.root;
     this.listen();
@@ -39,8 +39,8 @@ export class Panel {
 
   /* ---- choices ---- */
 
-  /* Takes over which runs and layers there are. A choice that still exists stays, and with it the step, unless that was
-     the newest; without one, run and layer are those of `like`, if they exist. */
+  /* Takes over which runs and layers there are. A choice that still exists stays; without one, run and layer are those of
+     `like`, if they exist. */
   async setTags(tags, like = {}) {
     this.tags = tags;
     this.tag ??= like.tag;
@@ -49,7 +49,7 @@ export class Panel {
     if (!(this.run in tags)) return this.chooseRun(runs.includes(like.run) ? like.run : runs[0]);
     fillSelect(this.parts.layer, tags[this.run].map((tag) => [tag, describeTag(tag)]), this.tag);
     if (!tags[this.run].includes(this.tag)) return this.chooseTag(tags[this.run][0]);
-    return this.loadSteps(true);
+    return this.loadSteps();
   }
 
   chooseRun(run) {
@@ -68,10 +68,11 @@ export class Panel {
     }
     this.tag = tag;
     this.parts.layer.value = tag;
-    return this.loadSteps(false);
+    return this.loadSteps();
   }
 
-  async loadSteps(keepStep) {
+  /* The step stays, or the nearest that there is; who was at the newest comes to the newest. */
+  async loadSteps() {
     const token = ++this.request;
     const wanted = this.steps[this.index]?.step;
     const wasLast = this.index === this.steps.length - 1;
@@ -79,8 +80,7 @@ export class Panel {
       const steps = await client.listSteps(this.run, this.tag);
       if (token !== this.request) return;
       this.steps = steps;
-      const follow = wanted === undefined || (keepStep && wasLast);
-      return await this.chooseStep(follow ? steps.length - 1 : nearest(steps, wanted), false);
+      return await this.chooseStep(wasLast ? steps.length - 1 : nearest(steps, wanted), false);
     } catch (error) {
       this.fail(token, error);
     }
@@ -132,7 +132,8 @@ export class Panel {
       this.offerChoices();
       this.redraw();
       this.root.dataset.state = "ready";
-      await Promise.all([this.loadThumbs(token), this.loadStrip(token)]);
+      this.loadThumbs(token);
+      this.loadStrip(token);
     } catch (error) {
       this.fail(token, error);
     }
@@ -149,18 +150,18 @@ export class Panel {
 
   async loadThumbs(token) {
     const { where, header } = this;
-    const pictures = await Promise.all(Array.from({ length: header.images }, (_, i) => client.picture(where, i)));
+    const wanted = Array.from({ length: header.images }, (_, i) => client.picture(where, i));
+    const pictures = await Promise.allSettled(wanted);
     if (token !== this.request) return;
-    this.thumbs = pictures;
-    this.parts.images.replaceChildren(...pictures.map((picture, i) => this.thumb(picture, i)));
+    this.parts.images.replaceChildren(...pictures.map(({ value }, i) => this.thumb(value, i)));
   }
 
   thumb(picture, i) {
     const canvas = element("canvas", { ariaHidden: "true" });
-    drawOverlay(prepare(canvas, 48, (48 * picture.height) / picture.width), picture, null);
+    if (picture) drawOverlay(prepare(canvas, 48, (48 * picture.height) / picture.width), picture, null);
     const label = this.header.labels?.[i];
     const name = `Image ${i}` + (label === undefined ? "" : `, ${label}`);
-    return element("button", { type: "button", ariaPressed: String(i === this.image), ariaLabel: name, title: name,
+    return element("button", { type: "button", className: picture ? "" : "failed", ariaPressed: String(i === this.image), ariaLabel: name, title: name,
       onclick: () => this.changed(this, "image", i) }, canvas);
   }
 
@@ -213,7 +214,7 @@ export class Panel {
     parts.channelField.hidden = groups === 0 || sideBySide;
     Object.assign(parts.channel, { min: -1, max: groups - 1, value: this.group });
     const cells = sideBySide ? Array.from({ length: groups + 1 }, (_, i) => i - 1) : [];
-    if (this.heads?.length !== cells.length) {
+    if (this.heads.length !== cells.length) {
       this.heads = cells.map((group) => this.headCell(group));
       parts.heads.replaceChildren(...this.heads.map((cell) => cell.button));
     }
@@ -314,9 +315,9 @@ export class Panel {
     drawGrid(grid, shown, scale);
     const key = this.key ? cellAt(shown.grid, this.key) : summary.at >= 0 && cellOf(shown.grid, summary.at);
     if (key) for (const context of [overlay, grid]) outline(context, shown.grid, key, { dashed: !this.key });
-    const queries = queryGrid(map.entry);
+    const queries = queryGrid(map.entry); // 1 x 1: all positions are the same query
     if (queries[0] * queries[1] > 1)
-      outline(overlay, queries, cellAt(queries, this.shared.position), { thick: true });
+      for (const context of [overlay, grid]) markQuery(context, queries, this.shared.position);
     drawScale(prepare(parts.scale, parts.scale.clientWidth, 8), scale);
   }
 
@@ -350,7 +351,7 @@ export class Panel {
   /* ---- words ---- */
 
   say(shown, summary, scale) {
-    const { header, map, image, parts, shared } = this;
+    const { header, map, image, parts } = this;
     const { entry } = map;
     const rows = [["gamma", "Gain γ", header.gamma === null ? "none" : number(header.gamma)]];
     if (entry.distribution) {
@@ -368,8 +369,7 @@ export class Panel {
     setText(parts.from, number(scale.from));
     setText(parts.to, number(scale.to));
     const label = header.labels?.[image];
-    setText(parts.caption, [`Image ${image}`, label, this.queryText(), shared.pinned ? "pinned" : "follows the pointer"]
-      .filter(Boolean).join(" · "));
+    setText(parts.caption, [`Image ${image}`, label, ...this.queryText()].filter(Boolean).join(" · "));
     setText(parts.channelText, this.group < 0 ? `mean of ${count(entry.groups)}` : `${this.group} of 0…${entry.groups - 1}`);
     parts.image.setAttribute("aria-label", `${parts.caption.textContent}. ${parts.readout.textContent}. `
       + "Arrow keys move the query, Escape lets it follow the pointer.");
@@ -377,9 +377,10 @@ export class Panel {
 
   queryText() {
     const grid = queryGrid(this.map.entry);
-    if (this.map.entry.kind === "channel gate") return "";
-    if (grid[0] * grid[1] === 1) return "one query for all positions";
-    return `${isGate(this.map.entry) ? "position" : "query"} ${at(cellAt(grid, this.shared.position))}`;
+    if (this.map.entry.kind === "channel gate") return ["one factor for each channel"];
+    if (grid[0] * grid[1] === 1) return ["the same for all positions"];
+    const noun = isGate(this.map.entry) ? "position" : "query";
+    return [`${noun} ${at(cellAt(grid, this.shared.position))}`, this.shared.pinned ? "pinned" : "follows the pointer"];
   }
 
   readout({ grid, weights }, summary) {
@@ -428,7 +429,7 @@ function describeTag(tag) {
   const [prefix, network, ...rest] = tag.split("/");
   if (prefix !== "attention-maps" || rest.length < 2) return tag;
   const source = rest.pop();
-  return `${network} · ${rest.join("/")} · ${source} images`;
+  return `${network} · ${rest.join("/").replace(/\.attention$/, "")} · ${source}`;
 }
 
 function describeMap(entry, i, maps) {
