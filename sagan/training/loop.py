@@ -139,9 +139,8 @@ def fit(run: Run, stop: StopRequest) -> None:
             saving = _due(config.checkpoint.every, step) or final or stopping or evaluating
 
             values = None
-            if (
-                recording or looking or viewing or saving or state.device.type == "cpu"
-            ):  # on a GPU, a look waits for its queue
+            # On a GPU, to look at numbers is to wait for its queue.
+            if recording or looking or viewing or saving or state.device.type == "cpu":
                 run.finite.require()
                 values = read(metrics, everywhere=recording)
             if recording:

@@ -19,9 +19,9 @@ class RunLog:
     """Writers of one run directory, to be used as a context manager. In processes other than the main one (`active`
     false) every method does nothing.
 
-    `say` serves at once; `begin` must come before `record`, `image` and `blobs`. Warnings that other parts of the program give
-    to the logger `sagan`, such as an image that was left out, are said too. Methods raise UserError, naming the folder,
-    where the disk is full or files cannot be written.
+    `say` serves at once; `begin` must come before `record`, `image` and `blobs`. Warnings that other parts of the
+    program give to the logger `sagan`, such as an image that was left out, are said too. Methods raise UserError,
+    naming the folder, where the disk is full or files cannot be written.
     """
 
     def __init__(self, run_dir: Path, active: bool = True):

@@ -20,10 +20,10 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-export function number(value) {
+export function number(value, digits = 3) {
   if (value === null || !Number.isFinite(value)) return "–";
   if (value === 0) return "0";
-  return (Math.abs(value) >= 0.001 ? value.toPrecision(3) : value.toExponential(1)).replaceAll("-", "−");
+  return (Math.abs(value) >= 0.001 ? value.toPrecision(digits) : value.toExponential(digits - 2)).replaceAll("-", "−");
 }
 
 /* For entropies, of which the last digits tell near-uniform maps apart. */

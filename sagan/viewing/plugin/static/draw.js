@@ -86,12 +86,12 @@ export function outline(context, [rows, columns], { row, column }, { dashed }) {
   context.setLineDash([]);
 }
 
-/* A ring around the query's cell, as large as the cell but never lost. */
+/* A ring about the centre of the query's cell, as large as the cell where that is neither lost nor huge. */
 export function markQuery(context, [rows, columns], { y, x }) {
   const { width, height } = context.canvas;
   const ratio = window.devicePixelRatio || 1;
   const cell = { y: (Math.floor(y * rows) + 0.5) / rows, x: (Math.floor(x * columns) + 0.5) / columns };
-  const radius = Math.max(5 * ratio, Math.min(width / columns, height / rows) * 0.5);
+  const radius = Math.min(14 * ratio, Math.max(5 * ratio, Math.min(width / columns, height / rows) * 0.5));
   for (const [colour, line] of [["#000c", 6 * ratio], ["#fff", 3 * ratio]]) {
     context.strokeStyle = colour;
     context.lineWidth = line;

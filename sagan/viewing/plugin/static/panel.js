@@ -122,7 +122,7 @@ export class Panel {
   /* Fetches the record that is chosen. A newer choice makes a late answer void. */
   async load() {
     const token = ++this.request;
-    this.root.dataset.state = "loading";
+    Object.assign(this.root.dataset, { state: "loading", strip: "loading" });
     try {
       const loaded = await this.fetchStep(this.steps[this.index]);
       if (token !== this.request) return;
@@ -173,7 +173,14 @@ export class Panel {
       this.parts.strip.replaceChildren(...this.strip.map((cell) => cell.button));
     }
     this.parts.evolution.hidden = this.steps.length < 2;
-    for (const cell of this.strip) {
+    const waiting = [...this.strip];
+    await Promise.all([this.loadCells(waiting, token), this.loadCells(waiting, token)]); // two requests at a time
+    if (token === this.request) this.root.dataset.strip = "ready";
+  }
+
+  /* One after the other, so that the next choice does not have to wait behind many requests. */
+  async loadCells(waiting, token) {
+    for (let cell = waiting.shift(); cell; cell = waiting.shift()) {
       try {
         const loaded = await this.fetchStep(this.steps[cell.index]);
         if (token !== this.request) return;
@@ -184,7 +191,6 @@ export class Panel {
       }
       this.drawCell(cell);
     }
-    this.root.dataset.strip = "ready";
   }
 
   stripCell(index) {
@@ -366,8 +372,9 @@ export class Panel {
     }
     fillNumbers(parts.facts, rows);
     setText(parts.readout, this.readout(shown, summary));
-    setText(parts.from, number(scale.from));
-    setText(parts.to, number(scale.to));
+    const digits = number(scale.from) === number(scale.to) ? 6 : 3; // a flat map has its ends close together
+    setText(parts.from, number(scale.from, digits));
+    setText(parts.to, number(scale.to, digits));
     const label = header.labels?.[image];
     setText(parts.caption, [`Image ${image}`, label, ...this.queryText()].filter(Boolean).join(" · "));
     setText(parts.channelText, this.group < 0 ? `mean of ${count(entry.groups)}` : `${this.group} of 0…${entry.groups - 1}`);
