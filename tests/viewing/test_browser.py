@@ -166,7 +166,7 @@ def test_windows_hostile_names_and_a_damaged_step(page):
     page.state(0, state="error")
     assert page.browser.evaluate(f"{page.panel(0)}.querySelector('.run select').value") == HOSTILE
     told = page.text(0, ".notice")
-    assert told == "This record cannot be read: the map has not the length that its header says."
+    assert told == "This record cannot be read: the map is cut off, or more follows it."
     page.choose(0, "step", 0)
     page.state(0, step=1, state="ready", strip="ready")
     page.browser.click(*page.place(0.9, 0.4))

@@ -37,6 +37,8 @@ export const cellAt = ([height, width], { y, x }) => ({
   column: Math.min(width - 1, Math.floor(x * width)),
 });
 
+export const cellOf = ([, columns], index) => ({ row: Math.floor(index / columns), column: index % columns });
+
 export const centre = ([height, width], { row, column }) => ({
   y: (row + 0.5) / height,
   x: (column + 0.5) / width,
