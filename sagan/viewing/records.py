@@ -15,6 +15,7 @@ import zlib
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
@@ -23,6 +24,7 @@ from sagan.viewing.capture import LayerView
 
 # Weights of an image in one record. Four images at 32x32 queries and 16x16 keys, a megabyte raw and half of it stored.
 MOST_WEIGHTS = 2**18
+LARGEST_PICTURE = 128  # height and width; larger ones are halved
 
 
 def record_tag(view: LayerView) -> str:
@@ -141,6 +143,8 @@ def _pack(rows: Tensor) -> bytes:
 
 
 def _png(image: Tensor) -> bytes:
+    while max(image.shape[1:]) > LARGEST_PICTURE:
+        image = F.avg_pool2d(image[None].float(), 2)[0].round().to(torch.uint8)
     buffer = io.BytesIO()
     to_pil_image(image).save(buffer, format="PNG")
     return buffer.getvalue()

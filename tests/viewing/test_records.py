@@ -1,6 +1,8 @@
 """Records of attention: the maps of every kind come back from them, and they stay small."""
 
+import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from attention_kinds import CASES, build, images, open_gate
 from attention_logs import damaged_records, decode, matrix, view_of
+from PIL import Image
 
 from sagan.attention import AttentionMap, capture_maps
 from sagan.viewing.plugin.record import BadRecord, blob_of_image, read_header, read_image, read_map
@@ -87,6 +90,12 @@ def test_a_record_stays_under_a_megabyte():
         m = AttentionMap("matrix", (strength * logits).softmax(-1), (32, 32), (16, 16), True)
         sizes.append(sum(map(len, encode(view_of(m, images=4), "sagan", []))))
     assert max(sizes) < 1_000_000 and min(sizes) > 10_000
+
+
+def test_large_pictures_are_halved():
+    view = replace(view_of(matrix(images=1), images=1), images=torch.full((1, 3, 512, 256), 77, dtype=torch.uint8))
+    picture = Image.open(io.BytesIO(encode(view, "sagan", [])[1]))
+    assert picture.size == (64, 128) and picture.getpixel((3, 5)) == (77, 77, 77)
 
 
 def test_weights_of_both_signs_and_weights_that_are_no_numbers():

@@ -125,10 +125,13 @@ export class Panel {
 
   async fetchStep({ step, wall_time: wallTime }) {
     const where = { run: this.run, tag: this.tag, step, wallTime };
-    const header = await client.header(where);
-    const image = Math.min(this.shared.image, header.images - 1);
-    const mapIndex = Math.min(this.mapIndex, header.maps.length - 1);
-    const [buffer, picture] = await Promise.all([client.map(where, image, mapIndex), client.picture(where, image)]);
+    const coming = client.header(where);
+    // All steps of a layer have as many images and maps, so only the first has to be waited for.
+    const like = this.where?.run === this.run && this.where.tag === this.tag ? this.header : await coming;
+    const image = Math.min(this.shared.image, like.images - 1);
+    const mapIndex = Math.min(this.mapIndex, like.maps.length - 1);
+    const [header, buffer, picture] = await Promise.all([
+      coming, client.map(where, image, mapIndex), client.picture(where, image)]);
     return { where, header, image, mapIndex, picture, map: parseMap(buffer, header.maps[mapIndex]) };
   }
 
