@@ -4,7 +4,7 @@
 const BRIGHT = [[8, 6, 24], [40, 16, 84], [88, 24, 112], [140, 41, 105], [190, 62, 82], [228, 98, 50], [248, 150, 28],
   [250, 204, 72], [252, 250, 196]];
 const SIGNED = [[70, 160, 235], [45, 95, 160], [28, 44, 74], [18, 18, 22], [84, 46, 22], [180, 88, 30], [250, 170, 70]];
-const GROUND = [128, 128, 128, 40]; // outside of a window
+const GROUND = [128, 128, 128, 40], SHADE = [0, 0, 0, 170]; // outside of a window: on its own, over an image
 
 const table = (anchors) =>
   Array.from({ length: 256 }, (_, i) => {
@@ -31,20 +31,17 @@ const cells = document.createElement("canvas");
 /* Puts a grid of weights on the shared canvas `cells`, a pixel each. Over an image, weak cells darken what lies below and
    strong ones colour it. */
 function paintCells(grid, weights, scale, overImage) {
-  [cells.height, cells.width] = grid;
-  const context = cells.getContext("2d");
-  const pixels = context.createImageData(cells.width, cells.height);
-  for (let i = 0; i < weights.length; i++) {
-    if (Number.isNaN(weights[i])) {
-      pixels.data.set(overImage ? [0, 0, 0, 170] : GROUND, 4 * i);
-      continue;
-    }
-    const t = place(scale, weights[i]);
-    const [r, g, b] = scale.colours[Math.round(255 * t)];
+  if (cells.height !== grid[0] || cells.width !== grid[1]) [cells.height, cells.width] = grid;
+  const pixels = new ImageData(grid[1], grid[0]);
+  for (let i = 0, at = 0; i < weights.length; i++, at += 4) {
+    const outside = Number.isNaN(weights[i]);
+    const t = outside ? 0 : place(scale, weights[i]);
+    const colour = outside ? (overImage ? SHADE : GROUND) : scale.colours[Math.round(255 * t)];
     const strength = scale.from < 0 ? Math.abs(2 * t - 1) : t;
-    pixels.data.set([r, g, b, overImage ? 155 - 40 * strength : 255], 4 * i);
+    for (let k = 0; k < 3; k++) pixels.data[at + k] = colour[k];
+    pixels.data[at + 3] = outside ? colour[3] : overImage ? 155 - 40 * strength : 255;
   }
-  context.putImageData(pixels, 0, 0);
+  cells.getContext("2d").putImageData(pixels, 0, 0);
 }
 
 /* Gives a canvas the pixels that it takes on the screen; returns its context, cleared. */
@@ -52,7 +49,12 @@ export function prepare(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
-  canvas.style.aspectRatio = `${width} / ${height}`;
+  // Said once: every write to a style makes the browser lay out the page again before the next size is read.
+  const aspect = (width / height).toFixed(4);
+  if (canvas.dataset.aspect !== aspect) {
+    canvas.dataset.aspect = aspect;
+    canvas.style.aspectRatio = aspect;
+  }
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, w, h);
   context.imageSmoothingEnabled = false;
