@@ -178,6 +178,17 @@ def test_windows_hostile_names_and_a_damaged_step(page):
     assert page.browser.evaluate("document.querySelectorAll('img').length") == 0
 
 
+def test_choosing_keeps_the_focus_where_it_is(page):
+    page.choose(0, "run", "first")
+    page.state(0, run="first", image=0, state="ready", strip="ready")
+    for selector, change in ((".images button:nth-child(2)", {"image": 1}), (".strip button", {"step": 10}),
+                             (".heads button:last-child", {"group": 1})):  # fmt: skip
+        page.browser.evaluate(f"document.querySelector('{selector}').focus()")
+        page.browser.evaluate("document.activeElement.click()")
+        page.state(0, state="ready", strip="ready", **change)
+        assert page.browser.evaluate(f"document.activeElement === document.querySelector('{selector}')")
+
+
 def test_light_and_dark(page):
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.browser.evaluate(ground)

@@ -14,19 +14,23 @@ const cellButton = (properties, ...children) => {
 };
 
 export async function loadImages(panel, token) {
-  const { where, header, parts } = panel;
+  const { where, header } = panel;
   const wanted = Array.from({ length: header.images }, (_, i) => client.picture(where, i));
   const pictures = await Promise.allSettled(wanted);
   if (token !== panel.request) return;
-  parts.images.replaceChildren(...pictures.map(({ value }, i) => imageButton(panel, value, i)));
+  if (panel.images.length !== pictures.length) {
+    panel.images = pictures.map((_, i) => cellButton({ onclick: () => panel.changed(panel, "image", i) }));
+    panel.parts.images.replaceChildren(...panel.images.map(({ button }) => button));
+  }
+  pictures.forEach(({ value }, i) => showImage(panel, value, i));
 }
 
-function imageButton(panel, picture, i) {
-  const name = [`Image ${i}`, panel.header.labels?.[i]].filter(Boolean).join(", ");
-  const { canvas, button } = cellButton({ className: picture ? "" : "failed", ariaPressed: String(i === panel.image),
-    ariaLabel: name, title: name, onclick: () => panel.changed(panel, "image", i) });
+function showImage({ images, header, image }, picture, i) {
+  const { canvas, button } = images[i]; // kept, so that it keeps the focus too
+  const name = [`Image ${i}`, header.labels?.[i]].filter(Boolean).join(", ");
+  Object.assign(button, { ariaLabel: name, title: name, ariaPressed: String(i === image) });
+  button.classList.toggle("failed", !picture);
   if (picture) drawOverlay(prepare(canvas, THUMB, (THUMB * picture.height) / picture.width), picture, null);
-  return button;
 }
 
 /* The mean of all heads and each of them; none for `heads` 0. */

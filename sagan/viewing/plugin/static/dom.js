@@ -11,8 +11,13 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/* Leaves a list that is the same alone: it may be open. */
 export function fillSelect(select, options, chosen) {
-  select.replaceChildren(...options.map(([value, text]) => element("option", { value, textContent: text })));
+  const list = JSON.stringify(options);
+  if (select.filledWith !== list) {
+    select.filledWith = list;
+    select.replaceChildren(...options.map(([value, text]) => element("option", { value, textContent: text })));
+  }
   select.value = chosen;
 }
 

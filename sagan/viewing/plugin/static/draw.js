@@ -14,8 +14,8 @@ const table = (anchors) =>
   });
 const TABLES = { bright: table(BRIGHT), signed: table(SIGNED) };
 
-/* From weights to places 0...1 on a colour scale. Its dark end is the lowest weight, or 0 on request; where weights have
-   both signs, 0 stands in the middle. */
+/* From weights to places 0...1 on a colour scale. Its dark end is the lowest weight, or 0 on request; where weights
+   have both signs, 0 stands in the middle. */
 export function scaleOf({ low, high }, fromZero) {
   if (low < 0) {
     const reach = Math.max(-low, high);
@@ -28,8 +28,8 @@ const place = ({ from, to }, weight) => (to > from ? Math.min(1, Math.max(0, (we
 
 const cells = document.createElement("canvas");
 
-/* Puts a grid of weights on the shared canvas `cells`, a pixel each. Over an image, weak cells darken what lies below and
-   strong ones colour it. */
+/* Puts a grid of weights on the shared canvas `cells`, a pixel each. Over an image, weak cells darken what lies below
+   and strong ones colour it. */
 function paintCells(grid, weights, scale, overImage) {
   if (cells.height !== grid[0] || cells.width !== grid[1]) [cells.height, cells.width] = grid;
   const pixels = new ImageData(grid[1], grid[0]);
@@ -109,10 +109,11 @@ export function drawBars(context, weights, { low, high }, marked, { bar, accent,
   const [from, to] = [Math.min(0, low), Math.max(0, high) || 1];
   const y = (value) => height - ((value - from) / (to - from)) * height;
   const step = width / weights.length;
+  const wide = Math.max(1, step - (step > 3 ? 1 : 0)); // a gap between bars where there is room
   for (let i = 0; i < weights.length; i++) {
     context.fillStyle = i === marked ? accent : bar;
-    const top = Math.min(y(weights[i]), y(0));
-    context.fillRect(i * step, top, Math.max(1, step - (step > 3 ? 1 : 0)), Math.max(1, Math.abs(y(weights[i]) - y(0))));
+    const [top, bottom] = [y(Math.max(0, weights[i])), y(Math.min(0, weights[i]))];
+    context.fillRect(i * step, top, wide, Math.max(1, bottom - top));
   }
   context.fillStyle = line;
   context.fillRect(0, Math.min(height - 1, y(0)), width, 1);

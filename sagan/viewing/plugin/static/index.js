@@ -44,8 +44,8 @@ async function refresh() {
     row.hidden = compare.hidden = !empty.hidden;
     if (empty.hidden) await Promise.all(panels.map((panel) => panel.setTags(tags)));
   } catch (error) {
-    panels.forEach((panel) => panel.fail(panel.request, error));
-    row.hidden = false;
+    panels.filter((panel) => !panel.map).forEach((panel) => panel.fail(panel.request, error));
+    row.hidden = false; // what is shown already stays
   }
   showComparison();
   document.documentElement.dataset.state = "ready";

@@ -13,11 +13,11 @@ const MOST_HEADS = 16; // side by side; more, and channels, are chosen by a slid
 const UNCHOSEN = { mapIndex: 0, group: -1, channel: -1, key: null };
 
 export class Panel {
-  /* `shared` holds what all panels have in common: image, position, pinned, fromZero. `changed(panel, what, value)` hears
-     of changes. */
+  /* `shared` holds what all panels have in common: image, position, pinned, fromZero. `changed(panel, what, value)`
+     hears of changes. */
   constructor(shared, changed) {
     Object.assign(this, { shared, changed, tags: {}, run: null, tag: null, steps: [], index: -1, ...UNCHOSEN });
-    Object.assign(this, { header: null, map: null, picture: null, strip: [], heads: [], request: 0 });
+    Object.assign(this, { header: null, map: null, picture: null, strip: [], heads: [], images: [], request: 0 });
     this.parts = layout();
     this.root = this.parts.root;
     const { run, layer, map, step, channel, numbers } = this.parts;
@@ -31,15 +31,26 @@ export class Panel {
     new ResizeObserver(() => this.redraw()).observe(this.root);
   }
 
-  /* Takes over which runs and layers there are. A choice that still exists stays; without one, run and layer are those of
-     `like`, if they exist. */
+  /* Takes over which runs and layers there are. A choice that still exists stays; without one, run and layer are those
+     of `like`, if they exist. */
   setTags(tags, like = {}) {
     this.tags = tags;
     this.tag ??= like.tag;
     const runs = Object.keys(tags);
+    if (this.root.dataset.state === "ready" && tags[this.run]?.includes(this.tag)) return this.update(runs);
     const run = [this.run, like.run].find((name) => runs.includes(name)) ?? runs[0];
     fillSelect(this.parts.run, runs.map((name) => [name, name]), run);
     return this.chooseRun(run);
+  }
+
+  /* Looks for new steps. Where there are none, nothing moves under the hands of whoever is looking. */
+  async update(runs) {
+    const { run, tag, steps, parts } = this;
+    fillSelect(parts.run, runs.map((name) => [name, name]), run);
+    fillSelect(parts.layer, this.tags[run].map((name) => [name, describeTag(name)]), tag);
+    const now = await client.listSteps(run, tag);
+    const moved = this.run !== run || this.tag !== tag;
+    if (!moved && JSON.stringify(now) !== JSON.stringify(steps)) await this.loadSteps();
   }
 
   chooseRun(run) {
