@@ -56,6 +56,7 @@ RULES: dict[str, Rule] = {
     "evaluation.truncation": TRUNCATION,
     "logging.every": ABOVE_0,
     "logging.images_every": FROM_0,
+    "logging.attention_every": FROM_0,
     "checkpoint.every": FROM_0,
     "checkpoint.keep": ABOVE_0,
 }

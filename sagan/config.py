@@ -193,7 +193,9 @@ class LoggingConfig:
     every: int = 50
     """Steps between records of losses and gradients."""
     images_every: int = 1000
-    """Steps between sample grids and measurements of the attention maps."""
+    """Steps between sample grids and measurements of singular values."""
+    attention_every: int = 1000
+    """Steps between records of the attention maps, for the tab in TensorBoard, and of their entropy; 0: none."""
 
 
 @dataclass(frozen=True)

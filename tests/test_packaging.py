@@ -20,10 +20,20 @@ assert all(describe_preset(name) for name in presets())
 assert "torch" not in sys.modules
 """
 
+LOOK_FOR_TAB = """
+import sys
+from importlib.metadata import entry_points
+from tensorboard.plugins.base_plugin import TBContext
+(entry,) = entry_points(group="tensorboard_plugins", name="sagan_attention")
+plugin = entry.load()().load(TBContext())
+assert not {"torch", "torchvision", "PIL"} & set(sys.modules)
+print(sys.modules["sagan"].__file__, *plugin.get_plugin_apps())
+"""
+
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("hatchling") is None, reason="building the wheel needs hatchling: pip install hatchling")
-def test_the_wheel_carries_the_presets(tmp_path):
+def test_the_wheel_carries_presets_and_tab(tmp_path):
     def pip(*arguments):
         subprocess.run([sys.executable, "-m", "pip", "--quiet", *map(str, arguments)], check=True, timeout=200)
 
@@ -36,13 +46,16 @@ def test_the_wheel_carries_the_presets(tmp_path):
 
     installed = tmp_path / "installed"
     pip("install", wheel, "--no-deps", "--target", installed)
-    found = subprocess.run(
-        [sys.executable, "-c", LOOK],
-        env={**os.environ, "PYTHONPATH": str(installed)},
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()
-    assert Path(found[0]).is_relative_to(installed)
-    assert found[1:] == NAMES
+
+    def found(program):
+        """What a program prints that sees the installed copy, which must come from there."""
+        env = {**os.environ, "PYTHONPATH": str(installed)}
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(command, env=env, cwd=tmp_path, check=True, capture_output=True, text=True)
+        file, *words = result.stdout.split()
+        assert Path(file).is_relative_to(installed)
+        return words
+
+    assert found(LOOK) == NAMES
+    static = {f"/{file.name}" for file in (ROOT / "sagan/viewing/plugin/static").iterdir()}
+    assert len(static) > 5 and static < set(found(LOOK_FOR_TAB))

@@ -103,11 +103,13 @@ class Display:
             self.active.discard(ended)
             state, reason = status(ended)
             self.ended[state] += 1
+            if state == "waiting":  # stopped before its turn came
+                return
             tqdm.write(f"{ended.variant}, seed {ended.seed}: {state}{f' ({reason})' if reason else ''}", sys.stderr)
         for job in self.active:
             self.steps[job] = last_step(job.run_dir)
         done = sum(self.steps.values())
-        runs = ", ".join(f"{n} {state}" for state, n in self.ended.items() if n)
+        runs = ", ".join(f"{n} {state}" for state, n in self.ended.items() if n and state != "waiting")
         if not self.bar.disable:
             self.bar.set_postfix_str(f"of {self.total} runs {runs or 'none ended'}", refresh=False)
             self.bar.update(done - self.bar.n)

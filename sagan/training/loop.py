@@ -34,6 +34,9 @@ from sagan.training.resume import (
 from sagan.training.signals import StopRequest, stop_requests
 from sagan.training.state import TrainState, build_state
 from sagan.training.steps import discriminator_step, draw, generator_step
+from sagan.viewing.overlays import board_images
+from sagan.viewing.plugin import NAME as PLUGIN
+from sagan.viewing.records import encode, record_tag
 
 
 @dataclass
@@ -141,11 +144,13 @@ def fit(run: Run, stop: StopRequest) -> None:
             stopping = stop.agreed()
             recording = _due(config.logging.every, step) or final or step == 1
             looking = _due(config.logging.images_every, step) or final
+            viewing = config.logging.attention_every > 0 and (_due(config.logging.attention_every, step) or final)
             evaluating = evaluation_due(run)
             saving = _due(config.checkpoint.every, step) or final or stopping or evaluating
 
             values = None
-            if recording or looking or saving or state.device.type == "cpu":  # on a GPU, a look waits for its queue
+            # On a GPU, to look at numbers is to wait for its queue.
+            if recording or looking or viewing or saving or state.device.type == "cpu":
                 run.finite.require()
                 values = read(metrics, everywhere=recording)
             if recording:
@@ -153,11 +158,13 @@ def fit(run: Run, stop: StopRequest) -> None:
             progress(step, values)
             if looking:
                 look(run, z, y)
+            if viewing:
+                view(run)
             if saving:
                 save(run)
             if evaluating and (final or not stopping):  # else a resumed run makes up for it
                 evaluate(run)
-            if looking or saving:
+            if looking or viewing or saving:
                 throughput(step)  # measures training alone
             if stopping:
                 break
@@ -216,7 +223,7 @@ def record(run: Run, values: dict[str, float], images_per_second: float, watch: 
 
 
 def look(run: Run, z: Tensor, y: Tensor | None) -> None:
-    """The sample grid, the attention maps' entropy and the singular values."""
+    """The sample grid and the singular values."""
     state = run.state
     state.average_statistics()
     if not run.log.active:
@@ -224,8 +231,23 @@ def look(run: Run, z: Tensor, y: Tensor | None) -> None:
     grid = measure.sample_grid(state, z, y)
     save_png(grid, run.directory / "samples" / f"step-{state.step:08d}.png")
     run.log.image("samples/ema" if state.generator_ema is not None else "samples/generator", grid, state.step)
-    entropies = measure.attention_entropies(state, z[:16], None if y is None else y[:16])
-    run.log.record(state.step, {**entropies, **measure.singular_values(state)})
+    run.log.record(state.step, measure.singular_values(state))
+
+
+def view(run: Run) -> None:
+    """The attention maps, for the tab in TensorBoard and drawn among its images, and their entropy."""
+    state, model = run.state, run.config.model
+    state.average_statistics()
+    if not run.log.active:
+        return
+    views = measure.attention_views(state, run.data)
+    for v in (v for v in views if v.maps):
+        kind = getattr(model, v.network).attention.kind
+        run.log.blobs(record_tag(v), encode(v, kind, run.data.class_names), state.step, plugin=PLUGIN)
+    for name, picture in board_images(views).items():
+        run.log.image(name, picture, state.step)
+    if entropies := measure.attention_entropies(views):
+        run.log.record(state.step, entropies)
 
 
 def save(run: Run) -> None:

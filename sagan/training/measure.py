@@ -10,12 +10,13 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from sagan.attention import attention_layers, capture_maps
+from sagan.attention import attention_layers
 from sagan.data import Dataset
 from sagan.images import image_grid, to_uint8
 from sagan.models.layers import spectral_weights
 from sagan.random import latents
 from sagan.training.state import TrainState
+from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
 
 
 def gradient_norms(state: TrainState) -> dict[str, float]:
@@ -50,21 +51,23 @@ def singular_values(state: TrainState) -> dict[str, float]:
     }
 
 
-@torch.no_grad()
-def attention_entropies(state: TrainState, z: Tensor, y: Tensor | None) -> dict[str, float]:
-    """Entropy of the attention maps for fixed z and y, as a fraction of ln(keys): 1 is uniform, 0 is one key.
+def attention_views(state: TrainState, data: Dataset, number: int = 4) -> list[LayerView]:
+    """What the attention of the shown generator, and of D on its images and on real ones, does with fixed inputs."""
+    z, y = fixed_inputs(state.shown_generator, number)
+    real, real_y = fixed_real(data, number)
+    real_y = None if y is None else real_y.to(state.device)
+    return view_attention(state.shown_generator, state.discriminator, z, y, real.to(state.device), real_y)
+
+
+def attention_entropies(views: list[LayerView]) -> dict[str, float]:
+    """Entropy of the attention maps on generated images, as a fraction of ln(keys): 1 is uniform, 0 is one key.
 
     The mean over a layer's maps; a layer whose maps are gates has none.
     """
-    with evaluating(state.shown_generator) as generator, capture_maps(generator) as of_generator:
-        images = generator(z, y)
-    with evaluating(state.discriminator) as discriminator, capture_maps(discriminator) as of_discriminator:
-        discriminator(images, y)
     return {
-        f"attention/entropy/{network}.{name}": fmean(m.entropy().item() for m in maps if m.distribution)
-        for network, of_network in (("generator", of_generator), ("discriminator", of_discriminator))
-        for name, maps in of_network.items()
-        if any(m.distribution for m in maps)
+        f"attention/entropy/{view.network}.{view.layer}": fmean(m.entropy().item() for m in view.maps if m.distribution)
+        for view in views
+        if view.source == "generated" and any(m.distribution for m in view.maps)
     }
 
 

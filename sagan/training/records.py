@@ -21,9 +21,9 @@ class RunLog:
     false) every method does nothing.
 
     While it is open, no other process can open one for the same directory: two that train there would write over each
-    other's checkpoints. `say` serves at once; `begin` must come before `record` and `image`. Warnings that other parts
-    of the program give to the logger `sagan`, such as an image that was left out, are said too. Methods raise
-    UserError, naming the folder, where the disk is full or files cannot be written.
+    other's checkpoints. `say` serves at once; `begin` must come before `record`, `image` and `blobs`. Warnings that
+    other parts of the program give to the logger `sagan`, such as an image that was left out, are said too. Methods
+    raise UserError, naming the folder, where the disk is full or files cannot be written.
     """
 
     def __init__(self, run_dir: Path, active: bool = True):
@@ -95,6 +95,25 @@ class RunLog:
             return
         with self._writing():
             self.board.add_image(name, image, step)
+            self.board.flush()
+
+    def blobs(self, name: str, blobs: list[bytes], step: int, plugin: str) -> None:
+        """Adds a list of blobs to TensorBoard for one of its plugins. At most one to a name and step: TensorBoard's
+        two loaders would keep different ones."""
+        if not self.active:
+            return
+        from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+
+        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=len(blobs))])
+        metadata = summary_pb2.SummaryMetadata(
+            plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name=plugin),
+            data_class=summary_pb2.DATA_CLASS_BLOB_SEQUENCE,  # without it, no loader would show the data
+        )
+        tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=blobs)
+        value = summary_pb2.Summary.Value(tag=name, metadata=metadata, tensor=tensor)
+        with self._writing():
+            # SummaryWriter's own `add_tensor` cannot say whose the data are.
+            self.board._get_file_writer().add_summary(summary_pb2.Summary(value=[value]), step)
             self.board.flush()
 
     @contextmanager

@@ -13,10 +13,11 @@ from sagan.training import evaluation, loop, messages
 from sagan.training.health import NonFiniteError
 from sagan.training.loop import train
 from sagan.training.records import read_records
+from sagan.viewing.plugin import NAME as PLUGIN
 
 FULL = ("training.d_steps=2", "training.micro_batches=2", "training.diffaugment=[color,translation,cutout]",
         "data.flip=true", "training.ema_start=1", "logging.every=1", "logging.images_every=2",
-        "checkpoint.every=2")  # fmt: skip
+        "logging.attention_every=2", "checkpoint.every=2")  # fmt: skip
 UNSTEADY = ("time", "speed/images_per_second", "memory/peak_gib")
 
 
@@ -55,9 +56,18 @@ def test_resume_is_bit_exact(configure, tmp_path):
     assert len(leaves(whole)) > 300 and "generator_ema" in whole and len(whole["generator_optimizer"]["state"]) > 20
     assert_same_checkpoint(whole, parts)
     records = [steady(read_records(tmp_path / name / "metrics.jsonl")) for name in ("whole", "parts")]
-    assert records[0] == records[1] and [r["step"] for r in records[0]] == [1, 2, 2, 3, 4, 4]
+    assert records[0] == records[1] and [r["step"] for r in records[0]] == [1, 2, 2, 2, 3, 4, 4, 4]
     grids = [(tmp_path / n / "samples" / "step-00000004.png").read_bytes() for n in ("whole", "parts")]
     assert grids[0] == grids[1]
+
+
+def test_attention_is_looked_at_when_asked_for_only(configure, monkeypatch):
+    looked = []
+    monkeypatch.setattr(loop.measure, "attention_views", lambda state, data: looked.append(state.step) or [])
+    train(configure("never", 3, "logging.attention_every=0", "logging.images_every=1"))
+    assert looked == []
+    train(configure("sometimes", 5, "logging.attention_every=2", "logging.images_every=0"))
+    assert looked == [2, 4, 5]
 
 
 def test_a_run_killed_after_its_checkpoint_takes_the_same_steps_again(configure, tmp_path, monkeypatch):
@@ -102,7 +112,7 @@ def test_what_a_run_leaves(configure, tmp_path, capsys):
     assert training | {"step", "images_seen", "time"} == set(records[0])
     assert records[0]["images_seen"] == 4 and records[0]["lr/discriminator"] == 4e-4
     looks = next(r for r in records if "singular_value/generator.project" in r)
-    entropies = {k: v for k, v in looks.items() if k.startswith("attention/entropy/")}
+    entropies = {k: v for r in records for k, v in r.items() if k.startswith("attention/entropy/")}
     assert set(entropies) == {
         f"attention/entropy/{n}.attention" for n in ("generator.blocks.1", "discriminator.blocks.0")
     }
@@ -112,10 +122,15 @@ def test_what_a_run_leaves(configure, tmp_path, capsys):
     board = EventAccumulator(str(run_dir), size_guidance={"images": 0})
     board.Reload()
     tags = board.Tags()
-    assert training | set(looks) - {"step"} == set(tags["scalars"])
+    assert training | (set(looks) - {"step"}) | set(entropies) == set(tags["scalars"])
     assert [e.step for e in board.Scalars("loss/generator")] == [1, 2, 3]
     assert [e.step for e in board.Images("samples/real")] == [0]
     assert [e.step for e in board.Images("samples/ema")] == [2, 3]
+    attention = {"attention-maps/generator/blocks.1.attention/generated",
+                 "attention-maps/discriminator/blocks.0.attention/generated",
+                 "attention-maps/discriminator/blocks.0.attention/real"}  # fmt: skip
+    assert attention == set(board.PluginTagToContent(PLUGIN))
+    assert all([e.step for e in board.Tensors(tag)] == [2, 3] for tag in attention)
 
     said = capsys.readouterr().out
     assert "24 images, 32x32 RGB" in said and "a, b, c; 8 images each" in said

@@ -64,6 +64,7 @@ def test_processes_beside_the_main_one_write_nothing(tmp_path, capsys):
         log.say("hello")
         log.record(1, {"loss": 1.0})
         log.image("samples/ema", torch.zeros(3, 4, 4, dtype=torch.uint8), 1)
+        log.blobs("maps", [b"x"], 1, "plugin")
     assert not list(tmp_path.iterdir()) and capsys.readouterr().out == ""
 
 

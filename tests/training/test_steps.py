@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
+from sagan.data import open_data
 from sagan.models.layers import SpectralWeight, spectral_weights
 from sagan.training import measure, steps
 from sagan.training.augment import diffaugment
@@ -99,12 +100,13 @@ def test_power_iterations_of_a_step_with_several_discriminator_updates(make_stat
 
 def test_looking_at_a_state_changes_nothing(make_state, iterations):
     state = make_state()
+    data = open_data(state.config.data)
     train_step(state, iter([real_batch(state)]))
     before = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in state.networks.items()}
     iterations.clear()
     z, y = measure.grid_inputs(state)
     measure.sample_grid(state, z, y)
-    measure.attention_entropies(state, z[:4], y[:4])
+    measure.attention_entropies(measure.attention_views(state, data))
     measure.singular_values(state), measure.gammas(state), measure.gradient_norms(state)
     assert not iterations
     assert all(same(before[n], m.state_dict()) for n, m in state.networks.items())

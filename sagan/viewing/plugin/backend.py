@@ -1,0 +1,186 @@
+"""The routes of the attention tab: what runs, layers and steps there are, and the parts of one record."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tensorboard import errors, plugin_util
+from tensorboard.backend import http_util
+from tensorboard.data import provider
+from tensorboard.plugins import base_plugin
+from werkzeug import Request, Response
+
+from sagan.viewing.plugin import NAME
+from sagan.viewing.plugin.record import BadRecord, blob_of_image, read_header, read_image, read_map
+
+STATIC = Path(__file__).parent / "static"
+TYPES = {".js": "text/javascript", ".css": "text/css"}
+ALL_STEPS = 10_000
+FRESH = 2.0  # seconds for which a listing is believed
+
+
+class Refused(Exception):
+    """A request that cannot be answered. The text goes to the client, so it repeats nothing that came from there."""
+
+    def __init__(self, code: int, text: str):
+        super().__init__(text)
+        self.code, self.text = code, text
+
+
+class AttentionPlugin(base_plugin.TBPlugin):
+    """The tab. It reads through TensorBoard's data provider only, so either loader will do."""
+
+    plugin_name = NAME
+
+    def __init__(self, context: base_plugin.TBContext):
+        self.data = context.data_provider
+        self.listings, self.headers = Cache(256), Cache(256)
+
+    def is_active(self) -> bool:
+        return False  # TensorBoard turns the tab on by itself once there are data
+
+    def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="Attention")
+
+    def get_plugin_apps(self) -> dict[str, Callable]:
+        files = {f"/{file.name}": partial(_file, file) for file in sorted(STATIC.iterdir()) if file.suffix in TYPES}
+        routes = {"/tags": self.tags, "/steps": self.steps, "/header": self.header, "/image": self.image,
+                  "/map": self.map}  # fmt: skip
+        return {path: _route(answer) for path, answer in {**files, **routes}.items()}
+
+    def tags(self, request: Request) -> tuple[Any, str]:
+        """{run: [tag, ...]}"""
+        found = self.data.list_blob_sequences(
+            plugin_util.context(request.environ),
+            experiment_id=plugin_util.experiment_id(request.environ),
+            plugin_name=NAME,
+        )
+        return {run: sorted(tags) for run, tags in sorted(found.items()) if tags}, "application/json"
+
+    def steps(self, request: Request) -> tuple[Any, str]:
+        """[{step, wall_time}, ...] of a run and a tag, in order."""
+        steps = [{"step": d.step, "wall_time": d.wall_time} for d in self._listing(request).values()]
+        return steps, "application/json"
+
+    def header(self, request: Request) -> tuple[Any, str]:
+        """What a record says of itself."""
+        return self._record(request)[1], "application/json"
+
+    def image(self, request: Request) -> tuple[Any, str]:
+        """The PNG of one image of a record."""
+        datum, header = self._record(request)
+        image = _number(request, "image", below=header["images"])
+        return read_image(self._blob(request, datum, blob_of_image(header, image))), "image/png"
+
+    def map(self, request: Request) -> tuple[Any, str]:
+        """One map of one image, as `read_map` returns it."""
+        datum, header = self._record(request)
+        image = _number(request, "image", below=header["images"])
+        index = _number(request, "map", below=len(header["maps"]))
+        blob = self._blob(request, datum, blob_of_image(header, image) + 1 + index)
+        return read_map(blob, header["maps"][index]), "application/octet-stream"
+
+    def _listing(self, request: Request) -> dict[int, provider.BlobSequenceDatum]:
+        """The records of a run and a tag, by step."""
+        run, tag = _text(request, "run"), _text(request, "tag")
+        experiment = plugin_util.experiment_id(request.environ)
+        since, listing = self.listings.get((experiment, run, tag), (0.0, None))
+        if listing is None or time.monotonic() - since > FRESH:
+            found = self.data.read_blob_sequences(
+                plugin_util.context(request.environ),
+                experiment_id=experiment,
+                plugin_name=NAME,
+                downsample=ALL_STEPS,
+                run_tag_filter=provider.RunTagFilter(runs=[run], tags=[tag]),
+            )
+            if not (data := found.get(run, {}).get(tag)):
+                raise Refused(404, "There is no such layer in such a run.")
+            listing = {d.step: d for d in sorted(data, key=lambda d: d.step)}
+            self.listings.put((experiment, run, tag), (time.monotonic(), listing))
+        return listing
+
+    def _record(self, request: Request) -> tuple[provider.BlobSequenceDatum, dict]:
+        """A record and its header."""
+        listing, step = self._listing(request), _number(request, "step")
+        if step not in listing:
+            raise Refused(404, "There is no such step; TensorBoard keeps a sample of the steps of a long run.")
+        datum = listing[step]
+        # A run that was restarted takes a step again, at another time.
+        key = (plugin_util.experiment_id(request.environ), request.args["run"], request.args["tag"], step,
+               datum.wall_time)  # fmt: skip
+        header = self.headers.get(key)
+        if header is None:
+            header = read_header(self._blob(request, datum, 0), len(datum.values))
+            self.headers.put(key, header)
+        return datum, header
+
+    def _blob(self, request: Request, datum: provider.BlobSequenceDatum, index: int) -> bytes:
+        if index >= len(datum.values):
+            raise BadRecord("the record has no header")
+        key = datum.values[index].blob_key  # the provider's own, never the client's
+        try:
+            return self.data.read_blob(plugin_util.context(request.environ), blob_key=key)
+        except errors.InvalidArgumentError as error:
+            # The data server refuses its own key where JSON has to escape a name, and repeats the name.
+            raise Refused(422, "TensorBoard's data server cannot read a run or a tag with a quotation mark or a "
+                          "backslash in its name. tensorboard --load_fast=false can.") from error  # fmt: skip
+
+
+class Cache:
+    """The values of the keys used last. Two threads that miss at once both compute, which does no harm."""
+
+    def __init__(self, most: int):
+        self.most, self.values = most, OrderedDict()
+
+    def get(self, key: tuple, default: Any = None) -> Any:
+        return self.values.get(key, default)
+
+    def put(self, key: tuple, value: Any) -> None:
+        self.values[key] = value
+        while len(self.values) > self.most:
+            self.values.popitem(last=False)
+
+
+def _route(answer: Callable[[Request], tuple[Any, str]]) -> Callable:
+    """A WSGI application that answers GET, and says in plain text why it cannot."""
+
+    @Request.application
+    def respond(request: Request) -> Response:
+        try:
+            if request.method != "GET":
+                raise Refused(405, "Only GET is answered here.")
+            content, content_type = answer(request)
+            return http_util.Respond(request, content, content_type)
+        except Refused as error:
+            code, text = error.code, error.text
+        except BadRecord as error:
+            code, text = 422, f"This record cannot be read: {error}."
+        except errors.NotFoundError:  # gone since it was listed
+            code, text = 404, "This record is gone; reload."
+        headers = [("Allow", "GET")] if code == 405 else []
+        return http_util.Respond(request, text, "text/plain", code=code, headers=headers)
+
+    return respond
+
+
+def _file(file: Path, request: Request) -> tuple[Any, str]:
+    return file.read_bytes(), TYPES[file.suffix]
+
+
+def _text(request: Request, name: str) -> str:
+    values = request.args.getlist(name)
+    if len(values) != 1:
+        raise Refused(400, f"Expected {name} once.")
+    return values[0]
+
+
+def _number(request: Request, name: str, below: int | None = None) -> int:
+    text = _text(request, name)
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise Refused(400, f"Expected {name} as a decimal number.")
+    if below is not None and int(text) >= below:
+        raise Refused(404, f"This record has {below} of {name}, counted from 0.")
+    return int(text)

@@ -1,0 +1,82 @@
+/* The rows of small pictures of a panel, each a button: images, heads, training steps. */
+
+import * as client from "./client.js";
+import { count, element } from "./dom.js";
+import { drawOverlay, prepare } from "./draw.js";
+import { showStep } from "./show.js";
+
+const MOST_STEPS = 12;
+const THUMB = 48; // pixels
+
+const cellButton = (properties, ...children) => {
+  const canvas = element("canvas", { ariaHidden: "true" });
+  return { canvas, button: element("button", { type: "button", ...properties }, canvas, ...children) };
+};
+
+export async function loadImages(panel, token) {
+  const { where, header } = panel;
+  const wanted = Array.from({ length: header.images }, (_, i) => client.picture(where, i));
+  const pictures = await Promise.allSettled(wanted);
+  if (token !== panel.request) return;
+  if (panel.images.length !== pictures.length) {
+    panel.images = pictures.map((_, i) => cellButton({ onclick: () => panel.changed(panel, "image", i) }));
+    panel.parts.images.replaceChildren(...panel.images.map(({ button }) => button));
+  }
+  pictures.forEach(({ value }, i) => showImage(panel, value, i));
+}
+
+function showImage({ images, header, image }, picture, i) {
+  const { canvas, button } = images[i]; // kept, so that it keeps the focus too
+  const name = [`Image ${i}`, header.labels?.[i]].filter(Boolean).join(", ");
+  Object.assign(button, { ariaLabel: name, title: name, ariaPressed: String(i === image) });
+  button.classList.toggle("failed", !picture);
+  if (picture) drawOverlay(prepare(canvas, THUMB, (THUMB * picture.height) / picture.width), picture, null);
+}
+
+/* The mean of all heads and each of them; none for `heads` 0. */
+export function offerHeads(panel, heads) {
+  const groups = heads ? Array.from({ length: heads + 1 }, (_, i) => i - 1) : [];
+  if (panel.heads.length === groups.length) return;
+  panel.heads = groups.map((group) => {
+    const text = element("span", { textContent: group < 0 ? "mean" : `head ${group}` });
+    return { group, ...cellButton({ onclick: () => panel.chooseGroup(group) }, text) };
+  });
+  panel.parts.heads.replaceChildren(...panel.heads.map(({ button }) => button));
+}
+
+/* The same query over the training steps. */
+export async function loadStrip(panel, token) {
+  const { steps, parts, root } = panel;
+  const chosen = spread(steps.length, MOST_STEPS).map((index) => ({ index, step: steps[index].step }));
+  const same = ({ index, step }, i) => index === chosen[i]?.index && step === chosen[i].step;
+  if (panel.strip.length !== chosen.length || !panel.strip.every(same)) {
+    panel.strip = chosen.map((at) => stepCell(panel, at));
+    parts.strip.replaceChildren(...panel.strip.map(({ button }) => button));
+  }
+  parts.evolution.hidden = steps.length < 2;
+  const waiting = [...panel.strip];
+  const lane = () => loadSteps(panel, token, waiting);
+  await Promise.all([lane(), lane()]); // not all at once: the next choice would have to wait behind them
+  if (token === panel.request) root.dataset.strip = "ready";
+}
+
+function stepCell(panel, { index, step }) {
+  const text = element("span", { textContent: count(step) });
+  const cell = cellButton({ onclick: () => panel.chooseStep(index, true) }, text);
+  return { index, step, map: null, failed: false, ...cell };
+}
+
+async function loadSteps(panel, token, waiting) {
+  for (let cell = waiting.shift(); cell; cell = waiting.shift()) {
+    const loaded = await panel.fetchStep(panel.steps[cell.index]).catch(() => ({ map: null }));
+    if (token !== panel.request) return;
+    Object.assign(cell, loaded, { failed: !loaded.map }); // a damaged step, of which the others know nothing
+    showStep(panel, cell);
+  }
+}
+
+/* At most `most` of the numbers 0 to n - 1, evenly spread, with the first and the last. */
+function spread(n, most) {
+  const taken = Math.min(n, most);
+  return Array.from({ length: taken }, (_, i) => (taken > 1 ? Math.round((i * (n - 1)) / (taken - 1)) : 0));
+}

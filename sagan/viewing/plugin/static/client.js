@@ -1,0 +1,47 @@
+/* Requests to the backend, relative to this module, so that any path prefix works. Answers are kept. */
+
+const MOST_KEPT = 128;
+const kept = new Map();
+
+export class Failure extends Error {}
+
+export const listTags = () => ask("tags", {});
+export const listSteps = (run, tag) => ask("steps", { run, tag });
+
+/* A record's parts. `wallTime` tells a step that a restarted run took again from what it was before. */
+export const header = (at) => keep("header", at, {}, (response) => response.json());
+export const map = (at, image, map) => keep("map", at, { image, map }, (response) => response.arrayBuffer());
+export const picture = (at, image) =>
+  keep("image", at, { image }, async (response) => createImageBitmap(await response.blob()));
+
+async function ask(route, parameters) {
+  return (await answer(route, parameters)).json();
+}
+
+function keep(route, { run, tag, step, wallTime }, rest, read) {
+  const key = JSON.stringify([route, run, tag, step, wallTime, rest]);
+  const found = kept.get(key) ?? answer(route, { run, tag, step, ...rest }).then(read);
+  kept.delete(key); // the last used stand last
+  kept.set(key, found);
+  found.catch(() => kept.delete(key));
+  if (kept.size > MOST_KEPT) kept.delete(kept.keys().next().value);
+  return found;
+}
+
+async function answer(route, parameters) {
+  const url = new URL(`./${route}`, import.meta.url);
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  let response;
+  try {
+    response = await fetch(url);
+  } catch {
+    throw new Failure("TensorBoard does not answer. Is it still running?");
+  }
+  if (!response.ok) throw new Failure(await reason(response));
+  return response;
+}
+
+async function reason(response) {
+  const text = response.headers.get("Content-Type")?.startsWith("text/plain") ? await response.text() : "";
+  return text || `TensorBoard answered with error ${response.status}.`;
+}

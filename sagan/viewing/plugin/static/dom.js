@@ -1,0 +1,39 @@
+/* Elements, and words for numbers. Names of runs, layers and classes are whatever somebody wrote: they only ever become
+   text and attributes, never HTML. */
+
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in made && name !== "list") made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+/* Leaves a list that is the same alone: it may be open. */
+export function fillSelect(select, options, chosen) {
+  const list = JSON.stringify(options);
+  if (select.filledWith !== list) {
+    select.filledWith = list;
+    select.replaceChildren(...options.map(([value, text]) => element("option", { value, textContent: text })));
+  }
+  select.value = chosen;
+}
+
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+export function number(value, digits = 3) {
+  if (value === null || !Number.isFinite(value)) return "–";
+  if (value === 0) return "0";
+  return (Math.abs(value) >= 0.001 ? value.toPrecision(digits) : value.toExponential(digits - 2)).replaceAll("-", "−");
+}
+
+/* For entropies, of which the last digits tell near-uniform maps apart. */
+export const fraction = (value) => (value === null ? "–" : value.toFixed(4));
+
+export const count = (value) => value.toLocaleString("en");
+export const times = ([height, width]) => `${height} × ${width}`;
+export const at = ({ row, column }) => `row ${row}, column ${column}`;

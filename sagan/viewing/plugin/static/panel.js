@@ -1,0 +1,191 @@
+/* One run's attention: which record is chosen, and its parts once they have come. */
+
+import { loadImages, loadStrip, offerHeads } from "./cells.js";
+import * as client from "./client.js";
+import { count, fillSelect, setText } from "./dom.js";
+import { layout } from "./layout.js";
+import { choices, isGate, parseMap } from "./maps.js";
+import { listenToPointing } from "./pointing.js";
+import { show } from "./show.js";
+import { describeGrid, describeMap, describePooling, describeTag, isBars } from "./words.js";
+
+const MOST_HEADS = 16; // side by side; more, and channels, are chosen by a slider
+const UNCHOSEN = { mapIndex: 0, group: -1, channel: -1, key: null };
+
+export class Panel {
+  /* `shared` holds what all panels have in common: image, position, pinned, fromZero. `changed(panel, what, value)`
+     hears of changes. */
+  constructor(shared, changed) {
+    Object.assign(this, { shared, changed, tags: {}, run: null, tag: null, steps: [], index: -1, ...UNCHOSEN });
+    Object.assign(this, { header: null, map: null, picture: null, strip: [], heads: [], images: [], request: 0 });
+    this.parts = layout();
+    this.root = this.parts.root;
+    const { run, layer, map, step, channel, numbers } = this.parts;
+    run.onchange = () => this.chooseRun(run.value);
+    layer.onchange = () => this.chooseTag(layer.value);
+    map.onchange = () => this.chooseMap(Number(map.value));
+    step.oninput = () => this.chooseStep(Number(step.value), true);
+    channel.oninput = () => this.chooseGroup(Number(channel.value));
+    numbers.ontoggle = () => this.redraw();
+    listenToPointing(this);
+    new ResizeObserver(() => this.redraw()).observe(this.root);
+  }
+
+  /* Takes over which runs and layers there are. A choice that still exists stays; without one, run and layer are those
+     of `like`, if they exist. */
+  setTags(tags, like = {}) {
+    this.tags = tags;
+    this.tag ??= like.tag;
+    const runs = Object.keys(tags);
+    if (this.root.dataset.state === "ready" && tags[this.run]?.includes(this.tag)) return this.update(runs);
+    const run = [this.run, like.run].find((name) => runs.includes(name)) ?? runs[0];
+    fillSelect(this.parts.run, runs.map((name) => [name, name]), run);
+    return this.chooseRun(run);
+  }
+
+  /* Looks for new steps. Where there are none, nothing moves under the hands of whoever is looking. */
+  async update(runs) {
+    const { run, tag, steps, parts } = this;
+    fillSelect(parts.run, runs.map((name) => [name, name]), run);
+    fillSelect(parts.layer, this.tags[run].map((name) => [name, describeTag(name)]), tag);
+    const now = await client.listSteps(run, tag);
+    const moved = this.run !== run || this.tag !== tag;
+    if (!moved && JSON.stringify(now) !== JSON.stringify(steps)) await this.loadSteps();
+  }
+
+  chooseRun(run) {
+    const tags = this.tags[run];
+    const tag = tags.includes(this.tag) ? this.tag : tags[0];
+    this.run = run;
+    fillSelect(this.parts.layer, tags.map((name) => [name, describeTag(name)]), tag);
+    return this.chooseTag(tag);
+  }
+
+  chooseTag(tag) {
+    if (this.tag && tag !== this.tag) {
+      Object.assign(this, UNCHOSEN);
+      this.shared.pinned = false;
+      this.changed(this, "position");
+    }
+    this.tag = tag;
+    return this.loadSteps();
+  }
+
+  /* The step stays, or the nearest that there is; who was at the newest comes to the newest. */
+  async loadSteps() {
+    const token = ++this.request;
+    const wasLast = this.index === this.steps.length - 1;
+    try {
+      const steps = await client.listSteps(this.run, this.tag);
+      if (token !== this.request) return;
+      const index = wasLast ? steps.length - 1 : nearest(steps, this.step);
+      this.steps = steps;
+      await this.chooseStep(index, false);
+    } catch (error) {
+      this.fail(token, error);
+    }
+  }
+
+  chooseStep(index, byHand) {
+    const { step: slider, stepText } = this.parts;
+    this.index = index;
+    Object.assign(slider, { min: 0, max: this.steps.length - 1, value: index, disabled: this.steps.length < 2 });
+    slider.setAttribute("aria-valuetext", `step ${count(this.step)}`);
+    setText(stepText, `${count(this.step)} of ${count(this.steps.at(-1).step)}`);
+    if (byHand) this.changed(this, "step");
+    return this.load();
+  }
+
+  followStep(step) {
+    const index = this.steps.length ? nearest(this.steps, step) : this.index;
+    if (index !== this.index) this.chooseStep(index, false);
+  }
+
+  get step() {
+    return this.steps[this.index]?.step;
+  }
+
+  chooseMap(index) {
+    Object.assign(this, UNCHOSEN, { mapIndex: index });
+    return this.load();
+  }
+
+  chooseGroup(group) {
+    this.group = group;
+    this.redraw();
+  }
+
+  /* Fetches the record that is chosen. A newer choice makes a late answer void. */
+  async load() {
+    const token = ++this.request;
+    Object.assign(this.root.dataset, { state: "loading", strip: "loading" });
+    try {
+      const loaded = await this.fetchStep(this.steps[this.index]);
+      if (token !== this.request) return;
+      Object.assign(this, loaded);
+      this.offerChoices();
+      this.reveal("body");
+      this.redraw();
+      this.root.dataset.state = "ready";
+      loadImages(this, token);
+      loadStrip(this, token);
+    } catch (error) {
+      this.fail(token, error);
+    }
+  }
+
+  async fetchStep({ step, wall_time: wallTime }) {
+    const where = { run: this.run, tag: this.tag, step, wallTime };
+    const coming = client.header(where);
+    // All steps of a layer have as many images and maps, so only the first has to be waited for.
+    const like = this.where?.run === this.run && this.where.tag === this.tag ? this.header : await coming;
+    const image = Math.min(this.shared.image, like.images - 1);
+    const mapIndex = Math.min(this.mapIndex, like.maps.length - 1);
+    const [header, buffer, picture] = await Promise.all([
+      coming, client.map(where, image, mapIndex), client.picture(where, image)]);
+    return { where, header, image, mapIndex, picture, map: parseMap(buffer, header.maps[mapIndex]) };
+  }
+
+  fail(token, error) {
+    if (token !== this.request) return;
+    this.reveal("notice");
+    setText(this.parts.notice, error instanceof client.Failure ? error.message : `The page failed: ${error.message}`);
+    this.root.dataset.state = "error";
+  }
+
+  reveal(part) {
+    for (const name of ["body", "notice"]) this.parts[name].hidden = name !== part;
+  }
+
+  /* Offers what depends on the kind of map: other maps, heads, channels. */
+  offerChoices() {
+    const { header, map, parts } = this;
+    fillSelect(parts.map, header.maps.map((entry, i) => [i, describeMap(entry, i)]), this.mapIndex);
+    parts.mapField.hidden = header.maps.length < 2;
+    const groups = choices(map.entry);
+    const sideBySide = !isGate(map.entry) && groups <= MOST_HEADS;
+    this.group = Math.min(this.group, groups - 1);
+    offerHeads(this, sideBySide ? groups : 0);
+    parts.headsSection.hidden = !(groups && sideBySide);
+    parts.channelField.hidden = !groups || sideBySide;
+    Object.assign(parts.channel, { min: -1, max: groups - 1, value: this.group });
+    parts.stage.classList.toggle("bars", isBars(map.entry));
+    parts.grid.tabIndex = isBars(map.entry) ? 0 : -1;
+    setText(parts.title, describeGrid(map));
+    setText(parts.kind, `${header.kind}: ${map.entry.kind}`);
+    setText(parts.note, describePooling(map.entry));
+  }
+
+  /* Draws at most once a frame, however many events there are. */
+  redraw() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = undefined;
+      if (this.map && !this.parts.body.hidden) show(this);
+    });
+  }
+}
+
+function nearest(steps, wanted) {
+  const distance = ({ step }) => Math.abs(step - wanted);
+  return steps.reduce((best, s, i) => (distance(s) < distance(steps[best]) ? i : best), 0);
+}

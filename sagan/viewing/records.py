@@ -1,0 +1,159 @@
+"""What a LayerView becomes in TensorBoard's log: one list of blobs for each layer and step.
+
+    [header, png 0, map 0 of image 0, map 1 of image 0, ..., png 1, map 0 of image 1, ...]
+
+The header is JSON. A map is zlib of: the lowest weight of each row (float32, at most 0), the highest (float32, at least
+0), and each weight as one of 256 levels between the two (uint8); a level is off by at most (highest - lowest) / 510.
+Every kind of map has the same form: `groups` (heads, windows, channels) of a row for each position of the grid
+`queries`, and in a row a weight for each position of the grid `keys`. `plugin/record.py` reads all this, without torch.
+"""
+
+import io
+import json
+import math
+import zlib
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from sagan.attention import AttentionMap
+from sagan.viewing.capture import LayerView
+
+# Weights of an image in one record. Four images at 32x32 queries and 16x16 keys, a megabyte raw and half of it stored.
+MOST_WEIGHTS = 2**18
+LARGEST_PICTURE = 128  # height and width; larger ones are halved
+
+
+def record_tag(view: LayerView) -> str:
+    """The tag of a layer's records. TensorBoard would lose one of two kinds of data under one tag, so the prefix is
+    used for nothing else."""
+    return f"attention-maps/{view.network}/{view.layer}/{view.source}"
+
+
+def encode(view: LayerView, kind: str, class_names: list[str]) -> list[bytes]:
+    """The blobs of a view. `kind` is the configuration's name of the attention, `class_names` may be empty.
+
+    Grids are halved until an image has at most MOST_WEIGHTS weights; entropy, minimum and maximum are those of the
+    map as it was.
+    """
+    folded = [_Folded.of(m) for m in view.maps]
+    stored = _fit(folded)
+    header = {
+        "version": 1,
+        "network": view.network,
+        "layer": view.layer,
+        "source": view.source,
+        "kind": kind,
+        "gamma": _number(view.gamma),
+        "labels": None if view.labels is None else [_name(y, class_names) for y in view.labels.tolist()],
+        "images": len(view.images),
+        "size": list(view.images.shape[2:]),
+        "maps": [_describe(*each) for each in zip(view.maps, folded, stored, strict=True)],
+    }
+    blobs = [json.dumps(header).encode()]
+    for i, image in enumerate(view.images):
+        blobs += [_png(image), *(_pack(m.weights[i].flatten(0, 1)) for m in stored)]
+    return blobs
+
+
+@dataclass(frozen=True)
+class _Folded:
+    """A map of any kind as (N, groups, queries, keys)."""
+
+    weights: Tensor
+    queries: tuple[int, int]
+    keys: tuple[int, int]
+    is_gate: bool
+
+    @staticmethod
+    def of(m: AttentionMap) -> "_Folded":
+        w = m.weights
+        match m.kind:
+            case "matrix":
+                return _Folded(w, tuple(m.query_size), tuple(m.key_size), False)
+            case "windowed matrix":  # queries and keys are both those of one window
+                return _Folded(w, tuple(m.key_size), tuple(m.key_size), False)
+            case "channel gate":
+                return _Folded(w[:, None, None], (1, 1), (1, w.shape[1]), True)
+            case "spatial gate" | "full gate":
+                return _Folded(w.flatten(2)[:, :, None], (1, 1), tuple(w.shape[2:]), True)
+        raise ValueError(f"no such kind of map: {m.kind}")
+
+    @property
+    def size(self) -> int:
+        return self.weights[0].numel()
+
+    def halved(self) -> "_Folded | None":
+        """With the larger of the two grids at half its height and width; None where that cannot be.
+
+        Queries are averaged, the weights of keys added up, so that a distribution stays one; a gate is averaged.
+        """
+        w, (n, g, _, k) = self.weights, self.weights.shape
+        for of_queries in (True, False) if math.prod(self.queries) > math.prod(self.keys) else (False, True):
+            height, width = self.queries if of_queries else self.keys
+            if height % 2 or width % 2:
+                continue
+            half = (height // 2, width // 2)
+            if of_queries:
+                w = w.reshape(n, g, half[0], 2, half[1], 2, k).mean((3, 5)).flatten(2, 3)
+                return replace(self, weights=w, queries=half)
+            cells = w.reshape(n, g, -1, half[0], 2, half[1], 2)
+            w = cells.mean((4, 6)) if self.is_gate else cells.sum((4, 6))
+            return replace(self, weights=w.flatten(3), keys=half)
+        return None
+
+
+def _fit(maps: list[_Folded]) -> list[_Folded]:
+    """The maps, the largest of them halved as long as they are too large together."""
+    maps = list(maps)
+    while sum(m.size for m in maps) > MOST_WEIGHTS:
+        largest = max(range(len(maps)), key=lambda i: maps[i].size)
+        smaller = maps[largest].halved()
+        if smaller is None:
+            break
+        maps[largest] = smaller
+    return maps
+
+
+def _describe(m: AttentionMap, whole: _Folded, stored: _Folded) -> dict:
+    images = [replace(m, weights=m.weights[i : i + 1]) for i in range(len(m.weights))]
+    return {
+        "kind": m.kind,
+        "groups": stored.weights.shape[1],
+        "queries": list(stored.queries),
+        "keys": list(stored.keys),
+        "whole_queries": list(whole.queries),
+        "whole_keys": list(whole.keys),
+        "distribution": m.distribution,
+        "entropy": [_number(image.entropy()) for image in images],
+        "minimum": [_number(image.weights.min()) for image in images],
+        "maximum": [_number(image.weights.max()) for image in images],
+    }
+
+
+def _pack(rows: Tensor) -> bytes:
+    low, high = rows.amin(1).clamp(max=0), rows.amax(1).clamp(min=0)
+    levels = (rows - low[:, None]) / (high - low).clamp(min=1e-38)[:, None] * 255
+    levels = levels.nan_to_num(0).round().clamp(0, 255).to(torch.uint8)
+    numbers = torch.stack([low, high]).numpy().astype("<f4").tobytes()
+    return zlib.compress(numbers + levels.numpy().tobytes(), level=1)  # higher levels gain little and take long
+
+
+def _png(image: Tensor) -> bytes:
+    while max(image.shape[1:]) > LARGEST_PICTURE:
+        image = F.avg_pool2d(image[None].float(), 2)[0].round().to(torch.uint8)
+    buffer = io.BytesIO()
+    to_pil_image(image).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _number(value: float | Tensor | None) -> float | None:
+    """A finite number, or None: JSON has no other."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _name(y: int, class_names: list[str]) -> str:
+    return class_names[y] if y < len(class_names) else str(y)
