@@ -26,6 +26,7 @@ from sagan.training.loop import train_step
 from sagan.training.records import RunLog
 from sagan.training.state import build_state
 from sagan.viewing.capture import LayerView
+from sagan.viewing.overlays import board_images
 from sagan.viewing.plugin import NAME
 from sagan.viewing.records import encode, record_tag
 
@@ -61,6 +62,8 @@ def _training(name: str, overrides: list[str]) -> tuple[float, float, float, int
 def _write(views: list[LayerView], log: RunLog, step: int) -> None:
     for view in views:
         log.blobs(record_tag(view), encode(view, "sagan", []), step, NAME)
+    for name, picture in board_images(views).items():
+        log.image(name, picture, step)
 
 
 def _best(work, times: int) -> float:

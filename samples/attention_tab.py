@@ -1,0 +1,71 @@
+"""A picture of TensorBoard's attention tab, with a record for every checkpoint that a run has kept:
+python samples/attention_tab.py RUN OUT.png (needs Chromium, on PATH or named by CHROMIUM)."""
+
+import json
+import logging
+import sys
+import tempfile
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from werkzeug.serving import make_server
+
+from sagan.checkpoint import checkpoints
+from sagan.data import open_data
+from sagan.generate import load_discriminator, load_generator
+from sagan.training.records import RunLog
+from sagan.viewing.capture import fixed_inputs, fixed_real, view_attention
+from sagan.viewing.plugin import NAME
+from sagan.viewing.records import encode, record_tag
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "viewing"))  # the browser, and TensorBoard's loaders
+
+
+def write_records(run: Path, logdir: Path) -> list[str]:
+    """The tab's records of a run's checkpoints, as training writes them; their tags."""
+    files = checkpoints(run)
+    data = open_data(replace(load_generator(files[-1]).config.data, memory_gb=0))
+    tags: dict[str, None] = {}
+    with RunLog(logdir) as log:
+        log.begin(0)
+        for file in files:
+            generator, discriminator = load_generator(file), load_discriminator(file)
+            views = view_attention(generator, discriminator, *fixed_inputs(generator, 4), *fixed_real(data, 4))
+            for view in views:
+                kind = getattr(generator.config.model, view.network).attention.kind
+                log.blobs(record_tag(view), encode(view, kind, data.class_names), generator.step, NAME)
+                tags[record_tag(view)] = None
+    return list(tags)
+
+
+def main(run: Path, out: Path) -> None:
+    """Generated images on the left, the discriminator on real ones on the right, a query pinned in each."""
+    from chromium import Chromium
+    from providers import loaded, web_application
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        logdir = Path(folder) / "logs" / run.name
+        logdir.mkdir(parents=True)
+        tags = write_records(run, logdir)
+        left = next(t for t in tags if t.startswith("attention-maps/generator"))
+        right = next(t for t in tags if t.startswith("attention-maps/discriminator") and t.endswith("/real"))
+        with loaded("python", logdir.parent) as provider, Chromium(Path(folder) / "profile", 1280, 900) as page:
+            server = make_server("127.0.0.1", 0, web_application(provider), threaded=True)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            page.open(f"http://127.0.0.1:{server.port}/data/plugin_entry.html?name={NAME}")
+            page.wait("document.querySelector('.panel')?.dataset.strip === 'ready'")
+            page.evaluate("document.querySelector('header button').click()")
+            for i, tag in enumerate((left, right)):
+                panel = f"document.querySelectorAll('.panel')[{i}]"
+                choose = f"{panel}.querySelector('.layer select')"
+                page.wait(f"{panel} && {choose}")
+                page.evaluate(f"(() => {{ const s = {choose}; s.value = {json.dumps(tag)}; s.onchange(); }})()")
+                page.wait(f"{panel}.dataset.tag === {json.dumps(tag)} && {panel}.dataset.strip === 'ready'")
+            page.screenshot(out)
+            server.shutdown()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
