@@ -9,23 +9,20 @@ from sagan.parsing import load_config
 from sagan.training.loop import train
 from sagan.training.records import read_records
 
-# The full width of cifar10 takes hours on a CPU. A wider D is soon too strong for so narrow a G, and warned about.
-SMALL = {
-    "quickstart": ["model.generator.channels=8"],
-    "cifar10": ["data.source=shapes", "evaluation.every=0", "training.batch_size=8",
-                "model.generator.channels=8", "model.discriminator.channels=8"],
-}  # fmt: skip
-# The reduction by 16 has to leave 2 channels, and the control to come within 2 % of the parameters of `sagan`.
-WIDER = {kind: ["model.discriminator.channels=16"] for kind in ("global-context", "residual")}
+# The presets as they are, but for data that would be downloaded, and a batch that would take a CPU an hour.
+CHANGES = {
+    "quickstart": [],
+    "cifar10": ["data.source=shapes", "evaluation.every=0", "training.batch_size=8"],
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("preset", SMALL)
+@pytest.mark.parametrize("preset", CHANGES)
 def test_a_hundred_steps_with_every_kind(preset, kind, tmp_path):
     """No warning, from Python or in the log, and no number that is none: the run itself stops at the first."""
     config = load_config(preset, [
-        *SMALL[preset], *WIDER.get(kind, []), f"run_dir={tmp_path}", "training.steps=100", "logging.every=10",
+        *CHANGES[preset], f"run_dir={tmp_path}", "training.steps=100", "logging.every=10",
         f"model.generator.attention.kind={kind}", f"model.discriminator.attention.kind={kind}",
     ])  # fmt: skip
     with warnings.catch_warnings():

@@ -79,7 +79,7 @@ def score_against_cost(summaries: list[Summary], results: list[Row], metric: str
         return False
     costs = {"parameters": "parameters of G and D", "flops": "FLOPs of a forward pass of one image",
              "images_per_second": "images/s in training"}  # fmt: skip
-    figure, axes = plt.subplots(1, len(costs), figsize=(4.6 * len(costs), 4.4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(costs), figsize=(4 * len(costs) + 2, 4.4), sharey=True, layout="constrained")
     for axis, (column, label) in zip(axes, costs.items(), strict=True):
         for index, s in enumerate(chosen):
             known = [r[column] for r in results if r["variant"] == s.variant and column in r]
@@ -87,13 +87,14 @@ def score_against_cost(summaries: list[Summary], results: list[Row], metric: str
                 continue
             x, y = float(np.median(known)), s.score.mean
             error = None if math.isnan(s.score.low) else [[y - s.score.low], [s.score.high - y]]
-            axis.errorbar(x, y, error, fmt="o", markersize=4, capsize=2, linewidth=0.8, color=f"C{index % 10}")
-            axis.annotate(s.variant, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+            style = dict(color=f"C{index % 10}", marker="os^D"[index // 10 % 4], label=s.variant)
+            axis.errorbar(x, y, error, linestyle="none", markersize=5, capsize=2, linewidth=0.7, **style)
         axis.set_xlabel(label)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(EngFormatter())
         axis.grid(alpha=0.25)
-    axes[0].set_ylabel(f"{metric}, mean and 95 % interval")
+    axes[0].set_ylabel(f"{metric}, mean and 95 % interval", fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
     save(figure, file)
     return True
 

@@ -211,11 +211,13 @@ def provenance(jobs: list[Job], facts: dict, command: list[str]) -> list[str]:
         shlex.join(["sagan", "ablate", *command]),
         "```",
         "",
-        "Each run by itself:",
+        f"<details><summary>Each of the {len(jobs)} runs by itself</summary>",
         "",
         "```sh",
         *commands,
         "```",
+        "",
+        "</details>",
         "",
     ]
 
