@@ -99,7 +99,7 @@ class AblateOptions:
     size: str | None = None
     """One of the plan's sizes; null: its first."""
     seeds: list[int] | None = None
-    """Instead of the plan's."""
+    """Only these of the plan's are run; null: all."""
     variants: list[str] | None = None
     """Only these are run; null: all. The report has what there is of all of them."""
     jobs: int = 1

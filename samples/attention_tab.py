@@ -40,7 +40,7 @@ def write_records(run: Path, logdir: Path) -> list[str]:
 
 
 def main(run: Path, out: Path) -> None:
-    """Generated images on the left, the discriminator on real ones on the right, a query pinned in each."""
+    """Generated images on the left, the discriminator on real ones on the right, the query in the middle of each."""
     from chromium import Chromium
     from providers import loaded, web_application
 

@@ -32,7 +32,12 @@ from sagan.viewing.records import encode, record_tag
 
 sys.path.append(str(Path(__file__).parents[2] / "tests" / "viewing"))  # the browser, and TensorBoard's two loaders
 
-PRESETS = {"quickstart": [], "cifar10-cpu": [], "cifar10": [], "tiny-imagenet": ["training.batch_size=16"]}
+PRESETS = {
+    "quickstart": [],
+    "cifar10-cpu": [],
+    "cifar10": [],
+    "tiny-imagenet": ["training.batch_size=16", "data.path=null"],
+}
 
 
 def training() -> None:
@@ -101,7 +106,7 @@ def _size(kind: str, gain: float) -> int | None:
 
 
 def _view(maps: list[AttentionMap]) -> LayerView:
-    images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)  # noise: no picture has larger files
+    images = torch.randint(0, 256, (4, 3, 128, 128), dtype=torch.uint8)  # noise: no picture has larger files
     return LayerView("generator", "blocks.2.attention", "generated", images, torch.arange(4), maps, 0.5)
 
 

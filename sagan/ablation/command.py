@@ -3,14 +3,13 @@
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from sagan.ablation.executors import EXECUTORS
 from sagan.ablation.jobs import last_step, status
-from sagan.ablation.plan import Job, Plan, load_plan, plan_jobs, require_seeds
+from sagan.ablation.plan import Job, Plan, load_plan, plan_jobs
 from sagan.ablation.report import write_report
 from sagan.ablation.results import known_rows
 from sagan.checks import check_writable
@@ -20,7 +19,7 @@ from sagan.option_parser import Setting
 from sagan.options import AblateOptions
 from sagan.training.signals import stop_requests
 
-OWN = {"run_dir": "a plan gives each run a directory of its own", "training.seed": "--seeds sets them"}
+OWN = {"run_dir": "a plan gives each run a directory of its own", "training.seed": "the plan's seeds set it"}
 SECONDS = 30.0  # between lines, where there is no bar
 
 
@@ -31,7 +30,8 @@ def ablate(file: str, options: AblateOptions, overrides: list[Setting], command:
     """
     plan, jobs = prepare(file, options, overrides)
     if not options.report_only:
-        chosen = [job for job in jobs if options.variants is None or job.variant in options.variants]
+        chosen = [j for j in jobs if j.variant in (options.variants or [j.variant])]
+        chosen = [j for j in chosen if j.seed in (options.seeds or [j.seed])]
         require_inputs(chosen)
         run(chosen, plan, options)
     return write_report(plan, jobs, command)
@@ -45,12 +45,10 @@ def prepare(file: str, options: AblateOptions, overrides: list[Setting]) -> tupl
     if options.jobs < 1:
         raise ConfigError(f"--jobs {options.jobs}: expected a number above 0")
     plan = load_plan(Path(file), options.size)
-    if options.seeds is not None:
-        require_seeds(options.seeds, "--")
-        plan = replace(plan, seeds=options.seeds)
-    for variant in options.variants or []:
-        if variant not in plan.variants:
-            raise ConfigError(f"--variants {variant}: {file} has {', '.join(plan.variants)}")
+    for option, known in (("variants", plan.variants), ("seeds", plan.seeds)):
+        for chosen in getattr(options, option) or []:
+            if chosen not in known:
+                raise ConfigError(f"--{option} {chosen}: {file} has {', '.join(map(str, known))}")
     jobs = plan_jobs(plan, overrides)
     check_writable(plan.folder, "the folder of the report", folder=True)
     return plan, jobs

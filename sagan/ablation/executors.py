@@ -26,6 +26,9 @@ def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Ite
         environment = slots.get()
         try:
             run_job(job, os.getcwd(), environment, stopped)
+        except OSError as error:  # of this run alone; the others go on
+            with suppress(UserError):
+                note_failure(job.run_dir, "failed", str(error))
         finally:
             slots.put(environment)
         return job
@@ -76,8 +79,9 @@ def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> It
         ) from error
     try:
         processes = jobs[0].processes
-        share = max(1, min(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"]) // at_once)
-        with_gpus = ray.cluster_resources().get("GPU", 0) >= processes
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+        share = max(1, int(min(node["CPU"] for node in nodes)) // at_once)
+        with_gpus = any(node.get("GPU", 0) >= processes for node in nodes)  # a run stays on one machine
         needs = {"num_gpus": processes, "num_cpus": processes} if with_gpus else {"num_cpus": share}
         task = ray.remote(max_retries=0, **needs)(run_ray_job)
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, share // processes)))

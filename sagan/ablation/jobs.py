@@ -10,8 +10,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import yaml
+
 from sagan.ablation.plan import Job
 from sagan.checkpoint import newest_step, write_atomically
+from sagan.parsing import to_config
 from sagan.training.health import NonFiniteError
 from sagan.training.records import read_records
 
@@ -77,6 +80,9 @@ def ending(output: str, code: int) -> tuple[str, str]:
 
 def status(job: Job) -> tuple[str, str]:
     """What became of a job so far, and why: finished, diverged, failed, interrupted or waiting."""
+    file = job.run_dir / "config.yaml"
+    if file.is_file() and not job.is_run_of(to_config(yaml.safe_load(file.read_text()))):
+        return "failed", f"{job.run_dir} holds a run of another configuration: remove it, or give the old settings"
     if final_scores(job) is not None:
         return "finished", ""
     failure = job.run_dir / FAILURE
@@ -88,9 +94,10 @@ def status(job: Job) -> tuple[str, str]:
 
 
 def final_scores(job: Job) -> dict | None:
-    """The record of the evaluation after the job's last step, None where there is none."""
-    records = [r for r in read_records(job.run_dir / "metrics.jsonl") if "evaluation" in r and r["step"] == job.steps]
-    return records[-1] if records else None
+    """The record of the evaluation after the job's last step, None where there is none: the first, which is the run's
+    own; somebody may have evaluated it once more, in another way."""
+    records = (r for r in read_records(job.run_dir / "metrics.jsonl") if "evaluation" in r)
+    return next((r for r in records if r["step"] == job.steps), None)
 
 
 def last_step(run_dir: Path) -> int:

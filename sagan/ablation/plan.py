@@ -50,8 +50,19 @@ class Job:
     @property
     def digest(self) -> str:
         """Of all that a score of this run depends on but its data and program: twelve hexadecimal digits."""
-        facts = [(k, v) for k, v in flatten(self.config) if not k.startswith(INCIDENTAL)]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(essentials(self.config)).encode()).hexdigest()[:12]
+
+    def is_run_of(self, config: Config) -> bool:
+        """Whether a run of `config`, whose number of classes is known by now, is this one, however far it went."""
+        if self.config.data.num_classes is None:
+            config = replace(config, data=replace(config.data, num_classes=None))
+        config = replace(config, training=replace(config.training, steps=self.steps))
+        return essentials(config) == essentials(self.config)
+
+
+def essentials(config: Config) -> list[tuple[str, Any]]:
+    """The options of a run that its scores depend on."""
+    return [(key, value) for key, value in flatten(config) if not key.startswith(INCIDENTAL)]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
         *costs(results),
         *endings(results),
         *gallery(plan, pictures),
-        *provenance(jobs, facts, command),
+        *provenance(jobs, facts, command, {row["protocol"] for row in results if "protocol" in row}),
     ])  # fmt: skip
     write_atomically(folder / "report.md", lambda file: file.write((text.rstrip() + "\n").encode()))
     return folder / "report.md"
@@ -192,8 +192,10 @@ def gallery(plan: Plan, pictures: list[str]) -> list[str]:
     return [line for name in pictures for line in (f"## {titles[name]}", "", f"![{titles[name]}]({name})", "")]
 
 
-def provenance(jobs: list[Job], facts: dict, command: list[str]) -> list[str]:
+def provenance(jobs: list[Job], facts: dict, command: list[str], protocols: set[str]) -> list[str]:
     """The protocol of the scores, and the command of every run."""
+    mixed = ["**The runs were scored under different protocols and do not compare**: see the column `protocol` of "
+             "results.csv. One of them:", ""] if len(protocols) > 1 else []  # fmt: skip
     protocol_lines = [f"- {name}: {value}" for name, value in facts.items()] or ["No run has been scored yet."]
     commands = [
         shlex.join(["sagan", *job.arguments] if job.processes == 1 else ["python", "-m", *job.module]) for job in jobs
@@ -201,6 +203,7 @@ def provenance(jobs: list[Job], facts: dict, command: list[str]) -> list[str]:
     return [
         "## Protocol",
         "",
+        *mixed,
         *protocol_lines,
         "",
         "## Commands",
@@ -208,7 +211,7 @@ def provenance(jobs: list[Job], facts: dict, command: list[str]) -> list[str]:
         "All of it:",
         "",
         "```sh",
-        shlex.join(["sagan", "ablate", *command]),
+        shlex.join(["sagan", "ablate", *(word for word in command if not word.startswith("--report-only"))]),
         "```",
         "",
         f"<details><summary>Each of the {len(jobs)} runs by itself</summary>",

@@ -5,7 +5,9 @@ told by the digest of its configuration. So results that were committed need no 
 """
 
 import csv
+import hashlib
 import io
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +28,8 @@ Row = dict[str, str | float | int]
 FIRST = ("variant", "seed", "steps")
 # parameters: of G and D. flops: of one image's forward pass through both. images_per_second: median over the records.
 LAST = ("gamma_generator", "gamma_discriminator", "parameters", "flops", "images_per_second", "peak_memory_gib",
-        "warnings", "status", "reason", "config")  # fmt: skip
+        "warnings", "status", "reason", "config", "protocol")  # fmt: skip
+TEXT = ("variant", "metric", "verdict", "status", "reason", "warnings", "config", "protocol")
 
 
 def collect(jobs: list[Job], folder: Path) -> tuple[list[Row], list[Row]]:
@@ -52,7 +55,7 @@ def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tu
     results, curves = {}, {}
     for row in read_table(folder / "results.csv"):
         key = (row["variant"], row["seed"])
-        if asked.get(key) == row["config"] and row["status"] in ("finished", "diverged"):
+        if asked.get(key, "") == row.get("config") and row["status"] in ("finished", "diverged"):
             results[key] = row
     for row in read_table(folder / "curves.csv"):
         key = (row["variant"], row["seed"])
@@ -65,10 +68,10 @@ def result_row(job: Job) -> Row:
     """What a run's directory says of it."""
     state, reason = status(job)
     row: Row = {"variant": job.variant, "seed": job.seed, "steps": min(last_step(job.run_dir), job.steps)}
-    records = read_records(job.run_dir / "metrics.jsonl")
-    scores = final_scores(job)
+    records = [r for r in read_records(job.run_dir / "metrics.jsonl") if r.get("step", 0) <= job.steps]
+    scores = final_scores(job) if state == "finished" else None
     if scores is not None:
-        row |= metrics_of(scores)
+        row |= {**metrics_of(scores), "protocol": protocol_digest(scores)}
     speeds = [r["speed/images_per_second"] for r in records if r.get("speed/images_per_second")]
     memory = [r["memory/peak_gib"] for r in records if "memory/peak_gib" in r]
     row |= {f"gamma_{network}": value for network in ("generator", "discriminator")
@@ -84,7 +87,8 @@ def result_row(job: Job) -> Row:
 
 def curve_rows(job: Job) -> list[Row]:
     """A row for each evaluation of a run."""
-    records = {r["step"]: r for r in read_records(job.run_dir / "metrics.jsonl") if "evaluation" in r}
+    found = [r for r in read_records(job.run_dir / "metrics.jsonl") if "evaluation" in r]
+    records = {r["step"]: r for r in reversed(found)}  # the first of a step, as in `final_scores`
     return [
         {"variant": job.variant, "seed": job.seed, "step": step, **metrics_of(record)}
         for step, record in sorted(records.items())
@@ -106,8 +110,14 @@ def last_gamma(records: list[dict], network: str) -> float | None:
     return None
 
 
+def protocol_digest(record: dict) -> str:
+    """Of the protocol of an evaluation's record, but for its step and the program's versions."""
+    terms = {k: v for k, v in record["evaluation"]["protocol"].items() if k not in ("step", "sagan", "torch")}
+    return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def protocol(jobs: Iterable[Job]) -> dict:
-    """The protocol of the first run that was scored, without what differs between runs; empty where none was."""
+    """The protocol of the first run that was scored, without the step; empty where none was."""
     for job in jobs:
         if scores := final_scores(job):
             return {k: v for k, v in scores["evaluation"]["protocol"].items() if k != "step"}
@@ -141,7 +151,7 @@ def read_table(file: Path) -> list[Row]:
         rows = list(csv.DictReader(content))
     if rows and "variant" not in rows[0]:
         raise UserError(f"{file}: expected a table with a column variant")
-    return [{k: v if k in ("variant", "status", "reason", "warnings", "config") else number(v)
+    return [{k: v if k in TEXT else number(v)
              for k, v in row.items() if k and v not in ("", None)} for row in rows]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Means over seeds, their intervals, and differences to a baseline: pure functions, on scipy."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,13 +62,14 @@ def summarize(rows: list[Row], baseline: str) -> list[Summary]:
     finished = [row for row in rows if row["status"] == "finished"]
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     metrics = [m for m in metric_names(rows) if not m.endswith("_n") and "_std" not in m and "_n_" not in m]
+    lost = Counter(row["variant"] for row in rows if row["status"] in ("diverged", "failed"))
     summaries = []
     for metric in metrics:
         scores = {v: {r["seed"]: r[metric] for r in finished if r["variant"] == v and metric in r} for v in variants}
         reference = scores.get(baseline, {})
         comparisons = sum(v != baseline and bool(scores[v].keys() & reference.keys()) for v in variants)
         summaries += [
-            _summary(v, metric, scores[v], None if v == baseline else reference, comparisons)
+            _summary(v, metric, scores[v], None if v == baseline else reference, comparisons, lost[v])
             for v in variants
             if scores[v]
         ]
@@ -75,7 +77,7 @@ def summarize(rows: list[Row], baseline: str) -> list[Summary]:
 
 
 def _summary(
-    variant: str, metric: str, scores: dict[int, float], baseline: dict[int, float] | None, comparisons: int
+    variant: str, metric: str, scores: dict[int, float], baseline: dict[int, float] | None, comparisons: int, lost: int
 ) -> Summary:
     score = mean_interval(list(scores.values()))
     seeds = sorted(scores.keys() & (baseline or {}).keys())
@@ -85,11 +87,15 @@ def _summary(
     difference = mean_interval(differences)
     simultaneous = mean_interval(differences, 1 - (1 - CONFIDENCE) / comparisons)
     verdict = verdict_of(simultaneous, lower_is_better(metric))
+    if verdict == "better" and lost:  # the seeds that are left may be the lucky ones
+        verdict = f"no verdict, {lost} runs did not finish"
     return Summary(variant, metric, len(scores), score, len(seeds), difference, simultaneous, verdict)
 
 
 def verdict_of(difference: Interval, lower_better: bool) -> str:
     """What a difference to the baseline shows: better, worse, or nothing."""
+    if math.isnan(difference.mean):
+        return "no number"
     if math.isnan(difference.low):
         return "one seed shows nothing"
     if difference.low <= 0 <= difference.high:

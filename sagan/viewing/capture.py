@@ -121,7 +121,7 @@ def fixed_real(data: Dataset, number: int, wanted: Tensor | None = None) -> tupl
     wanted = fixed_labels(max(len(data.class_names), 1), number) if wanted is None else wanted
     labels, chosen = data.labels.cpu(), []
     for c in wanted.tolist():
-        chosen += [i for i in torch.nonzero(labels == c).flatten().tolist() if i not in chosen][:1]
+        chosen += [i for i in torch.nonzero(labels == c).flatten()[:number].tolist() if i not in chosen][:1]
     chosen += [i for i in range(min(len(data), number)) if i not in chosen]
     index = torch.tensor(chosen[:number])
     return to_float(data.batch(index).cpu()), labels[index]

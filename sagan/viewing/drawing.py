@@ -170,6 +170,7 @@ def text_lines(lines: list[str], width: int) -> Image.Image:
 def bars(values: Tensor, width: int, height: int, colour: tuple) -> Image.Image:
     """Bars (n,) from 0 up, or down where a value is negative, on an axis that holds 0 and 1; all equally wide, whole
     pixels each, in at most `width` pixels where there are as many."""
+    values = values.nan_to_num()  # a picture must not end a run
     low, high = min(0.0, values.min().item()), max(1.0, values.max().item())
     bar = max(1, width // len(values))
     margin, inner = 30, height - TEXT

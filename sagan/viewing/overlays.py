@@ -66,7 +66,7 @@ def board_images(views: list[LayerView], number: int = 4, queries: int = 3, tile
         few = view.first(number)
         few = replace(few, images=drawing.shrunk(few.images, tile))
         for part, picture in layer_pictures(few, view_queries(few, queries), tile=tile, width=0, text=False).items():
-            if part != "heads":
+            if part.partition(".")[0] != "heads":
                 tagged[f"attention/{view.network}.{view.layer}/{view.source}/{part}"] = drawing.tensor(picture)
     return tagged
 

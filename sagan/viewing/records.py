@@ -24,7 +24,7 @@ from sagan.viewing.capture import LayerView
 
 # Weights of an image in one record. Four images at 32x32 queries and 16x16 keys, a megabyte raw and half of it stored.
 MOST_WEIGHTS = 2**18
-LARGEST_PICTURE = 128  # height and width; larger ones are halved
+LARGEST_PICTURE = 64  # height and width; larger ones are halved, for four of 128x128 noise alone would take 200 kB
 
 
 def record_tag(view: LayerView) -> str:
@@ -156,4 +156,6 @@ def _number(value: float | Tensor | None) -> float | None:
 
 
 def _name(y: int, class_names: list[str]) -> str:
-    return class_names[y] if y < len(class_names) else str(y)
+    """The name of a class, as far as a page shows it; folders may have names that no text holds."""
+    name = class_names[y] if y < len(class_names) else str(y)
+    return name.encode("utf-8", "replace").decode()[:100]

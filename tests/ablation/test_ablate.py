@@ -69,6 +69,13 @@ def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
     assert main(["ablate", "q/plan.yaml"]) == 0  # nothing is left to do
     assert records.stat().st_mtime_ns == before and table(folder) == first
 
+    other = ["--optimizer.beta2", "0.5", "--variants", "none"]  # is not what lies in the run's directory
+    assert main(["ablate", "q/plan.yaml", *other]) == 0
+    assert table(folder)["none"]["status"] == "failed" and METRIC not in table(folder)["none"]
+    assert "holds a run of another configuration" in table(folder)["none"]["reason"]
+    assert main(["ablate", "q/plan.yaml"]) == 0
+    assert table(folder) == first
+
     shutil.rmtree(tmp_path / "runs")
     tables = {name: (folder / name).read_text() for name in ("results.csv", "curves.csv", "summary.csv")}
     assert main(["ablate", "q/plan.yaml", "--report-only"]) == 0  # from what was recorded
@@ -114,8 +121,8 @@ def test_a_run_that_is_killed_is_a_failure_with_a_reason_and_is_tried_again(ques
 def test_on_a_ray_cluster(question):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     folder = question()
-    assert main(["ablate", "q/plan.yaml", "--executor", "ray", "--variants", "wild"]) == 0
-    assert {v: r["status"] for v, r in table(folder).items()} == {"none": "waiting", "wild": "diverged"}
+    assert main(["ablate", "q/plan.yaml", "--executor", "ray"]) == 0
+    assert {v: r["status"] for v, r in table(folder).items()} == {"none": "finished", "wild": "diverged"}
 
 
 WRONG = {
@@ -126,8 +133,8 @@ WRONG = {
     "q/plan.yaml --executor slurm": "--executor slurm: expected one of local, ray",
     "q/plan.yaml --variants none,se": "--variants se: q/plan.yaml has none, wild",
     "q/plan.yaml --run_dir x": "--run_dir x: a plan gives each run a directory of its own",
-    "q/plan.yaml --training.seed 1": "--training.seed 1: --seeds sets them",
-    "q/plan.yaml --seeds [1,1]": "seeds [1, 1]: expected a list of different numbers",
+    "q/plan.yaml --training.seed 1": "--training.seed 1: the plan's seeds set it",
+    "q/plan.yaml --seeds [0,1]": "--seeds 1: q/plan.yaml has 0",
     "q/plan.yaml --training.stps 1": "--training.stps: there is no such option",
     "q/plan.yaml --data.source folder --data.path nowhere": "data.path nowhere: no such folder",
 }

@@ -56,6 +56,28 @@ def test_the_row_of_a_finished_run(make_job):
     assert [(r["step"], r[SCORE]) for r in curve_rows(job)] == [(10, 50.0), (20, 40.0)]
 
 
+def test_only_the_runs_own_evaluation_counts(make_job):
+    """Somebody evaluates the run once more, otherwise; or trained it for longer than the plan asks."""
+    job = make_job("sagan")
+    write_run(job, {10: 50.0, 20: 40.0})
+    before = result_row(job)
+    with open(job.run_dir / "metrics.jsonl", "a") as file:
+        other = {"step": 20, SCORE: 1.0, "evaluation": {"protocol": {"n_fake": 9, "step": 20}}}
+        longer = {"step": 30, "speed/images_per_second": 9e9, "memory/peak_gib": 9.0, "warning": "saturated"}
+        file.write(f"{json.dumps(other)}\n{json.dumps(longer)}\n")
+    assert result_row(job) == before and [r[SCORE] for r in curve_rows(job)] == [50.0, 40.0]
+
+
+def test_a_run_of_another_configuration_is_no_result(make_job, make_config):
+    job = make_job("sagan")
+    write_run(job, {20: 40.0})
+    (job.run_dir / "config.yaml").write_text(to_yaml(make_config(f"run_dir={job.run_dir}", "optimizer.beta2=0.5")))
+    assert status(job)[0] == "failed" and "another configuration" in status(job)[1]
+    assert SCORE not in result_row(job)
+    (job.run_dir / "config.yaml").write_text(to_yaml(make_config("training.steps=99", "logging.every=3", "device=cpu")))
+    assert status(job)[0] == "finished"  # it went on for longer, elsewhere
+
+
 def test_the_cost_of_networks(make_job):
     """Parameters as the networks have them, FLOPs by hand for those of D's first block."""
     from sagan.ablation.cost import network_cost

@@ -53,6 +53,13 @@ def test_a_run_without_an_end_counts_for_nothing():
     assert s.seeds == 2 and s.score.mean == 1.5
 
 
+def test_nobody_wins_by_losing_its_unlucky_seeds():
+    table = rows(none=[0.50, 0.52, 0.51], a=[0.30, 0.32, 0.311])
+    assert summarize(table, "none")[1].verdict == "better"
+    table.append({"variant": "a", "seed": 3, "status": "diverged"})
+    assert summarize(table, "none")[1].verdict == "no verdict, 1 runs did not finish"
+
+
 def test_direction_of_each_metric():
     assert all(map(lower_is_better, ("fid", "kid_mean", "intra_fid", "fid_efficientnet_lite0")))
     assert not any(map(lower_is_better, ("is_mean", "precision", "recall_efficientnet_lite0")))

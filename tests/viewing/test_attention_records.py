@@ -95,7 +95,7 @@ def test_a_record_stays_under_a_megabyte():
 def test_large_pictures_are_halved():
     view = replace(view_of(matrix(images=1), images=1), images=torch.full((1, 3, 512, 256), 77, dtype=torch.uint8))
     picture = Image.open(io.BytesIO(encode(view, "sagan", [])[1]))
-    assert picture.size == (64, 128) and picture.getpixel((3, 5)) == (77, 77, 77)
+    assert picture.size == (32, 64) and picture.getpixel((3, 5)) == (77, 77, 77)
 
 
 def test_weights_of_both_signs_and_weights_that_are_no_numbers():

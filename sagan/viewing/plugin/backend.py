@@ -130,7 +130,7 @@ class AttentionPlugin(base_plugin.TBPlugin):
 
 
 class Cache:
-    """The values of the keys used last. Two threads that miss at once both compute, which does no harm."""
+    """The values of the newest keys. Two threads that miss at once both compute, which does no harm."""
 
     def __init__(self, most: int):
         self.most, self.values = most, OrderedDict()

@@ -31,6 +31,7 @@ function click(panel, position) {
 
 function press(panel, event) {
   const move = MOVES[event.key];
+  if (event.altKey || event.ctrlKey || event.metaKey) return;  // the browser's own
   if (!(move || event.key === "Escape" || event.key === "Enter")) return;
   event.preventDefault();
   if (move && isBars(panel.map.entry)) stepChannel(panel, move[1] - move[0]);
