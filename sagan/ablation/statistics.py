@@ -14,8 +14,8 @@ CONFIDENCE = 0.95
 METHOD = (
     "Means are over seeds, with 95 % intervals by Student's t (`scipy.stats.t`). Differences are paired: the variant's "
     "score minus the baseline's with the same seed, with the 95 % interval of the mean difference by Student's t. A "
-    "verdict is given only where the interval still excludes 0 when widened so that all {comparisons} comparisons with "
-    "the baseline hold at once with 95 % confidence (Bonferroni)."
+    "verdict is given only where the interval still excludes 0 when widened so that all {comparisons} comparisons of "
+    "this metric with the baseline hold at once with 95 % confidence (Bonferroni)."
 )
 
 
