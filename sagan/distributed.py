@@ -37,6 +37,7 @@ def process_group(device: torch.device):
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
+        dist.barrier()  # gloo's threads may abort a process whose peers have left already
     finally:
         dist.destroy_process_group()
 

@@ -45,6 +45,7 @@ def signalled(state, draws):
     return step(state, draws)
 loop.generator_step = signalled
 loop.train(replace(config, training=replace(config.training, steps=100)))
+dist.barrier()  # a peer that leaves early may abort the other
 dist.destroy_process_group()
 """
 

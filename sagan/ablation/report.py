@@ -89,7 +89,7 @@ def comparison(plan: Plan, summaries: list[Summary]) -> list[str]:
         "",
         *verdict(plan, chosen),
         "",
-        METHOD.format(comparisons=sum(s.difference is not None for s in chosen)),
+        METHOD.format(comparisons=sum(s.pairs > 1 for s in chosen)),
         "",
     ]
     return lines

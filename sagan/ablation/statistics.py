@@ -67,7 +67,8 @@ def summarize(rows: list[Row], baseline: str) -> list[Summary]:
     for metric in metrics:
         scores = {v: {r["seed"]: r[metric] for r in finished if r["variant"] == v and metric in r} for v in variants}
         reference = scores.get(baseline, {})
-        comparisons = sum(v != baseline and bool(scores[v].keys() & reference.keys()) for v in variants)
+        # Those that have an interval: one pair compares nothing.
+        comparisons = sum(v != baseline and len(scores[v].keys() & reference.keys()) > 1 for v in variants)
         summaries += [
             _summary(v, metric, scores[v], None if v == baseline else reference, comparisons, lost[v])
             for v in variants
@@ -85,7 +86,7 @@ def _summary(
         return Summary(variant, metric, len(scores), score, 0, None, None, "" if baseline is None else "no pairs")
     differences = [scores[s] - baseline[s] for s in seeds]
     difference = mean_interval(differences)
-    simultaneous = mean_interval(differences, 1 - (1 - CONFIDENCE) / comparisons)
+    simultaneous = mean_interval(differences, 1 - (1 - CONFIDENCE) / max(comparisons, 1))
     verdict = verdict_of(simultaneous, lower_is_better(metric))
     if verdict == "better" and lost:  # the seeds that are left may be the lucky ones
         verdict = f"no verdict, {lost} runs did not finish"

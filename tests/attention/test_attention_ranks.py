@@ -28,6 +28,7 @@ def compare(rank: int, folder: str) -> None:
             for name, a, b in zip(dict(one.named_parameters()), found, expected, strict=True):
                 error = (a - b).abs().max() / scale
                 assert error < (1e-3 if case.exact else 0.05), f"{case}: {name} differs by {error}"
+    dist.barrier()  # a peer that leaves early may abort the other
     dist.destroy_process_group()
 
 
