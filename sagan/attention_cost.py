@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from sagan.attention import KINDS, Place, build_attention
 from sagan.config import AttentionConfig
-from sagan.device import choose_device, device_name
+from sagan.device import choose_device, device_name, wait_for
 from sagan.flops import forward_flops
 from sagan.models.layers import initialize
 from sagan.options import AttentionBenchOptions
@@ -128,17 +128,12 @@ def _milliseconds(work: Callable, device: torch.device, repeats: int) -> float:
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     times = []
     for _ in range(repeats):
-        _wait(device)
+        wait_for(device)
         start = clock()
         work()
-        _wait(device)
+        wait_for(device)
         times.append(1000 * (clock() - start))
     return min(times)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _peak_bytes(work: Callable, device: torch.device) -> int:

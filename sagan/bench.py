@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from sagan.checkpoint import write_atomically
 from sagan.config import Config
-from sagan.device import activation_dtype, choose_device, device_name, keep_freed_memory
+from sagan.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
 from sagan.models.layers import Conv2d, power_iteration
 from sagan.training.losses import discriminator_hinge, generator_hinge
 from sagan.training.measure import peak_memory
@@ -136,10 +136,10 @@ def fastest(functions: dict[str, Callable[[], None]], device: torch.device) -> d
 
 def timed(function: Callable[[], None], device: torch.device) -> float:
     """Seconds of one call."""
-    _wait(device)
+    wait_for(device)
     start = time.perf_counter()
     function()
-    _wait(device)
+    wait_for(device)
     return time.perf_counter() - start
 
 
@@ -176,8 +176,3 @@ def report(result: dict) -> str:
         f"  speedup over plain {result['speedup_over_plain']:.2f}; {result['useful_gflop_per_image']:.2f} useful GFLOP "
         f"an image and step; peak memory {result['peak_memory_gib']:.2f} GiB",
     ])  # fmt: skip
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

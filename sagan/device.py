@@ -54,6 +54,12 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
+def wait_for(device: torch.device) -> None:
+    """Waits until a GPU has done all it was asked for; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def native_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; a CPU without such instructions is a hundred times slower."""
     if device.type == "cuda":

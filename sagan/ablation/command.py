@@ -82,7 +82,7 @@ class Display:
     is no terminal."""
 
     def __init__(self, jobs: list[Job], waiting: list[Job]):
-        self.waiting, self.total = waiting, len(jobs)
+        self.total = len(jobs)
         self.ended = Counter({"finished": len(jobs) - len(waiting)})
         self.steps = {job: last_step(job.run_dir) for job in waiting}
         self.bar = tqdm(total=sum(j.steps for j in waiting), initial=sum(self.steps.values()), unit="step",

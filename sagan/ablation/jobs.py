@@ -14,6 +14,7 @@ import yaml
 
 from sagan.ablation.plan import Job
 from sagan.checkpoint import newest_step, write_atomically
+from sagan.config import Config
 from sagan.parsing import to_config
 from sagan.training.health import NonFiniteError
 from sagan.training.records import read_records
@@ -45,17 +46,23 @@ def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callabl
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            while process.poll() is None and not stopped():
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(SECONDS)
-        finally:  # also where this is interrupted
-            asked = process.poll() is None
-            if asked:
-                process.send_signal(signal.SIGTERM)
-            code = process.wait()
+        code, asked = watch(process, stopped)
     if code and not asked:
         note_failure(run_dir, *ending((run_dir / OUTPUT).read_text(errors="replace"), code))
+
+
+def watch(process: subprocess.Popen, stopped: Callable[[], bool]) -> tuple[int, bool]:
+    """Waits for a process to end, or asks it to once `stopped()`: its exit code, and whether it was asked."""
+    try:
+        while process.poll() is None and not stopped():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(SECONDS)
+    finally:  # also where this is interrupted
+        asked = process.poll() is None
+        if asked:
+            process.send_signal(signal.SIGTERM)
+        code = process.wait()
+    return code, asked
 
 
 def note_failure(run_dir: Path, status: str, reason: str) -> None:
@@ -80,8 +87,8 @@ def ending(output: str, code: int) -> tuple[str, str]:
 
 def status(job: Job) -> tuple[str, str]:
     """What became of a job so far, and why: finished, diverged, failed, interrupted or waiting."""
-    file = job.run_dir / "config.yaml"
-    if file.is_file() and not job.is_run_of(to_config(yaml.safe_load(file.read_text()))):
+    config = run_config(job)
+    if config is not None and not job.is_run_of(config):
         return "failed", f"{job.run_dir} holds a run of another configuration: remove it, or give the old settings"
     if final_scores(job) is not None:
         return "finished", ""
@@ -93,11 +100,22 @@ def status(job: Job) -> tuple[str, str]:
     return ("interrupted", f"at step {step} of {job.steps}") if step else ("waiting", "")
 
 
-def final_scores(job: Job) -> dict | None:
-    """The record of the evaluation after the job's last step, None where there is none: the first, which is the run's
+def run_config(job: Job) -> Config | None:
+    """The configuration that the run's directory holds, with the number of classes that it found; None before."""
+    file = job.run_dir / "config.yaml"
+    return to_config(yaml.safe_load(file.read_text())) if file.is_file() else None
+
+
+def evaluations(job: Job) -> dict[int, dict]:
+    """Step -> record of the evaluation after it, up to the job's last step. The first record of a step is the run's
     own; somebody may have evaluated it once more, in another way."""
-    records = (r for r in read_records(job.run_dir / "metrics.jsonl") if "evaluation" in r)
-    return next((r for r in records if r["step"] == job.steps), None)
+    found = [r for r in read_records(job.run_dir / "metrics.jsonl") if "evaluation" in r and r["step"] <= job.steps]
+    return {r["step"]: r for r in reversed(found)}
+
+
+def final_scores(job: Job) -> dict | None:
+    """The record of the evaluation after the job's last step, None where there is none."""
+    return evaluations(job).get(job.steps)
 
 
 def last_step(run_dir: Path) -> int:

@@ -31,14 +31,13 @@ def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
     plots.score_against_steps(curves, plan.metric, plan.baseline, folder / "curves.png")
     plots.score_against_cost(summaries, results, plan.metric, folder / "cost.png")
     plots.sample_rows(jobs, folder / "samples.png", plan.seeds[0])
-    pictures = [name for name in ("curves.png", "cost.png", "samples.png") if (folder / name).is_file()]
     text = "\n".join([
         *heading(plan, results),
         *comparison(plan, summaries),
         *all_scores(summaries),
         *costs(results),
         *endings(results),
-        *gallery(plan, pictures),
+        *gallery(plan),
         *provenance(jobs, facts, command, {row["protocol"] for row in results if "protocol" in row}),
     ])  # fmt: skip
     write_atomically(folder / "report.md", lambda file: file.write((text.rstrip() + "\n").encode()))
@@ -183,13 +182,15 @@ def endings(results: list[Row]) -> list[str]:
     return lines
 
 
-def gallery(plan: Plan, pictures: list[str]) -> list[str]:
+def gallery(plan: Plan) -> list[str]:
+    """The pictures that there are."""
     titles = {
         "curves.png": f"{plan.metric} against steps",
         "cost.png": f"{plan.metric} against cost",
         "samples.png": f"The same z and y through every variant, seed {plan.seeds[0]}",
     }
-    return [line for name in pictures for line in (f"## {titles[name]}", "", f"![{titles[name]}]({name})", "")]
+    there = {name: title for name, title in titles.items() if (plan.folder / name).is_file()}
+    return [line for name, title in there.items() for line in (f"## {title}", "", f"![{title}]({name})", "")]
 
 
 def provenance(jobs: list[Job], facts: dict, command: list[str], protocols: set[str]) -> list[str]:

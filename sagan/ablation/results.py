@@ -13,14 +13,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean, median
 
-import yaml
-
 from sagan.ablation.cost import network_cost
-from sagan.ablation.jobs import final_scores, last_step, status
+from sagan.ablation.jobs import evaluations, final_scores, run_config, status
 from sagan.ablation.plan import Job
 from sagan.checkpoint import write_atomically
 from sagan.config import UserError
-from sagan.parsing import to_config
 from sagan.training.records import read_records
 
 Row = dict[str, str | float | int]
@@ -67,8 +64,8 @@ def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tu
 def result_row(job: Job) -> Row:
     """What a run's directory says of it."""
     state, reason = status(job)
-    row: Row = {"variant": job.variant, "seed": job.seed, "steps": min(last_step(job.run_dir), job.steps)}
-    records = [r for r in read_records(job.run_dir / "metrics.jsonl") if r.get("step", 0) <= job.steps]
+    records = [r for r in read_records(job.run_dir / "metrics.jsonl") if r["step"] <= job.steps]
+    row: Row = {"variant": job.variant, "seed": job.seed, "steps": max((r["step"] for r in records), default=0)}
     scores = final_scores(job) if state == "finished" else None
     if scores is not None:
         row |= {**metrics_of(scores), "protocol": protocol_digest(scores)}
@@ -76,9 +73,8 @@ def result_row(job: Job) -> Row:
     memory = [r["memory/peak_gib"] for r in records if "memory/peak_gib" in r]
     row |= {f"gamma_{network}": value for network in ("generator", "discriminator")
             if (value := last_gamma(records, network)) is not None}  # fmt: skip
-    config = job.run_dir / "config.yaml"
-    if config.is_file():  # there the number of classes is known
-        row |= network_cost(to_config(yaml.safe_load(config.read_text())))
+    config = run_config(job)
+    row |= {} if config is None else network_cost(config)
     row |= {"images_per_second": median(speeds)} if speeds else {}
     row |= {"peak_memory_gib": max(memory)} if memory else {}
     signs = sorted({r["warning"] for r in records if "warning" in r})
@@ -87,12 +83,9 @@ def result_row(job: Job) -> Row:
 
 def curve_rows(job: Job) -> list[Row]:
     """A row for each evaluation of a run."""
-    found = [r for r in read_records(job.run_dir / "metrics.jsonl") if "evaluation" in r]
-    records = {r["step"]: r for r in reversed(found)}  # the first of a step, as in `final_scores`
     return [
         {"variant": job.variant, "seed": job.seed, "step": step, **metrics_of(record)}
-        for step, record in sorted(records.items())
-        if step <= job.steps
+        for step, record in sorted(evaluations(job).items())
     ]
 
 

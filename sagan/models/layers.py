@@ -6,6 +6,9 @@ step decides how often singular vectors move (one time per discriminator step, a
 evaluation and viewing never move them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -175,6 +178,16 @@ class BatchNorm(nn.Module):
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
         scale = torch.rsqrt(var + self.eps)
         return ((values - mean[:, None, None]) * scale[:, None, None]).to(x.dtype)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """The network in evaluation mode, for the length of the block."""
+    training = network.training
+    try:
+        yield network.eval()
+    finally:
+        network.train(training)
 
 
 def initialize(network: nn.Module, kind: str) -> None:

@@ -3,8 +3,6 @@
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from statistics import fmean
 
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 from sagan.attention import attention_layers
 from sagan.data import Dataset
 from sagan.images import image_grid, to_uint8
-from sagan.models.layers import spectral_weights
+from sagan.models.layers import evaluating, spectral_weights
 from sagan.random import latents
 from sagan.training.state import TrainState
 from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
@@ -69,16 +67,6 @@ def attention_entropies(views: list[LayerView]) -> dict[str, float]:
         for view in views
         if view.source == "generated" and any(m.distribution for m in view.maps)
     }
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """The network in evaluation mode, for the length of the block."""
-    training = network.training
-    try:
-        yield network.eval()
-    finally:
-        network.train(training)
 
 
 def grid_inputs(state: TrainState, columns: int = 10, rows: int = 10) -> tuple[Tensor, Tensor | None]:

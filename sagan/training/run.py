@@ -10,6 +10,7 @@ from sagan.checkpoint import save_checkpoint
 from sagan.config import Config
 from sagan.data import Dataset
 from sagan.images import save_png
+from sagan.models.layers import evaluating
 from sagan.training import measure
 from sagan.training.evaluation import Evaluator, remember_if_best
 from sagan.training.health import CollapseWatch, FiniteWatch
@@ -99,7 +100,7 @@ def evaluate(run: Run) -> None:
     state = run.state
     state.average_statistics()
     ema = run.config.evaluation.ema and state.generator_ema is not None
-    with measure.evaluating(state.generator_ema if ema else state.generator) as generator:
+    with evaluating(state.generator_ema if ema else state.generator) as generator:
         scores = run.evaluator(generator, run.data, state.step, ema=ema)
     if run.log.active:
         run.log.say(f"step {state.step}: {scores.report()}")

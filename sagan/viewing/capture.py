@@ -12,6 +12,7 @@ from sagan.data.batches import to_float
 from sagan.images import to_uint8
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
+from sagan.models.layers import evaluating
 from sagan.random import latents
 
 
@@ -67,13 +68,8 @@ def view_attention(
 
 
 def _forward(network: nn.Module, x: Tensor, y: Tensor | None) -> tuple[Tensor, dict[str, list[AttentionMap]]]:
-    training = network.training
-    network.eval()
-    try:
-        with capture_maps(network) as maps:
-            return network(x, y), maps
-    finally:
-        network.train(training)
+    with evaluating(network), capture_maps(network) as maps:
+        return network(x, y), maps
 
 
 def _views(
