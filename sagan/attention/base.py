@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sagan.config import ConfigError
-from sagan.models.layers import BatchNorm
+from sagan.layers import BatchNorm
 
 Size = tuple[int, int]  # height, width
 

@@ -4,11 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.attention import Place, attention_by_block
 from sagan.config import GeneratorConfig
+from sagan.layers import BatchNorm, Conv2d, Linear, initialize
 from sagan.models.blocks import GeneratorBlock
-from sagan.models.layers import BatchNorm, Conv2d, Linear, initialize
-from sagan.models.sizes import GENERATOR_WIDTHS, Size, generator_block_sizes, split_size
+from sagan.models.origin import Origin
+from sagan.models.places import attention_by_block
+from sagan.models.sizes import GENERATOR_WIDTHS, Size, split_size
 
 
 class Generator(nn.Module):
@@ -22,18 +23,19 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig, size: Size, image_channels: int, num_classes: int):
         super().__init__()
         n, self.first_size = split_size(size)
-        first, multiples = GENERATOR_WIDTHS[n]
-        widths = [config.channels * m for m in (first, *multiples)]
+        widths = [config.channels * m for m in (GENERATOR_WIDTHS[n][0], *GENERATOR_WIDTHS[n][1])]
         norm = dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
         conditional = dict(num_classes=num_classes, spectral_norm=config.norm_spectral, **norm)
-        places = [
-            Place(width, map_size, config.spectral_norm, batch_norm=True, norm=norm)
-            for width, map_size in zip(widths[1:], generator_block_sizes(size), strict=True)
-        ]
-        attentions = attention_by_block(config.attention, places, "model.generator.attention")
+        attentions = attention_by_block(config, size)
 
-        self.z_dim, self.num_classes, self.size, self.image_channels = config.z_dim, num_classes, size, image_channels
-        self.compute_dtype, self.memory_format = torch.float32, torch.channels_last
+        self.z_dim = config.z_dim
+        self.num_classes = num_classes
+        self.size = size
+        self.image_channels = image_channels
+        self.origin: Origin | None = None
+        self.compute_dtype = torch.float32
+        self.memory_format = torch.channels_last
+
         a, b = self.first_size
         self.project = Linear(config.z_dim, widths[0] * a * b, spectral_norm=config.spectral_norm)
         self.blocks = nn.ModuleList()
