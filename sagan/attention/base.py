@@ -114,6 +114,10 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(())) if gamma else None
         self.viewer: list[AttentionMap] | None = None
 
+    def extra_repr(self) -> str:
+        height, width = self.place.size
+        return f"{self.place.channels} channels, {height}x{width}, gate={self.place.gate}"
+
     def transform(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} does not define transform")
 

@@ -37,6 +37,11 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
+    def extra_repr(self) -> str:
+        rows, channels = self.gain.weight.shape
+        classes = f", num_classes={rows}" if self.conditional else ""
+        return f"{channels}{classes}, momentum={self.momentum}, eps={self.eps}, sync={self.sync}"
+
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = self.normalize(x)  # (N, C, H, W)
         rows = y if self.conditional else torch.zeros(1, dtype=torch.long, device=x.device)

@@ -40,6 +40,11 @@ class SpectralWeight(nn.Module):
         """The weight that the layer multiplies by, in float32."""
         return self.weight / self.sigma() if self.spectral_norm else self.weight
 
+    def _flags(self) -> str:
+        """Return what the repr of every layer ends with."""
+        bias = f"bias={self.bias is not None}, " if hasattr(self, "bias") else ""
+        return f"{bias}spectral_norm={self.spectral_norm}"
+
     @torch.no_grad()
     def iterate(self) -> None:
         """One power iteration: v <- W^T u, u <- W v, each to unit length."""
@@ -84,6 +89,12 @@ class Conv2d(SpectralWeight):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.resample, self.dilation = resample, dilation
 
+    def extra_repr(self) -> str:
+        out_channels, in_channels, k, _ = self.weight.shape
+        more = f", resample={self.resample}" if self.resample else ""
+        more += f", dilation={self.dilation}" if self.dilation > 1 else ""
+        return f"{in_channels}, {out_channels}, {k}x{k}{more}, {self._flags()}"
+
     def forward(self, x: Tensor) -> Tensor:
         weight = self.normalized_weight()
         if self.resample == "up":
@@ -104,6 +115,9 @@ class Linear(SpectralWeight):
         super().__init__((out_features, in_features), spectral_norm, zero)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}, {self._flags()}"
+
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.normalized_weight(), self.bias)
 
@@ -113,6 +127,9 @@ class Embedding(SpectralWeight):
 
     def __init__(self, num_classes: int, channels: int, *, spectral_norm: bool):
         super().__init__((num_classes, channels), spectral_norm)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, {self.weight.shape[1]}, {self._flags()}"
 
     def forward(self, y: Tensor) -> Tensor:
         weight = self.normalized_weight()

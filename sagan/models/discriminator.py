@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from sagan.config import DiscriminatorConfig
 from sagan.layers import Embedding, Linear, initialize
 from sagan.models.blocks import DiscriminatorBlock
+from sagan.models.inputs import check_images, check_labels
 from sagan.models.origin import Origin
 from sagan.models.places import attention_by_block
 from sagan.models.sizes import DISCRIMINATOR_WIDTHS, Size, discriminator_downsamples, split_size
@@ -53,10 +54,8 @@ class Discriminator(nn.Module):
         initialize(self, config.init)
 
     def forward(self, images: Tensor, y: Tensor | None = None) -> Tensor:
-        if (y is None) != (self.embedding is None):
-            raise ValueError(
-                f"y is {'missing' if y is None else 'given'}, and the discriminator has {self.num_classes} classes"
-            )
+        check_images(images, self.image_channels, self.size)
+        check_labels(y, self.num_classes, len(images), "the discriminator")
         h = images.to(self.compute_dtype, memory_format=self.memory_format)  # (N, channels, H, W)
         for block in self.blocks:
             h = block(h)  # (N, C_i, H_i, W_i)

@@ -177,8 +177,8 @@ def test_a_finished_run_is_left_alone(configure, tmp_path, capsys):
 
     before = snapshot()
     capsys.readouterr()
-    for steps in (2, 1):
-        train(configure("run", steps, "data.path=/nowhere"))  # not even the data are opened
+    for last in (2, 1):
+        train(configure("run", last, "data.path=/nowhere"))  # not even the data are opened
         assert snapshot() == before and "finished: 2 steps" in capsys.readouterr().out
 
 
