@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
+from sagan.config import DRAWN, Config, ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.models.sizes import (
     DISCRIMINATOR_WIDTHS,
     GENERATOR_WIDTHS,
@@ -89,8 +89,8 @@ def check(config: Config) -> Config:
         )
     if data.source in ("folder", "packed") and not data.path:
         raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs a folder")
-    if data.source == "shapes" and data.path:
-        raise ConfigError(f"data.path {data.path}: data.source shapes draws its images, so expected null")
+    if data.source in DRAWN and data.path:
+        raise ConfigError(f"data.path {data.path}: data.source {data.source} draws its images, so expected null")
     n, _ = split_size(data.size)
     _check_attention(config, "generator", generator_block_sizes(data.size), GENERATOR_WIDTHS[n][1])
     _check_attention(config, "discriminator", discriminator_block_sizes(data.size), DISCRIMINATOR_WIDTHS[n])
