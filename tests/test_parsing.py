@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from sagan.checks import RULES
-from sagan.config import Config, ConfigError
+from sagan.config import DRAWN, Config, ConfigError
 from sagan.option_parser import OptionParser, Setting, option_types, token_settings
 from sagan.parsing import config_file, flatten, load_config, presets, refuse_changes, to_config, to_yaml
 
@@ -97,7 +97,6 @@ def test_a_yaml_file_may_hold_a_bare_list_item_and_numbers_that_yaml_reads_as_te
             "model.generator.attention.options.precision half: expected one of float32, bf16",
         ),
         ("data.path=here", "data.path here: data.source shapes draws its images, so expected null"),
-        ("data.path=here data.source=pairs", "data.path here: data.source pairs draws its images, so expected null"),
         ("training.steps", "training.steps: expected an override such as training.steps=1000"),
         ("data.resolution=[32,32,32]", "data.resolution [32, 32, 32]: expected N or [H, W]"),
         ("data.source=folder", "data.path null: data.source folder needs a folder"),
@@ -105,6 +104,12 @@ def test_a_yaml_file_may_hold_a_bare_list_item_and_numbers_that_yaml_reads_as_te
 )
 def test_errors_name_option_value_and_what_was_expected(override, expected):
     assert message(override) == expected
+
+
+def test_no_source_that_draws_its_images_has_a_path():
+    for source in DRAWN:
+        expected = f"data.path here: data.source {source} draws its images, so expected null"
+        assert message("data.path=here", f"data.source={source}") == expected
 
 
 def test_sizes_that_do_not_exist_are_refused_with_those_that_do():
