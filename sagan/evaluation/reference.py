@@ -25,6 +25,7 @@ from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import extract, from_rank_0
 from sagan.evaluation.metrics import Moments, moments
 from sagan.random import generator_for
+from sagan.version import __version__
 
 FORMAT = 2  # raise it whenever this module, an extractor or the reading of files comes to compute something else
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def describe(real: Images, split: str, indices: Tensor, extractor: Extractor) ->
         "extractor": extractor.name,
         "weights": extractor.weights_sha256,
         "resize": extractor.resize,
-        "sagan": version("sagan"),
+        "sagan": __version__,
         "torch-fidelity": version("torch-fidelity"),
     }
 

