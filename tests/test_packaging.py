@@ -8,6 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
+
+from sagan import __version__
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(file.stem for file in (ROOT / "experiments").glob("*.yaml"))
@@ -29,6 +32,12 @@ plugin = entry.load()().load(TBContext())
 assert not {"torch", "torchvision", "PIL"} & set(sys.modules)
 print(sys.modules["sagan"].__file__, *plugin.get_plugin_apps())
 """
+
+
+def test_citation_and_changelog_name_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert __version__ in (ROOT / "CHANGELOG.md").read_text()
 
 
 @pytest.mark.slow
