@@ -13,11 +13,12 @@ from pathlib import Path
 import yaml
 
 from sagan.ablation.plan import Job
-from sagan.checkpoint import newest_step, write_atomically
 from sagan.config import Config
 from sagan.parsing import to_config
+from sagan.runs.directory import newest_step
+from sagan.runs.records import read_records
+from sagan.runtime.files import write_atomically
 from sagan.training.health import NonFiniteError
-from sagan.training.records import read_records
 
 FAILURE = "failure.json"  # in a run directory: why the run ended before its time
 OUTPUT = "output.txt"  # in a run directory: what the process printed last

@@ -15,9 +15,10 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from sagan.ablation.plan import Job
 from sagan.ablation.results import Row
 from sagan.ablation.statistics import Summary
-from sagan.checkpoint import checkpoints, write_atomically
-from sagan.generate import load_generator
-from sagan.images import image_grid, to_uint8
+from sagan.runs.directory import checkpoints
+from sagan.runs.networks import load_generator
+from sagan.runtime.files import write_atomically
+from sagan.runtime.pictures import image_grid, to_uint8
 from sagan.viewing.capture import fixed_inputs
 
 GRID_IMAGES = 10
@@ -109,7 +110,7 @@ def sample_rows(jobs: list[Job], file: Path, seed: int) -> bool:
             generator = load_generator(job.run_dir)
             z, y = fixed_inputs(generator, GRID_IMAGES)
             grid = image_grid(to_uint8(generator(z, y)), GRID_IMAGES)
-            rows[f"{job.variant}\nstep {generator.step}"] = grid.permute(1, 2, 0).numpy()
+            rows[f"{job.variant}\nstep {generator.origin.step}"] = grid.permute(1, 2, 0).numpy()
     if not rows:
         return False
     height, width = next(iter(rows.values())).shape[:2]

@@ -11,7 +11,7 @@ from sagan.ablation import plots
 from sagan.ablation.plan import Job, Plan
 from sagan.ablation.results import FIRST, LAST, Row, collect, protocol, write_table
 from sagan.ablation.statistics import METHOD, Interval, Summary, lower_is_better, summarize, summary_rows
-from sagan.checkpoint import write_atomically
+from sagan.runtime.files import write_atomically
 
 SIGNS = {"saturated": "D saturated", "vanished": "G collapsed"}  # of training.health.CollapseWatch
 

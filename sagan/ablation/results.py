@@ -16,9 +16,10 @@ from statistics import fmean, median
 from sagan.ablation.cost import network_cost
 from sagan.ablation.jobs import evaluations, final_scores, run_config, status
 from sagan.ablation.plan import Job
-from sagan.checkpoint import write_atomically
 from sagan.config import UserError
-from sagan.training.records import read_records
+from sagan.evaluation import comparable_terms
+from sagan.runs.records import read_records
+from sagan.runtime.files import write_atomically
 
 Row = dict[str, str | float | int]
 
@@ -105,7 +106,7 @@ def last_gamma(records: list[dict], network: str) -> float | None:
 
 def protocol_digest(record: dict) -> str:
     """Of the protocol of an evaluation's record, but for its step and the program's versions."""
-    terms = {k: v for k, v in record["evaluation"]["protocol"].items() if k not in ("step", "sagan", "torch")}
+    terms = comparable_terms(record["evaluation"]["protocol"])
     return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()[:12]
 
 

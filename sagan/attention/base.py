@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sagan.config import ConfigError
-from sagan.models.layers import BatchNorm
+from sagan.layers import BatchNorm
 
 Size = tuple[int, int]  # height, width
 
@@ -113,6 +113,10 @@ class Attention(nn.Module):
         gamma = place.gate == "zero" if gamma is None else gamma
         self.gamma = nn.Parameter(torch.zeros(())) if gamma else None
         self.viewer: list[AttentionMap] | None = None
+
+    def extra_repr(self) -> str:
+        height, width = self.place.size
+        return f"{self.place.channels} channels, {height}x{width}, gate={self.place.gate}"
 
     def transform(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} does not define transform")

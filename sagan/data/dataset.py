@@ -13,8 +13,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sagan.config import UserError
-from sagan.data.images import fit_arrays
-from sagan.data.reading import cores, read_ahead
+from sagan.data.decoding import fit_arrays
+from sagan.data.reading import read_ahead
+from sagan.runtime.device import cores
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
-from sagan import distributed
 from sagan.evaluation.extractors import Extractor
+from sagan.runtime import distributed
 
 GATHER_ROWS = 4096  # rows that one process sends at a time: bounds the memory that a gather takes on a GPU
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sagan.config import UserError
+from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image
 from sagan.data.folder import images_under
-from sagan.data.images import EXTENSIONS, UnreadableImage, read_image
 
 
 class FolderImages:

@@ -12,9 +12,9 @@ import yaml
 from sagan.ablation.executors import slot_environment
 from sagan.ablation.jobs import last_step
 from sagan.ablation.results import read_table
-from sagan.checkpoint import checkpoints
 from sagan.cli import main
-from sagan.training.records import read_records
+from sagan.runs.directory import checkpoints
+from sagan.runs.records import read_records
 
 METRIC = "fid_efficientnet_lite0"
 PLAN = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sagan.models.layers import BatchNorm, Conv2d, Embedding, Linear, initialize, power_iteration, spectral_weights
+from sagan.layers import BatchNorm, Conv2d, Embedding, Linear, initialize, power_iteration, spectral_weights
 
 LAYERS = {
     "conv": lambda: Conv2d(6, 8, 3, spectral_norm=True),
