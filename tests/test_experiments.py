@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_runs import TINY
 
 from sagan.parsing import config_file, describe_preset, load_config, presets
 from sagan.training.loop import train
+from tests.helpers.tiny_runs import TINY
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))

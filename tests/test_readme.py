@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_runs import TINY, cheap_extractor, tokens
 
 import sagan.benchmark.step
 import sagan.data.shapes
@@ -21,9 +20,10 @@ import sagan.training.evaluator
 from sagan.cli import VERBS, main
 from sagan.evaluation import command as evaluation
 from sagan.parsing import presets
+from tests.helpers.tiny_runs import TINY, cheap_extractor, tokens
 
 README = Path(__file__).parent.parent / "README.md"
-OWN_ATTENTION = Path(__file__).parent / "attention" / "own_attention.py"
+OWN_ATTENTION = Path(__file__).parent / "helpers" / "own_attention.py"
 
 # Programs that are not run, and why.
 SKIPPED = {

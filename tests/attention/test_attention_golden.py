@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from attention_kinds import build
 
 from sagan.attention import capture_maps
 from sagan.attention.multihead import sinusoidal_positions
+from tests.helpers.attention_kinds import build
 
 SAGAN_CODE = ["query.weight", "key.weight", "value.weight", "out.weight"]
 SAGAN_V1 = ["query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias"]

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from attention_kinds import CASES, build, images, open_gate
 from torch import Tensor
 
 from sagan.attention import AttentionMap, capture_maps
+from tests.helpers.attention_kinds import CASES, build, images, open_gate
 
 
 def weighted(m: AttentionMap, value: Tensor) -> Tensor:

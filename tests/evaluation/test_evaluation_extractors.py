@@ -4,13 +4,13 @@ import urllib.error
 
 import pytest
 import torch
-from stand_ins import random_images
-from tiny_runs import cheap_extractor
 
 from sagan.config import ConfigError, ExtractorConfig, UserError
 from sagan.evaluation import extractors, weights
 from sagan.evaluation.extractors import build_extractor, full_float32
 from sagan.training.evaluator import Evaluator
+from tests.helpers.stand_ins import random_images
+from tests.helpers.tiny_runs import cheap_extractor
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import untrained_run
 
 from sagan import load_generator
 from sagan.cli import main
@@ -16,6 +15,7 @@ from sagan.runs.networks import load_discriminator
 from sagan.viewing.capture import fixed_inputs, view_attention
 from sagan.viewing.command import title
 from sagan.viewing.overlays import layer_pictures, view_queries
+from tests.helpers.tiny_runs import untrained_run
 
 G, D = "generator-blocks.1.attention-generated", "discriminator-blocks.0.attention"
 KIND = "model.{}.attention.kind"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from attention_kinds import CASES, build, images, open_gate
-from attention_logs import damaged_records, decode, matrix, view_of
 from PIL import Image
 
 from sagan.attention import AttentionMap, capture_maps
 from sagan.viewing.plugin.record import BadRecord, blob_of_image, read_header, read_image, read_map
 from sagan.viewing.records import MOST_WEIGHTS, encode, record_tag
+from tests.helpers.attention_kinds import CASES, build, images, open_gate
+from tests.helpers.attention_logs import damaged_records, decode, matrix, view_of
 
 SMALL = [case for case in CASES if case.maps]
 

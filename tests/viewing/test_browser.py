@@ -6,14 +6,14 @@ import threading
 import numpy as np
 import pytest
 import torch
-from attention_logs import HOSTILE, damaged_records, decode, good_record, matrix, view_of, write_run
-from chromium import CHROMIUM, Chromium
-from providers import loaded, web_application
 from werkzeug.serving import make_server
 
 from sagan.attention import AttentionMap
 from sagan.viewing.plugin import NAME
 from sagan.viewing.records import encode
+from tests.helpers.attention_logs import HOSTILE, damaged_records, decode, good_record, matrix, view_of, write_run
+from tests.helpers.chromium import CHROMIUM, Chromium
+from tests.helpers.providers import loaded, web_application
 
 pytestmark = [
     pytest.mark.browser,

@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from attention_logs import HOSTILE, QUOTED, damaged_records, decode, good_record, write_run
-from providers import LOADERS, loaded, web_application
 from werkzeug.test import Client
 
 from sagan.viewing.plugin import NAME, AttentionLoader
+from tests.helpers.attention_logs import HOSTILE, QUOTED, damaged_records, decode, good_record, write_run
+from tests.helpers.providers import LOADERS, loaded, web_application
 
 TAG = "attention-maps/generator/blocks.1.attention/generated"
 RECORDS = {step: good_record(step)[2] for step in (0, 10, 20)}
