@@ -15,8 +15,16 @@ NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 def test_all_presets_are_known_by_name():
     assert presets() == NAMES
-    assert {"quickstart", "cifar10", "cifar10-sngan", "cifar10-studiogan", "cifar10-cpu", "tiny-imagenet",
-            "imagenet", "imagenet-best"} <= set(NAMES)  # fmt: skip
+    assert {
+        "quickstart",
+        "cifar10",
+        "cifar10-sngan",
+        "cifar10-studiogan",
+        "cifar10-cpu",
+        "tiny-imagenet",
+        "imagenet",
+        "imagenet-best",
+    } <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

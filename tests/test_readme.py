@@ -41,17 +41,33 @@ TINY_PLAN = {
     "baseline": "none",
     "metric": "fid_efficientnet_lite0",
     "seeds": [0],
-    "settings": {"model.*.channels": 8, "device": "cpu", "training.batch_size": 4, "training.steps": 2,
-                 "data.memory_gb": 0, "data.workers": 0, "logging.images_every": 0},
+    "settings": {
+        "model.*.channels": 8,
+        "device": "cpu",
+        "training.batch_size": 4,
+        "training.steps": 2,
+        "data.memory_gb": 0,
+        "data.workers": 0,
+        "logging.images_every": 0,
+    },
     "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
     "variants": {"none": {"model.*.attention.kind": "none"}},
     "sizes": {"cpu": None, "gpu": None},
-}  # fmt: skip
+}
 
 # What makes each verb cheap: appended to the command, so it wins.
-TINY_TRAIN = {**TINY, "data.resolution": 32, "data.memory_gb": 0, "data.workers": 0, "data.num_classes": "null",
-              "model.generator.attention.resolutions": 16, "model.discriminator.attention.resolutions": 16,
-              "evaluation.every": 0, "logging.images_every": 0, "checkpoint.every": 1}  # fmt: skip
+TINY_TRAIN = {
+    **TINY,
+    "data.resolution": 32,
+    "data.memory_gb": 0,
+    "data.workers": 0,
+    "data.num_classes": "null",
+    "model.generator.attention.resolutions": 16,
+    "model.discriminator.attention.resolutions": 16,
+    "evaluation.every": 0,
+    "logging.images_every": 0,
+    "checkpoint.every": 1,
+}
 TINY_OPTIONS = {
     "train": TINY_TRAIN,
     "pack": TINY_TRAIN,

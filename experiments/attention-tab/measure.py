@@ -46,8 +46,11 @@ def training() -> None:
     for name, overrides in PRESETS.items():
         step, record, writing, every = _training(name, overrides)
         share = 100 * record / (every * step)
-        print(f"{name:14} step {step:.3f} s, record {record:.3f} s ({writing:.3f} s to encode and write), "
-              f"every {every} steps: {share:.3f} %", flush=True)  # fmt: skip
+        print(
+            f"{name:14} step {step:.3f} s, record {record:.3f} s ({writing:.3f} s to encode and write), "
+            f"every {every} steps: {share:.3f} %",
+            flush=True,
+        )
 
 
 def _training(name: str, overrides: list[str]) -> tuple[float, float, float, int]:

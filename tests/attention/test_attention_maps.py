@@ -19,8 +19,11 @@ def weighted_in_windows(m: AttentionMap, value: Tensor) -> Tensor:
     (height, width), out = m.key_size, torch.zeros_like(value)
     columns = m.query_size[1] // width
     for index in range(m.weights.shape[1]):
-        window = (..., slice(index // columns * height, (index // columns + 1) * height),
-                  slice(index % columns * width, (index % columns + 1) * width))  # fmt: skip
+        window = (
+            ...,
+            slice(index // columns * height, (index // columns + 1) * height),
+            slice(index % columns * width, (index % columns + 1) * width),
+        )
         one = AttentionMap("matrix", m.weights[:, index : index + 1], m.key_size, m.key_size)
         out[window] = weighted(one, value[window])
     return out

@@ -13,8 +13,11 @@ from tests.helpers.attention_kinds import build, images
 
 def networks(kind: str, *overrides: str, channels: int = 16):
     """The small 32 x 32 model, with the same attention in both networks."""
-    both = [f"model.{network}.{option}" for network in ("generator", "discriminator")
-            for option in (f"channels={channels}", f"attention.kind={kind}", *overrides)]  # fmt: skip
+    both = [
+        f"model.{network}.{option}"
+        for network in ("generator", "discriminator")
+        for option in (f"channels={channels}", f"attention.kind={kind}", *overrides)
+    ]
     config = load_config(None, ["data.num_classes=10", *both])
     return build_generator(config), build_discriminator(config)
 

@@ -194,8 +194,16 @@ def test_names_carry_the_extractor_unless_it_is_inception():
     plain = scores(extractor=cheap_extractor(name="inception")).values
     other = scores(extractor=cheap_extractor(name="efficientnet-lite0")).values
     assert set(plain) == {
-        "fid", "kid_mean", "kid_std", "is_mean", "is_std", "precision", "recall", "intra_fid", "intra_fid_n"
-    } - {"kid_std"}  # fmt: skip
+        "fid",
+        "kid_mean",
+        "kid_std",
+        "is_mean",
+        "is_std",
+        "precision",
+        "recall",
+        "intra_fid",
+        "intra_fid_n",
+    } - {"kid_std"}
     assert set(other) == {f"{name}_efficientnet_lite0" for name in plain}
 
 

@@ -181,8 +181,11 @@ def test_windows_hostile_names_and_a_damaged_step(page):
 def test_choosing_keeps_the_focus_where_it_is(page):
     page.choose(0, "run", "first")
     page.state(0, run="first", image=0, state="ready", strip="ready")
-    for selector, change in ((".images button:nth-child(2)", {"image": 1}), (".strip button", {"step": 10}),
-                             (".heads button:last-child", {"group": 1})):  # fmt: skip
+    for selector, change in (
+        (".images button:nth-child(2)", {"image": 1}),
+        (".strip button", {"step": 10}),
+        (".heads button:last-child", {"group": 1}),
+    ):
         page.browser.evaluate(f"document.querySelector('{selector}').focus()")
         page.browser.evaluate("document.activeElement.click()")
         page.state(0, state="ready", strip="ready", **change)

@@ -99,8 +99,9 @@ def test_arguments_that_are_none_are_refused(client, route, change):
     assert HOSTILE not in answer.text and f"Expected {next(iter(change))}" in answer.text
 
 
-@pytest.mark.parametrize("change", [{"run": HOSTILE + "x"}, {"tag": HOSTILE}, {"run": "empty"}, {"step": 11},
-                                    {"image": 2}, {"map": 1}])  # fmt: skip
+@pytest.mark.parametrize(
+    "change", [{"run": HOSTILE + "x"}, {"tag": HOSTILE}, {"run": "empty"}, {"step": 11}, {"image": 2}, {"map": 1}]
+)
 def test_what_is_not_there_is_not_found(client, change):
     answer = get(client, "map", **whole(**change))
     assert answer.status_code == 404 and HOSTILE not in answer.text
