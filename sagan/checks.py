@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
+from sagan.config import DRAWN, Config, ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.models.sizes import split_size
 from sagan.option_parser import option_types
 from sagan.options import AttentionBenchOptions, AttentionOptions, SampleOptions
@@ -82,8 +82,8 @@ def check(config: Config) -> Config:
         )
     if data.source in ("folder", "packed") and not data.path:
         raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs a folder")
-    if data.source == "shapes" and data.path:
-        raise ConfigError(f"data.path {data.path}: data.source shapes draws its images, so expected null")
+    if data.source in DRAWN and data.path:
+        raise ConfigError(f"data.path {data.path}: data.source {data.source} draws its images, so expected null")
     split_size(data.size)
     from sagan.models.places import check_attention as check_places  # last of all: torch is slow to import
 

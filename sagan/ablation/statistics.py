@@ -53,8 +53,8 @@ def mean_interval(values: list[float], confidence: float = CONFIDENCE) -> Interv
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a smaller score is a better one: distances are such, inception score, precision and recall are not."""
-    return metric.startswith(("fid", "kid", "intra_fid"))
+    """Return whether a smaller score is better: true of distances and gaps, false of all other scores."""
+    return metric.startswith(("fid", "kid", "intra_fid", "agreement_gap"))
 
 
 def summarize(rows: list[Row], baseline: str) -> list[Summary]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from sagan import map_kinds
 from sagan.config import ConfigError
 from sagan.layers import BatchNorm
 
@@ -71,12 +72,17 @@ class AttentionMap:
     ================  =========================  ==================================================================
     """
 
-    kind: Literal["matrix", "windowed matrix", "channel gate", "spatial gate", "full gate"]
+    kind: map_kinds.Name
     weights: Tensor
     query_size: Size
     key_size: Size | None = None
     distribution: bool = False
     """Whether rows are >= 0 and sum to 1."""
+
+    @property
+    def form(self) -> map_kinds.MapKind:
+        """Return the description of the map's kind."""
+        return map_kinds.MAP_KINDS[self.kind]
 
     def entropy(self) -> Tensor | None:
         """Mean entropy of the rows, as a fraction of that of uniform weights, ln(keys): a scalar in [0, 1].

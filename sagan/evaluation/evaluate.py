@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sagan.config import EvaluationConfig
+from sagan.evaluation.agreement import agreement_scores
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import Features, extract, from_rank_0
 from sagan.evaluation.folder import FolderImages
@@ -48,6 +49,7 @@ def evaluate(
         extractor,
         config.batch_size,
         "generated images",
+        real.rule,
     )
     facts = {"seed": config.seed, "truncation": config.truncation, **(protocol or {})}
     return from_rank_0(compare(known, made, y, num_classes, real, split, extractor, facts))
@@ -99,4 +101,9 @@ def compare(
         measured["left_out"].append(
             f"intra-class FID: the generator has {num_classes} classes, the data {len(real.class_names)}"
         )
+    if real.rule is not None and made.parts is not None:
+        protocol["rule"] = real.rule.name
+        values, left_out = agreement_scores(made.parts, real.rule)
+        measured["values"] |= values
+        measured["left_out"] += left_out
     return Scores(protocol=protocol, **measured)

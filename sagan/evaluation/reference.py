@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sagan.config import ConfigError, UserError
+from sagan.data.rules import Rule
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import extract, from_rank_0
 from sagan.evaluation.metrics import Moments, moments
@@ -38,6 +39,7 @@ class Images(Protocol):
     class_names: list[str]  # empty where there are no classes
     fingerprint: str  # sha256 of the content
     size: tuple[int, int]  # height and width
+    rule: Rule | None  # what generated images are to satisfy
 
     def __len__(self) -> int: ...
     def batch(self, indices: Tensor) -> Tensor: ...  # uint8 (n, C, H, W)

@@ -61,8 +61,8 @@ def test_nobody_wins_by_losing_its_unlucky_seeds():
 
 
 def test_direction_of_each_metric():
-    assert all(map(lower_is_better, ("fid", "kid_mean", "intra_fid", "fid_efficientnet_lite0")))
-    assert not any(map(lower_is_better, ("is_mean", "precision", "recall_efficientnet_lite0")))
+    assert all(map(lower_is_better, ("fid", "kid_mean", "intra_fid", "fid_efficientnet_lite0", "agreement_gap")))
+    assert not any(map(lower_is_better, ("is_mean", "precision", "recall_efficientnet_lite0", "agreement")))
     below, above = mean_interval([-1.0, -1.1, -0.9]), mean_interval([1.0, 1.1, 0.9])
     assert verdict_of(below, True) == "better" and verdict_of(below, False) == "worse"
     assert verdict_of(above, True) == "worse" and verdict_of(above, False) == "better"
