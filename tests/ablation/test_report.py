@@ -23,10 +23,14 @@ def plan(tmp_path):
     folder = tmp_path / "question"
     folder.mkdir()
     content = {
-        "question": "Which?", "preset": "quickstart", "baseline": "none", "metric": METRIC, "seeds": [0, 1, 2],
+        "question": "Which?",
+        "preset": "quickstart",
+        "baseline": "none",
+        "metric": METRIC,
+        "seeds": [0, 1, 2],
         "evaluation": {"every": 5, "extractor.name": "efficientnet-lite0"},
         "variants": {name: {"training.batch_size": 2 + i} for i, name in enumerate(FINISHED)},
-    }  # fmt: skip
+    }
     (folder / "plan.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     return load_plan(folder / "plan.yaml")
 
