@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sagan.ablation.executors import EXECUTORS
-from sagan.ablation.outcomes import ended, last_step, status
+from sagan.ablation.outcomes import is_done, last_step, status
 from sagan.ablation.plan import Plan, load_plan, plan_file
 from sagan.ablation.power_table import power_table
 from sagan.ablation.report import write_report
@@ -78,7 +78,7 @@ def require_inputs(jobs: list[Job]) -> None:
 def run(jobs: list[Job], plan: Plan, options: AblateOptions) -> None:
     """Runs the jobs that are not finished. A run that diverged would do so again, and is left alone."""
     kept, _ = known_rows(plan.folder, jobs)
-    waiting = [j for j in jobs if not ended(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
+    waiting = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
     if not waiting:
         return
     with stop_requests() as stop, Display(jobs, waiting) as display:

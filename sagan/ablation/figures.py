@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -20,7 +21,7 @@ METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-FIXED = {"svg.hashsalt": "sagan", "pdf.fonttype": 42}  # ids that are not random; text that can be selected
+FIXED: Any = {"svg.hashsalt": "sagan", "pdf.fonttype": 42}  # ids that are not random; text that can be selected
 DPI = 130
 TURNS = np.deg2rad([0, 180, 90, 270, 45, 135, 225, 315, 22, 158, 202, 338])
 DARK = "#222222"

@@ -3,7 +3,9 @@
 import json
 import os
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -25,7 +27,7 @@ def status(job: Job) -> tuple[str, str]:
     """Return what became of a job so far, and why: finished, diverged, failed, interrupted, waiting or damaged."""
     try:
         config = run_config(job)
-        if config is not None and not _is_run_of(job, config):
+        if config is not None and not job.is_run_of(config):
             return "failed", f"{job.run_dir} holds a run of another configuration: remove it, or give the old settings"
         if final_scores(job) is not None:
             left = len(missing_draws(job))
@@ -39,7 +41,7 @@ def status(job: Job) -> tuple[str, str]:
     return ("interrupted", f"at step {step} of {job.steps}") if step else ("waiting", "")
 
 
-def ended(job: Job) -> bool:
+def is_done(job: Job) -> bool:
     """Return whether nothing is left to do for a job. A run that diverged would do so again."""
     state, _ = status(job)
     return state == "diverged" or (state == "finished" and not missing_draws(job))
@@ -67,16 +69,16 @@ def run_config(job: Job) -> Config | None:
         content = yaml.safe_load(file.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DamagedError(f"{file}: cannot be read as YAML ({one_line(error)})") from None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not _has_sections(config := to_config(content), Config()):
         raise DamagedError(f"{file}: expected the options of a run, found {one_line(content)}")
-    return to_config(content)
+    return config
 
 
-def _is_run_of(job: Job, config: Config) -> bool:
-    try:
-        return job.is_run_of(config)
-    except (AttributeError, TypeError) as error:  # a section that is none
-        raise DamagedError(f"{job.run_dir / 'config.yaml'}: expected the options of a run ({error})") from None
+def _has_sections(config: Any, default: Any) -> bool:
+    """Return whether a configuration has all its sections, whatever the values in them."""
+    sections = [f.name for f in fields(default) if is_dataclass(getattr(default, f.name))]
+    pairs = [(getattr(config, name), getattr(default, name)) for name in sections]
+    return all(type(part) is type(known) and _has_sections(part, known) for part, known in pairs)
 
 
 def records_of(job: Job) -> list[dict]:
@@ -121,9 +123,11 @@ def final_draws(job: Job) -> dict[int, dict]:
     All were made under one protocol except for that seed. Raise DamagedError.
     """
     own = final_scores(job)
-    draws: dict[int, dict] = {}
-    for record in records_of(job) if own else []:
-        if "evaluation" in record and record["step"] == job.steps and own and _terms(record) == _terms(own):
+    if own is None:
+        return {}
+    draws = {job.config.evaluation.seed: own}
+    for record in records_of(job):
+        if "evaluation" in record and record["step"] == job.steps and _terms(record) == _terms(own):
             draws.setdefault(record["evaluation"]["protocol"].get("seed"), record)
     return draws
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -150,7 +151,7 @@ def draw_curves(axis: Axes, curves: list[Curve], style: Style, alpha: float) -> 
     """Draw the mean of complete curves in a band from the lowest to the highest seed, and the others seed by seed."""
     single = alone(curves)
     complete = [curve for curve in curves if curve not in single]
-    look = dict(color=style.color, linestyle=style.dash, alpha=alpha)
+    look: dict[str, Any] = dict(color=style.color, linestyle=style.dash, alpha=alpha)
     if complete:
         last, values = complete[0][0], np.array([values for _, values in complete])  # (steps,), (seeds, steps)
         axis.fill_between(last, values.min(0), values.max(0), color=style.color, alpha=0.18 * alpha, linewidth=0)
@@ -160,7 +161,7 @@ def draw_curves(axis: Axes, curves: list[Curve], style: Style, alpha: float) -> 
 
 
 def alone(curves: list[Curve]) -> list[Curve]:
-    """Return the curves that are drawn seed by seed: those that end early, and all if fewer than MIN_INTERVAL do not."""
+    """Return the curves to draw seed by seed: those that end early, and all if fewer than MIN_INTERVAL do not."""
     last = max((steps for steps, _ in curves), default=[])
     short = [curve for curve in curves if curve[0] != last]
     return short if len(curves) - len(short) >= MIN_INTERVAL else curves

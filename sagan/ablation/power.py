@@ -31,7 +31,8 @@ def smallest_effect(pairs: int, level: float, power: float = POWER) -> float:
     above = 1.0
     while paired_t_power(above, pairs, level) < power:
         above *= 2
-    return float(optimize.brentq(lambda effect: paired_t_power(effect, pairs, level) - power, 0.0, above, xtol=1e-10))
+    root = optimize.brentq(lambda effect: paired_t_power(effect, pairs, level) - power, 0.0, above, xtol=1e-10)
+    return float(root)  # pyright: ignore[reportArgumentType]  # it is a tuple only with full_output
 
 
 def seeds_needed(effect: float, level: float, power: float = POWER) -> int | None:

@@ -9,6 +9,9 @@ from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import paired_differences, scores_of
 from sagan.config import ConfigError, UserError
 
+Deviations = dict[str, tuple[float, tuple[float, float] | None]]
+"""Comparison -> standard deviation of its paired differences, and the bounds of that, if it was estimated."""
+
 
 def power_table(plan: Plan, jobs: list[Job], deviation: float | None, wanted: float | None) -> str:
     """Return a table with a row for each primary comparison, or a single one for a given standard deviation.
@@ -17,7 +20,7 @@ def power_table(plan: Plan, jobs: list[Job], deviation: float | None, wanted: fl
     """
     if not plan.compared:
         raise ConfigError(f"{plan.file}: primary: is missing: --power is about the primary comparisons")
-    known = {"as given": (deviation, None)} if deviation else known_deviations(plan, jobs)
+    known: Deviations = {"as given": (deviation, None)} if deviation else known_deviations(plan, jobs)
     level, pairs = ALPHA / len(plan.compared), max(len(plan.seeds), MIN_PAIRS)
     head = ["comparison", "standard deviation", f"{pairs} seeds can show"]
     rows = [head + ([f"seeds for {wanted:g}"] if wanted else [])]
@@ -31,12 +34,11 @@ def power_table(plan: Plan, jobs: list[Job], deviation: float | None, wanted: fl
     return "\n".join([*explanation(plan, level), "", *aligned(rows), "", *notes(known)])
 
 
-def known_deviations(plan: Plan, jobs: list[Job]) -> dict[str, tuple[float, tuple[float, float] | None]]:
-    """Return comparison -> standard deviation of the paired differences and its 95 % bounds, from the results that
-    there are. Raise UserError if there are none."""
+def known_deviations(plan: Plan, jobs: list[Job]) -> Deviations:
+    """Return the standard deviations in the results, with 95 % bounds. Raise UserError if there are none."""
     results, _ = collect(jobs, plan.folder)
     scores = {v: scores_of(results, v, plan.metric) for v in (plan.baseline, *plan.compared)}
-    known: dict[str, tuple[float, tuple[float, float] | None]] = {}
+    known: Deviations = {}
     for variant in plan.compared:
         differences = paired_differences(scores[variant], scores[plan.baseline])
         if len(differences) > 1:
@@ -64,7 +66,7 @@ def explanation(plan: Plan, level: float) -> list[str]:
     ]
 
 
-def notes(known: dict[str, tuple[float, tuple[float, float] | None]]) -> list[str]:
+def notes(known: Deviations) -> list[str]:
     """Return how far the standard deviations can be trusted."""
     lines = ["The standard deviation is that of the paired differences: variant minus baseline with the same seed."]
     if any(bounds for _, bounds in known.values()):

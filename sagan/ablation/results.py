@@ -86,7 +86,7 @@ def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tu
 
     Raise UserError if there are rows that the plan does not ask for: another plan's, or those of other settings.
     """
-    asked = {(job.variant, job.seed): job.digest for job in jobs}
+    asked: dict[tuple, str] = {(job.variant, job.seed): job.digest for job in jobs}
     rows = recorded([{"status": "", **row} for row in read_table(folder / "results.csv")])
     foreign = [row for row in rows if asked.get((row["variant"], row["seed"])) != row.get("config")]
     if foreign:

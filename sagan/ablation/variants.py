@@ -42,7 +42,7 @@ class Job:
 
     @property
     def run_dir(self) -> Path:
-        return Path(self.config.run_dir)
+        return Path(str(self.config.run_dir))
 
     @property
     def module(self) -> tuple[str, ...]:
