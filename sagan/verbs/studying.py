@@ -155,7 +155,7 @@ def ablate(arguments: list[str]) -> None:
 
     examples:
       sagan ablate attention-kinds                                # minutes a run, on two CPU cores
-      sagan ablate attention-kinds --power --power_difference 0.01
+      sagan ablate attention-kinds --power --power_sd 0.004 --power_difference 0.01
       sagan ablate experiments/attention-kinds/plan.yaml --size gpu --jobs 8
       sagan ablate experiments/attention-kinds/plan.yaml --report-only
     """
