@@ -13,7 +13,7 @@ _HOME = {
     "load_config": "sagan.parsing",
     "build_generator": "sagan.models.build",
     "build_discriminator": "sagan.models.build",
-    "load_generator": "sagan.generate",
+    "load_generator": "sagan.runs.networks",
 }
 __all__ = list(_HOME)
 

@@ -1,22 +1,15 @@
 """What types cannot tell about options: ranges, sizes that exist, contradictions. Each error names option and value."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig, UserError
-from sagan.models.sizes import (
-    DISCRIMINATOR_WIDTHS,
-    GENERATOR_WIDTHS,
-    Size,
-    discriminator_block_sizes,
-    generator_block_sizes,
-    split_size,
-)
+from sagan.config import DRAWN, Config, ConfigError, DataConfig, EvaluationConfig, UserError
+from sagan.models.sizes import split_size
 from sagan.option_parser import option_types
 from sagan.options import AttentionBenchOptions, AttentionOptions, SampleOptions
+from sagan.runtime.files import check_writable
 
 Rule = tuple[str, Callable[[Any], bool]]  # in words, and in code
 ABOVE_0: Rule = "a number above 0", lambda v: v > 0
@@ -89,11 +82,12 @@ def check(config: Config) -> Config:
         )
     if data.source in ("folder", "packed") and not data.path:
         raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs a folder")
-    if data.source == "shapes" and data.path:
-        raise ConfigError(f"data.path {data.path}: data.source shapes draws its images, so expected null")
-    n, _ = split_size(data.size)
-    _check_attention(config, "generator", generator_block_sizes(data.size), GENERATOR_WIDTHS[n][1])
-    _check_attention(config, "discriminator", discriminator_block_sizes(data.size), DISCRIMINATOR_WIDTHS[n])
+    if data.source in DRAWN and data.path:
+        raise ConfigError(f"data.path {data.path}: data.source {data.source} draws its images, so expected null")
+    split_size(data.size)
+    from sagan.models.places import check_attention as check_places  # last of all: torch is slow to import
+
+    check_places(config)
     return config
 
 
@@ -180,31 +174,3 @@ def nearest_source(name: str) -> str:
     if name in named:
         return name
     raise UserError(f"--nearest {name}: no such folder; expected one with images, or one of {', '.join(named)}")
-
-
-def check_writable(path: Path, option: str, *, folder: bool) -> None:
-    """Looks, before hours of work, whether a file or a folder can be written there. Raises UserError."""
-    if path.exists() and path.is_dir() != folder:
-        kinds = ("a file", "a folder")
-        raise UserError(f"{option} {path}: is {kinds[path.is_dir()]}, expected {kinds[folder]}")
-    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if existing != path and not existing.is_dir():
-        raise UserError(f"{option} {path}: cannot be written, {existing} is not a folder")
-    if not os.access(existing, os.W_OK):
-        raise UserError(f"{option} {path}: cannot be written, no permission in {existing}")
-
-
-def _check_attention(config: Config, network: str, sizes: list[Size], multiples: tuple[int, ...]) -> None:
-    """Builds the attention layers of a network where they will stand: each kind knows best what it cannot carry."""
-    import torch  # last of all: it is slow
-
-    from sagan.attention import Place, attention_by_block
-
-    part = getattr(config.model, network)
-    places = [
-        Place(multiple * part.channels, size, False, batch_norm=False)
-        for multiple, size in zip(multiples, sizes, strict=True)
-    ]
-    with torch.random.fork_rng(devices=[]):
-        for _ in attention_by_block(part.attention, places, f"model.{network}.attention"):
-            pass  # a layer that cannot stand there says so

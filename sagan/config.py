@@ -22,14 +22,19 @@ class UserError(RuntimeError):
     """Of the command that it ends."""
 
 
+DRAWN = ("shapes", "pairs", "pairs-near", "pairs-pattern")  # sources whose images the program draws
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Images and labels."""
 
-    source: Literal["shapes", "folder", "packed", "cifar10", "cifar100", "fashion-mnist", "stl10"] = "shapes"
-    """Where images come from; all but `shapes`, `folder` and `packed` are downloaded by torchvision on first use."""
+    source: Literal["shapes", "pairs", "pairs-near", "pairs-pattern",
+                    "folder", "packed", "cifar10", "cifar100", "fashion-mnist", "stl10"] = "shapes"  # fmt: skip
+    """Where images come from: drawn by the program (shapes, pairs, pairs-near, pairs-pattern), read from disk (folder,
+    packed), or downloaded by torchvision on first use (all others)."""
     path: str | None = None
-    """Folder of class folders (or of images), packed data set, or where downloads are kept; `shapes` has none."""
+    """Folder of class folders (or of images), packed data set, or where downloads are kept; drawn images have none."""
     resolution: int | list[int] = 32
     """Pixels, N or [H, W]: a*2^n by b*2^n with a and b in 2..7, the larger at least 4, and n in 3..7."""
     channels: Literal[1, 3] = 3

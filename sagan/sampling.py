@@ -10,17 +10,19 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from tqdm import tqdm
 
-from sagan.checkpoint import write_atomically
 from sagan.checks import nearest_source
 from sagan.config import ConfigError, DataConfig, UserError
 from sagan.data import Dataset, open_data
-from sagan.device import choose_device
 from sagan.evaluation import build_extractor
-from sagan.generate import image_sampler, load_generator, run_directory, set_standing_statistics
-from sagan.images import image_grid, save_png, to_uint8
 from sagan.models.generator import Generator
+from sagan.models.sampling import image_sampler, set_standing_statistics
 from sagan.options import SampleOptions
-from sagan.random import latents
+from sagan.runs.directory import run_directory
+from sagan.runs.networks import load_generator
+from sagan.runtime.device import choose_device
+from sagan.runtime.draws import latents
+from sagan.runtime.files import write_atomically
+from sagan.runtime.pictures import image_grid, save_png, to_uint8
 
 ROWS, COLUMNS = 10, 10  # of a grid, where nobody asks for others
 NEIGHBOURS = 5
@@ -130,7 +132,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 def nearest_images(generator: Generator, options: SampleOptions, classes: list[int]) -> Tensor:
     """A row for each sample: the sample; its nearest training images by pixels; those by features."""
     extractor = build_extractor(options.extractor, next(generator.parameters()).device)
-    data = open_data(training_data(options.nearest, generator.config.data))
+    data = open_data(training_data(options.nearest, generator.origin.config.data))
     images, _ = generate(generator, replace(options, num=options.num or ROWS), classes)
     spaces = (lambda x: x.flatten(1).float(), lambda x: extractor(x)[0])
     found = nearest(images, data, spaces, options.batch_size)
@@ -194,7 +196,7 @@ def save_npz(images: Tensor, y: Tensor | None, out: Path) -> None:
 def default_out(run: str, generator: Generator, options: SampleOptions) -> Path:
     """In the samples/ of the run, or in the working directory for a file on its own."""
     kind = f"interpolate-{options.interpolate}" if options.interpolate else "nearest" if options.nearest else "grid"
-    name = f"{kind}-step-{generator.step:08d}-seed-{options.seed}.png"
+    name = f"{kind}-step-{generator.origin.step:08d}-seed-{options.seed}.png"
     directory = run_directory(run)
     return directory / "samples" / name if directory else Path(name)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from werkzeug.serving import make_server
 
-from sagan.checkpoint import checkpoints
 from sagan.data import open_data
-from sagan.generate import load_discriminator, load_generator
-from sagan.training.records import RunLog
+from sagan.runs.directory import checkpoints
+from sagan.runs.log import RunLog
+from sagan.runs.networks import load_discriminator, load_generator
 from sagan.viewing.capture import fixed_inputs, fixed_real, view_attention
 from sagan.viewing.plugin import NAME
 from sagan.viewing.records import encode, record_tag
@@ -33,8 +33,8 @@ def write_records(run: Path, logdir: Path) -> list[str]:
             generator, discriminator = load_generator(file), load_discriminator(file)
             views = view_attention(generator, discriminator, *fixed_inputs(generator, 4), *fixed_real(data, 4))
             for view in views:
-                kind = getattr(generator.config.model, view.network).attention.kind
-                log.blobs(record_tag(view), encode(view, kind, data.class_names), generator.step, NAME)
+                kind = getattr(generator.origin.config.model, view.network).attention.kind
+                log.blobs(record_tag(view), encode(view, kind, data.class_names), generator.origin.step, NAME)
                 tags[record_tag(view)] = None
     return list(tags)
 

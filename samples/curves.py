@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sagan.training.records import read_records
+from sagan.runs.records import read_records
 
 PANELS = {
     "hinge losses": ["loss/discriminator", "loss/generator"],

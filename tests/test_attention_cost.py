@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sagan.attention import KINDS
-from sagan.attention_cost import _flops, _peak_bytes
+from sagan.benchmark.attention import _flops, _peak_bytes
 from sagan.cli import main
-from sagan.device import device_name
+from sagan.runtime.device import device_name
 
 # Multiply-adds of one 256-channel 32x32 map, L = 1024 positions, P = 256 pooled ones.
 C, L, P = 256, 1024, 256
@@ -82,7 +82,7 @@ def test_chosen_kinds_and_a_kind_of_ones_own(capsys, monkeypatch):
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is(options, expected, capsys, monkeypatch):
-    monkeypatch.setattr("sagan.attention_cost.attention_costs", lambda *args, **kwargs: pytest.fail("measured"))
+    monkeypatch.setattr("sagan.benchmark.attention.attention_costs", lambda *args, **kwargs: pytest.fail("measured"))
     assert main(["bench", "--attention", *options.split()]) == 2
     error = capsys.readouterr().err
     assert expected in error and error.count("\n") == 1

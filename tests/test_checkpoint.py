@@ -9,19 +9,12 @@ import re
 import pytest
 import torch
 
-from sagan import checkpoint as module
-from sagan.checkpoint import (
-    best_checkpoint,
-    checkpoint_path,
-    checkpoints,
-    find_checkpoint,
-    load_checkpoint,
-    newest_step,
-    remove_leftovers,
-    save_checkpoint,
-    write_atomically,
-)
 from sagan.config import UserError
+from sagan.runs.best import best_checkpoint
+from sagan.runs.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
+from sagan.runs.directory import checkpoint_path, checkpoints, newest_step, remove_leftovers
+from sagan.runtime import files as module
+from sagan.runtime.files import write_atomically
 
 
 def content(step):

@@ -186,10 +186,10 @@ def test_pack_makes_data_to_train_on(tmp_path, image_folder, capsys):
 
 
 def test_bench_measures_the_configuration_that_it_is_given(tmp_path, monkeypatch):
-    import sagan.bench
+    import sagan.benchmark.step
 
     asked = []
-    monkeypatch.setattr(sagan.bench, "bench", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(sagan.benchmark.step, "bench", lambda *arguments: asked.append(arguments))
     assert main(["bench", "cifar10", "--json", str(tmp_path / "b.json"), "--training.batch_size", "32"]) == 0
     assert asked == [(load_config("cifar10", ["training.batch_size=32"]), tmp_path / "b.json")]
 

@@ -8,21 +8,24 @@ import sys
 import pytest
 import torch
 
-from sagan.checkpoint import checkpoint_path, checkpoints, load_checkpoint
 from sagan.config import ConfigError
-from sagan.device import activation_dtype, choose_device
-from sagan.distributed import all_reduce_sum, any_process, average, rank, world_size
 from sagan.parsing import to_yaml
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoint_path, checkpoints
+from sagan.runs.records import read_records
+from sagan.runtime.device import activation_dtype, choose_device
+from sagan.runtime.distributed import all_reduce_sum, any_process, average, rank, world_size
 from sagan.training.loop import train
-from sagan.training.records import read_records
 
 PROCESS = """
-import os, signal, sys
+import copy, os, signal, sys
 import torch, torch.distributed as dist
 from dataclasses import replace
-from sagan.distributed import all_reduce_sum, any_process, average
+from sagan.runtime.distributed import all_reduce_sum, any_process, average
+from sagan.models.sampling import set_standing_statistics
 from sagan.parsing import load_config
-from sagan.training import loop
+from sagan.runs.networks import load_generator
+from sagan.training import loop, steps
 
 dist.init_process_group("gloo")
 rank = dist.get_rank()
@@ -38,12 +41,22 @@ assert any_process(rank == 1) and not any_process(False)
 config = load_config(sys.argv[1])
 loop.train(config)
 
-step = loop.generator_step
+dist.barrier()  # process 0 may still be saving
+generator = load_generator(config.run_dir)
+alone = copy.deepcopy(generator)
+set_standing_statistics(generator, batches=2, batch_size=4, seed=0)
+for norm in alone.modules():
+    norm.sync = False
+set_standing_statistics(alone, batches=2, batch_size=4, seed=0)
+for (name, one), other in zip(alone.state_dict().items(), generator.state_dict().values(), strict=True):
+    assert torch.equal(one, other), name  # statistics do not depend on the number of processes
+
+step = steps.generator_step
 def signalled(state, draws):
     if rank == 1 and state.step == 3:
         os.kill(os.getpid(), signal.SIGTERM)  # this process alone is told to stop
     return step(state, draws)
-loop.generator_step = signalled
+steps.generator_step = signalled
 loop.train(replace(config, training=replace(config.training, steps=100)))
 dist.barrier()  # a peer that leaves early may abort the other
 dist.destroy_process_group()
@@ -137,7 +150,7 @@ def test_auto_takes_this_processes_gpu_or_the_cpu(monkeypatch):
 
 @pytest.mark.parametrize("native", [False, True])
 def test_bf16_is_the_default_only_where_it_is_native(monkeypatch, caplog, native):
-    monkeypatch.setattr("sagan.device.native_bf16", lambda device: native)
+    monkeypatch.setattr("sagan.runtime.device.native_bf16", lambda device: native)
     cpu = torch.device("cpu")
     assert activation_dtype("auto", cpu) == (torch.bfloat16 if native else torch.float32)
     assert activation_dtype("float32", cpu) == torch.float32 and not caplog.records

@@ -14,7 +14,7 @@ from tiny_runs import cheap_extractor, train_run
 
 from sagan.cli import main
 from sagan.evaluation import command
-from sagan.training.records import read_records
+from sagan.runs.records import read_records
 
 TWO = """
 import sys

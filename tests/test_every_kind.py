@@ -6,8 +6,8 @@ import pytest
 
 from sagan.attention import KINDS
 from sagan.parsing import load_config
+from sagan.runs.records import read_records
 from sagan.training.loop import train
-from sagan.training.records import read_records
 
 # The presets as they are, but for data that would be downloaded, and a batch that would take a CPU an hour.
 CHANGES = {

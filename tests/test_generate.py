@@ -10,18 +10,13 @@ from safetensors.torch import load_file, save_file
 from tiny_runs import train_run, untrained_run
 
 from sagan import load_generator
-from sagan.checkpoint import find_checkpoint, load_checkpoint
 from sagan.config import ConfigError, UserError
-from sagan.generate import (
-    export,
-    image_sampler,
-    load_discriminator,
-    load_run_config,
-    run_directory,
-    set_standing_statistics,
-)
-from sagan.models.layers import BatchNorm
-from sagan.random import labels, latents
+from sagan.layers import BatchNorm
+from sagan.models.sampling import image_sampler, set_standing_statistics
+from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
+from sagan.runs.directory import run_directory
+from sagan.runs.networks import export, load_discriminator, load_run_config
+from sagan.runtime.draws import labels, latents
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +32,16 @@ def same(network, weights):
 def test_weights_are_averages_unless_others_are_asked_for(run):
     content = load_checkpoint(find_checkpoint(run))
     averaged, plain = load_generator(run), load_generator(run, ema=False)
-    assert averaged.is_ema and not plain.is_ema
+    assert averaged.origin.averaged and not plain.origin.averaged
     assert same(averaged, content["generator_ema"]) and same(plain, content["generator"])
     assert not same(averaged, content["generator"])
-    assert (averaged.step, averaged.config.data.num_classes) == (2, 3)
+    assert (averaged.origin.step, averaged.origin.config.data.num_classes) == (2, 3)
     assert not averaged.training and not any(p.requires_grad for p in averaged.parameters())
 
 
 def test_a_run_without_average_shows_its_weights(tmp_path):
     generator = load_generator(untrained_run(tmp_path / "run", **{"training.ema_decay": 0}))
-    assert not generator.is_ema
+    assert not generator.origin.averaged
 
 
 def test_a_checkpoint_may_be_named(run, tmp_path):
@@ -62,10 +57,15 @@ def test_exported_weights_bring_back_the_same_generator(run, tmp_path):
     assert [file.name for file in files] == ["generator.safetensors", "discriminator.safetensors"]
     generator, original = load_generator(files[0]), load_generator(run)
     assert same(generator, original.state_dict())
-    assert (generator.step, generator.config, generator.is_ema) == (2, original.config, True)
+    assert generator.origin == original.origin and (generator.origin.step, generator.origin.averaged) == (2, True)
     with safe_open(files[1], "pt") as file:
         about = json.loads(file.metadata()["sagan"])
-    assert about == {"config": asdict(original.config), "step": 2, "weights": "discriminator"}
+    assert about == {
+        "config": asdict(original.origin.config),
+        "step": 2,
+        "class_names": ["a", "b", "c"],
+        "weights": "discriminator",
+    }
     assert load_file(files[1]).keys() == load_checkpoint(find_checkpoint(run))["discriminator"].keys()
 
 
@@ -86,7 +86,7 @@ def test_the_discriminator_of_a_run_or_beside_an_exported_generator(run, tmp_pat
         discriminator = load_discriminator(path)
         assert same(discriminator, content["discriminator"])
         assert not discriminator.training and not any(p.requires_grad for p in discriminator.parameters())
-        assert load_run_config(path) == load_generator(path).config
+        assert load_run_config(path) == load_generator(path).origin.config
     with pytest.raises(ConfigError, match="checkpoint best"):
         load_discriminator(generator, checkpoint="best")
     torch.save({k: v for k, v in content.items() if k != "discriminator"}, tmp_path / "half.pt")
@@ -104,7 +104,7 @@ def test_files_that_hold_something_else_are_named(run, tmp_path):
         metadata = opened.metadata()
     weights["to_image.bias"] = torch.zeros(7)
     save_file(weights, file, metadata)
-    with pytest.raises(UserError, match="generator.safetensors: its weights do not fit its configuration: .*to_image"):
+    with pytest.raises(UserError, match="generator.safetensors: the weights do not fit the configuration: .*to_image"):
         load_generator(file)
     for wrong in (None, {}, {"sagan": "3"}, {"sagan": "{"}, {"sagan": '{"config": null, "step": 0, "weights": ""}'}):
         save_file(weights, file, wrong)

@@ -97,6 +97,7 @@ def test_a_yaml_file_may_hold_a_bare_list_item_and_numbers_that_yaml_reads_as_te
             "model.generator.attention.options.precision half: expected one of float32, bf16",
         ),
         ("data.path=here", "data.path here: data.source shapes draws its images, so expected null"),
+        ("data.path=here data.source=pairs", "data.path here: data.source pairs draws its images, so expected null"),
         ("training.steps", "training.steps: expected an override such as training.steps=1000"),
         ("data.resolution=[32,32,32]", "data.resolution [32, 32, 32]: expected N or [H, W]"),
         ("data.source=folder", "data.path null: data.source folder needs a folder"),

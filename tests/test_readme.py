@@ -14,10 +14,10 @@ import torch
 import yaml
 from tiny_runs import TINY, cheap_extractor, tokens
 
-import sagan.bench
+import sagan.benchmark.step
 import sagan.data.shapes
 import sagan.sampling
-import sagan.training.evaluation
+import sagan.training.evaluator
 from sagan.cli import VERBS, main
 from sagan.evaluation import command as evaluation
 from sagan.parsing import presets
@@ -101,6 +101,8 @@ def make_tiny(words, images):
     if "--attention" in words:
         return [*words, *tokens({"batch": 2, "channels": 32, "sizes": 8, "repeats": 1})]
     if verb == "ablate":
+        if not words[1].endswith(".yaml"):  # the name of a shipped plan
+            words = [verb, f"experiments/{words[1]}/plan.yaml", *words[2:]]
         Path(words[1]).parent.mkdir(parents=True, exist_ok=True)
         Path(words[1]).write_text(yaml.safe_dump(TINY_PLAN))
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
@@ -158,11 +160,11 @@ def workplace(tmp_path_factory, image_folder):
         patch.delitem(sys.modules, "own_attention", raising=False)
         (root / "own_attention.py").write_text(python_blocks(README.read_text())[1])
         patch.setenv("SAGAN_CACHE", str(root / "cache"))
-        for module in (sagan.sampling, sagan.training.evaluation, evaluation):
+        for module in (sagan.sampling, sagan.training.evaluator, evaluation):
             patch.setattr(module, "build_extractor", cheap_extractor)
         patch.setattr(sagan.data.shapes, "SPLITS", {"train": range(0, 40), "test": range(40, 60)})
-        patch.setattr(sagan.bench, "SECONDS", 0.0)
-        patch.setattr(sagan.bench, "matmul_gflops", lambda *arguments: 1.0)
+        patch.setattr(sagan.benchmark.step, "SECONDS", 0.0)
+        patch.setattr(sagan.benchmark.step, "matmul_gflops", lambda *arguments: 1.0)
         yield image_folder
 
 

@@ -11,8 +11,8 @@ from tiny_runs import cheap_extractor, untrained_run
 from sagan import load_generator, sampling
 from sagan.cli import main
 from sagan.data import MemoryDataset
-from sagan.images import image_grid, save_png, to_uint8
-from sagan.random import latents
+from sagan.runtime.draws import latents
+from sagan.runtime.pictures import image_grid, save_png, to_uint8
 from sagan.sampling import by_class, nearest, slerp
 
 FRAME = 2  # white pixels around each image of a grid
@@ -206,7 +206,7 @@ def test_samples_stand_beside_their_nearest_images(run, tmp_path, monkeypatch, c
 
 
 def test_nearest_takes_data_by_name_or_folder(tmp_path):
-    config = load_generator(untrained_run(tmp_path / "run")).config.data
+    config = load_generator(untrained_run(tmp_path / "run")).origin.config.data
     assert sampling.training_data("shapes", config).source == "shapes"
     (tmp_path / "folder").mkdir()
     (tmp_path / "packed").mkdir()

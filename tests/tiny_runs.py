@@ -4,12 +4,12 @@ from dataclasses import asdict
 
 import torch
 
-from sagan.checkpoint import save_checkpoint
 from sagan.cli import main
 from sagan.evaluation import Extractor
+from sagan.layers import BatchNorm
 from sagan.models.build import build_discriminator, build_generator
-from sagan.models.layers import BatchNorm
 from sagan.parsing import load_config, to_yaml
+from sagan.runs.checkpoints import save_checkpoint
 
 TINY_MODEL = {"model.generator.channels": 8, "model.discriminator.channels": 8, "model.generator.z_dim": 8}
 TINY = {**TINY_MODEL, "training.batch_size": 4, "training.steps": 2, "training.precision": "float32", "device": "cpu"}

@@ -19,12 +19,12 @@ from sagan.attention import KINDS, AttentionMap, Place, build_attention, capture
 from sagan.config import AttentionConfig
 from sagan.data import open_data
 from sagan.data.batches import to_float
-from sagan.models.layers import initialize
+from sagan.layers import initialize
 from sagan.parsing import load_config
-from sagan.training import measure
+from sagan.runs.log import RunLog
 from sagan.training.loop import train_step
-from sagan.training.records import RunLog
 from sagan.training.state import build_state
+from sagan.viewing import recorder
 from sagan.viewing.capture import LayerView
 from sagan.viewing.overlays import board_images
 from sagan.viewing.plugin import NAME
@@ -56,8 +56,8 @@ def _training(name: str, overrides: list[str]) -> tuple[float, float, float, int
     data, state = open_data(config.data), build_state(config, torch.device("cpu"), torch.float32)
     real, y = to_float(data.batch(torch.arange(config.training.batch_size))), data.labels[: config.training.batch_size]
     step = _best(lambda: train_step(state, iter([(real, y)] * config.training.d_steps)), 3)
-    views, steps = measure.attention_views(state, data), itertools.count(1)
-    looking = _best(lambda: measure.attention_entropies(measure.attention_views(state, data)), 5)
+    views, steps = recorder.attention_views(state, data), itertools.count(1)
+    looking = _best(lambda: recorder.attention_entropies(recorder.attention_views(state, data)), 5)
     with tempfile.TemporaryDirectory() as directory, RunLog(Path(directory)) as log:
         log.begin(0)
         writing = _best(lambda: _write(views, log, next(steps)), 5)

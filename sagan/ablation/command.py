@@ -14,11 +14,11 @@ from sagan.ablation.power_table import power_table
 from sagan.ablation.report import write_report
 from sagan.ablation.results import known_rows
 from sagan.ablation.variants import Job, plan_jobs
-from sagan.checks import check_writable
 from sagan.config import ConfigError, UserError
 from sagan.evaluation import build_extractor
 from sagan.option_parser import Setting
 from sagan.options import AblateOptions
+from sagan.runtime.files import check_writable
 from sagan.training.signals import stop_requests
 
 OWN = {"run_dir": "a plan gives each run a directory of its own", "training.seed": "the plan's seeds set it"}

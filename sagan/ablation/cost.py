@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 
 from sagan.config import Config
-from sagan.flops import forward_flops
 from sagan.models.build import build_discriminator, build_generator
+from sagan.runtime.flops import forward_flops
 
 _known: dict[str, dict[str, int]] = {}  # a second of work for each pair of networks, which many runs share
 

@@ -11,6 +11,7 @@ import torch
 from sagan.ablation.jobs import note_failure, run_job
 from sagan.ablation.variants import Job
 from sagan.config import UserError
+from sagan.runtime.device import cores
 
 Executor = Callable[[list[Job], int, Callable[[], bool]], Iterator[Job | None]]
 """(jobs, how many at once, whether to stop) -> the jobs as they end, and None about once a second between them."""
@@ -115,13 +116,6 @@ def _follow(ray, running: dict, stopped: Callable[[], bool]) -> Iterator[Job | N
                     note_failure(job.run_dir, "failed", f"Ray: {str(error).strip().splitlines()[-1]}")
             yield job
         yield None
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    with suppress(AttributeError):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 EXECUTORS: dict[str, Executor] = {"local": run_local, "ray": run_on_ray}

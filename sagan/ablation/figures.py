@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from sagan.checkpoint import write_atomically
+from sagan.runtime.files import write_atomically
 
 # No dates, and no names of programs with their versions.
 METADATA: dict[str, dict[str, None]] = {

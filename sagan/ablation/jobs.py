@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sagan.ablation.outcomes import FAILURE, missing_draws, status
 from sagan.ablation.variants import Job
-from sagan.checkpoint import checkpoint_path, write_atomically
+from sagan.runs.directory import checkpoint_path
+from sagan.runtime.files import write_atomically
 from sagan.training.health import NonFiniteError
 
 OUTPUT = "output.txt"  # in a run directory: what the process printed last

@@ -2,7 +2,7 @@
 
 import re
 
-LOWER_IS_BETTER = ("fid", "kid", "intra_fid")
+LOWER_IS_BETTER = ("fid", "kid", "intra_fid", "agreement_gap")
 NAMES = {
     "fid": "Fréchet distance",
     "kid_mean": "KID",
@@ -10,19 +10,23 @@ NAMES = {
     "precision": "precision",
     "recall": "recall",
     "intra_fid": "intra-class Fréchet distance",
-    "agreement": "agreement",
+    "agreement_gap": "gap between the parts",
+    "agreement_chance": "gap at chance",
+    "agreement_both_parts": "share of images with both parts",
 }
 PUBLISHED = {"fid": "FID", "intra_fid": "intra-class FID"}  # only with the Inception network
 EXTRACTORS = {"_efficientnet_lite0": "EfficientNet-lite0"}
 
 
 def lower_is_better(metric: str) -> bool:
-    """Return whether a smaller score is the better one, as for distances."""
+    """Return whether a smaller score is better: true of distances and gaps, false of all other scores."""
     return metric.startswith(LOWER_IS_BETTER)
 
 
 def direction(metric: str) -> str:
-    """Return "lower is better" or "higher is better"."""
+    """Return "lower is better", "higher is better", or that neither is."""
+    if metric == "agreement_chance":  # says what a gap is to be compared with
+        return "neither direction is better"
     return "lower is better" if lower_is_better(metric) else "higher is better"
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from sagan.ablation.variants import Job
-from sagan.checkpoint import newest_step
 from sagan.config import Config, UserError
+from sagan.evaluation import comparable_terms
 from sagan.parsing import to_config
-from sagan.training.records import read_records
+from sagan.runs.directory import newest_step
+from sagan.runs.records import read_records
 
 FAILURE = "failure.json"  # in a run directory: why the run ended before its time
-VERSIONS = ("step", "sagan", "torch")  # of a protocol: they do not make a score another one
 
 
 class DamagedError(UserError):
@@ -133,7 +133,8 @@ def final_draws(job: Job) -> dict[int, dict]:
 
 
 def _terms(record: dict) -> dict:
-    return {k: v for k, v in record["evaluation"]["protocol"].items() if k not in (*VERSIONS, "seed")}
+    terms = comparable_terms(record["evaluation"]["protocol"])
+    return {k: v for k, v in terms.items() if k != "seed"}
 
 
 def missing_draws(job: Job) -> list[int]:

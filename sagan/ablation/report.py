@@ -14,7 +14,7 @@ from sagan.ablation.styles import variant_styles
 from sagan.ablation.tables import latex, markdown
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import Summary, summarize, summary_rows
-from sagan.checkpoint import write_atomically
+from sagan.runtime.files import write_atomically
 
 BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.DOTALL)
 """What `sagan ablate` writes anew in a README.md beside the tables."""

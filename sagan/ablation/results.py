@@ -17,7 +17,6 @@ from pathlib import Path
 from sagan.ablation.cost import network_cost
 from sagan.ablation.metrics import is_score
 from sagan.ablation.outcomes import (
-    VERSIONS,
     DamagedError,
     evaluations,
     final_draws,
@@ -27,8 +26,9 @@ from sagan.ablation.outcomes import (
     status,
 )
 from sagan.ablation.variants import Job
-from sagan.checkpoint import write_atomically
 from sagan.config import UserError
+from sagan.evaluation import comparable_terms
+from sagan.runtime.files import write_atomically
 
 Row = dict[str, str | float | int]
 
@@ -168,7 +168,7 @@ def last_gamma(records: list[dict], network: str) -> float | None:
 
 def protocol_digest(record: dict) -> str:
     """Return twelve digits that stand for the protocol of a score, except its step and the program's versions."""
-    terms = {k: v for k, v in record["evaluation"]["protocol"].items() if k not in VERSIONS}
+    terms = comparable_terms(record["evaluation"]["protocol"])
     return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()[:12]
 
 

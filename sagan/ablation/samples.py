@@ -11,10 +11,11 @@ from torch import Tensor
 
 from sagan.ablation.figures import save
 from sagan.ablation.variants import Job
-from sagan.checkpoint import checkpoints, load_checkpoint
 from sagan.config import UserError
-from sagan.generate import load_generator
-from sagan.images import to_uint8
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoints
+from sagan.runs.networks import load_generator
+from sagan.runtime.pictures import to_uint8
 from sagan.viewing.capture import fixed_inputs
 
 GRID_IMAGES = 10
@@ -41,7 +42,7 @@ def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
             logging.getLogger("sagan").warning("left out of %s: %s", file.name, error)
             continue
         images = to_uint8(generator(z, y)).cpu().expand(-1, 3, -1, -1)
-        rows[f"{job.variant}\nstep {generator.step:,}"] = images.permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
+        rows[f"{job.variant}\nstep {generator.origin.step:,}"] = images.permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
     if rows:
         draw_sheet(rows, titles, file)
 

@@ -128,13 +128,15 @@ def both_networks(setting: Setting) -> list[Setting]:
 
 def require_metric(config: Config, plan: Plan) -> None:
     """Raise ConfigError for a run that would end without the score that the plan is about."""
-    from sagan.evaluation.scores import MEASURES, suffix  # slow: torch
+    from sagan.data.pairs import PAIRS  # slow: torch
+    from sagan.evaluation.scores import MEASURES, RULE_MEASURES, suffix
 
     if config.evaluation.every == 0:
         raise ConfigError(
             f"{plan.file}: evaluation.every 0: expected a number of steps; the last step is always scored"
         )
     known = [f"{name}{suffix(config.evaluation.extractor.name)}" for name in MEASURES]
+    known += RULE_MEASURES if config.data.source in PAIRS else ()
     if plan.metric not in known:
         raise ConfigError(f"{plan.file}: metric {plan.metric}: expected one of {', '.join(known)}")
 

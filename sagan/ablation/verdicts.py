@@ -49,7 +49,7 @@ def summarize(
     of the plan, whatever became of it.
     """
     variants = list(dict.fromkeys(str(row["variant"]) for row in rows))
-    unfinished = Counter(row["variant"] for row in rows if row["status"] != "finished")
+    lacking = Counter(row["variant"] for row in rows if row["status"] != "finished" or metric not in row)
     planned = Counter(row["variant"] for row in rows)
     metrics = sorted(filter(is_score, metric_names(rows)), key=lambda name: name != metric)
     summaries = []
@@ -62,7 +62,7 @@ def summarize(
                 summaries.append(Summary(v, name, "baseline", len(scores[v]), shown_interval(list(scores[v].values()))))
             elif scores[v] and v in decisions:
                 summary = primary_summary(v, name, scores[v], differences[v], decisions[v])
-                lost = {u: f"{unfinished[u]} of {planned[u]} runs of {u}" for u in (v, baseline) if unfinished[u]}
+                lost = {u: f"{lacking[u]} of {planned[u]} runs of {u}" for u in (v, baseline) if lacking[u]}
                 summaries.append(without_survivors(summary, lost, baseline))
             elif scores[v]:
                 summaries.append(exploratory_summary(v, name, scores[v], differences[v]))
@@ -139,14 +139,14 @@ def in_words(decision: Decision, lower_better: bool) -> str:
 def without_survivors(summary: Summary, lost: dict[str, str], baseline: str) -> Summary:
     """Return the summary without a verdict that may be due to lost runs: those that are left may be the lucky ones.
 
-    `lost` says, in words, how many runs are missing, of the variant and of the baseline.
+    `lost` says, in words, how many runs have no score, of the variant and of the baseline.
     """
     winners = {"better": [summary.variant], "worse": [baseline], "equal": [summary.variant, baseline]}
     suspects = winners.get(summary.verdict.partition(" ")[0].rstrip(","), [])
     missing = [lost[name] for name in suspects if name in lost]
     if not missing:
         return summary
-    return replace(summary, verdict=f"no verdict: {' and '.join(missing)} have not finished")
+    return replace(summary, verdict=f"no verdict: {' and '.join(missing)} without a score")
 
 
 def summary_rows(summaries: list[Summary]) -> list[Row]:

@@ -20,15 +20,16 @@ from sagan.attention.residual_attention import ResidualAttention
 from sagan.attention.sagan import ResidualControl, SaganAttention
 from sagan.attention.squeeze_excite import EfficientChannelAttention, SqueezeExcite
 from sagan.config import AttentionConfig, ConfigError
-from sagan.models.sizes import attention_blocks
+from sagan.layers import Conv2d, Linear
 from sagan.option_parser import OptionParser, Setting
 
 __all__ = [
     "KINDS",
     "Attention",
     "AttentionMap",
+    "Conv2d",
+    "Linear",
     "Place",
-    "attention_by_block",
     "attention_layers",
     "build_attention",
     "capture_maps",
@@ -83,20 +84,6 @@ def build_attention(spec: AttentionConfig, place: Place, option: str = "attentio
         raise ConfigError(
             f"{option}: kind {spec.kind} cannot stand on a {height}x{width} map of width {place.channels}: {error}"
         ) from None
-
-
-def attention_by_block(spec: AttentionConfig, places: list[Place], option: str) -> Iterator[nn.Module]:
-    """The attention layer of each block of a network, in order, the identity where none stands; `places` says what the
-    blocks give. Raises ConfigError where no block has a map of `spec.resolutions`, or as `build_attention` does.
-
-    A layer is made when it is asked for, so that it can come before its block in the sequence of random draws.
-    """
-    resolve(spec, option)
-    attended = {}
-    if spec.kind != "none":
-        attended = attention_blocks([place.size for place in places], spec.resolutions, f"{option}.resolutions")
-    for i, place in enumerate(places):
-        yield build_attention(spec, place, option) if i in attended else nn.Identity()
 
 
 def attention_layers(network: nn.Module) -> dict[str, Attention]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sagan.attention.base import Attention, AttentionMap, Place, expect_even, expect_width
 from sagan.attention.functional import chunked_attention, from_tokens, tokens
-from sagan.models.layers import Conv2d
+from sagan.layers import Conv2d
 
 
 @dataclass(frozen=True)

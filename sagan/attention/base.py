@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from sagan import map_kinds
 from sagan.config import ConfigError
-from sagan.models.layers import BatchNorm
+from sagan.layers import BatchNorm
 
 Size = tuple[int, int]  # height, width
 
@@ -71,12 +72,17 @@ class AttentionMap:
     ================  =========================  ==================================================================
     """
 
-    kind: Literal["matrix", "windowed matrix", "channel gate", "spatial gate", "full gate"]
+    kind: map_kinds.Name
     weights: Tensor
     query_size: Size
     key_size: Size | None = None
     distribution: bool = False
     """Whether rows are >= 0 and sum to 1."""
+
+    @property
+    def form(self) -> map_kinds.MapKind:
+        """Return the description of the map's kind."""
+        return map_kinds.MAP_KINDS[self.kind]
 
     def entropy(self) -> Tensor | None:
         """Mean entropy of the rows, as a fraction of that of uniform weights, ln(keys): a scalar in [0, 1].
@@ -113,6 +119,10 @@ class Attention(nn.Module):
         gamma = place.gate == "zero" if gamma is None else gamma
         self.gamma = nn.Parameter(torch.zeros(())) if gamma else None
         self.viewer: list[AttentionMap] | None = None
+
+    def extra_repr(self) -> str:
+        height, width = self.place.size
+        return f"{self.place.channels} channels, {height}x{width}, gate={self.place.gate}"
 
     def transform(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} does not define transform")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sagan.attention.base import Attention, AttentionMap, Place, batch_norm, reduced_width
 from sagan.attention.squeeze_excite import channel_means
-from sagan.models.layers import Conv2d, Linear
+from sagan.layers import Conv2d, Linear
 
 
 @dataclass(frozen=True)

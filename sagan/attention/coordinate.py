@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sagan.attention.base import Attention, AttentionMap, Place, batch_norm
 from sagan.config import ConfigError
-from sagan.models.layers import Conv2d
+from sagan.layers import Conv2d
 
 
 @dataclass(frozen=True)

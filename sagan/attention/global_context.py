@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sagan.attention.base import Attention, AttentionMap, Place, reduced_width
 from sagan.config import ConfigError
-from sagan.models.layers import Conv2d, Linear
+from sagan.layers import Conv2d, Linear
 
 
 @dataclass(frozen=True)

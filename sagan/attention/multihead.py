@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sagan.attention.base import Attention, AttentionMap, Place, ProductOptions, expect_even, expect_width
 from sagan.attention.functional import dot_product_weights, from_tokens, scaled_dot_product, tokens
 from sagan.config import ConfigError
-from sagan.models.layers import Conv2d
+from sagan.layers import Conv2d
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sagan.attention.base import Attention, AttentionMap, Place, ProductOptions, expect_even, expect_width
 from sagan.attention.functional import chunked_attention, dot_product_weights, from_tokens, scaled_dot_product, tokens
-from sagan.models.layers import BatchNorm, Conv2d, Linear
+from sagan.layers import BatchNorm, Conv2d, Linear
 
 
 @dataclass(frozen=True)

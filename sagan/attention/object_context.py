@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sagan.attention.base import Attention, AttentionMap, Place, ProductOptions, batch_norm, expect_even, expect_width
 from sagan.attention.functional import dot_product_weights, from_window_tokens, scaled_dot_product, window_tokens
 from sagan.config import ConfigError
-from sagan.models.layers import Conv2d
+from sagan.layers import Conv2d
 
 # The published dropout (0.05 and 0.1 of the channels) is left out: it would draw from a random state that a resumed run
 # cannot restore, and a generator has noise enough.

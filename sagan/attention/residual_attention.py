@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sagan.attention.base import Attention, AttentionMap, Place, batch_norm, expect_width
 from sagan.config import ConfigError
-from sagan.models.layers import Conv2d
+from sagan.layers import Conv2d
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sagan.attention.base import Attention, AttentionMap, Place, reduced_width
 from sagan.config import ConfigError
-from sagan.models.layers import Linear
+from sagan.layers import Linear
 
 
 def channel_means(x: Tensor) -> Tensor:

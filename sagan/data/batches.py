@@ -11,7 +11,7 @@ from torch import Tensor
 from sagan.config import ConfigError
 from sagan.data.dataset import Dataset, MemoryDataset
 from sagan.data.reading import read_ahead
-from sagan.random import generator_for
+from sagan.runtime.draws import generator_for
 
 
 class TrainingBatches:

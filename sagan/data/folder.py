@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sagan.config import UserError
 from sagan.data.dataset import Dataset
-from sagan.data.images import EXTENSIONS, UnreadableImage, read_image
+from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image
 
 
 class FolderDataset(Dataset):

@@ -4,18 +4,12 @@ Processes, not threads: most of the time of decoding a small image is spent in P
 """
 
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 
 from torch.utils.data import DataLoader
 
 from sagan.config import UserError
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_memory: bool = False) -> Iterator:

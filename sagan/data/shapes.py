@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sagan.config import ConfigError
 from sagan.data.dataset import Dataset
-from sagan.random import generator_for
+from sagan.runtime.draws import generator_for
 
 SEED = 0
 SPLITS = {"train": range(0, 10_000), "test": range(10_000, 12_000)}  # image numbers

@@ -4,17 +4,19 @@ from pathlib import Path
 
 from sagan.config import ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.data import find_data, in_memory
-from sagan.device import choose_device
-from sagan.distributed import is_main, main_first, process_group
 from sagan.evaluation.evaluate import compare_folders, evaluate
 from sagan.evaluation.extractors import build_extractor
 from sagan.evaluation.scores import Scores
-from sagan.generate import image_sampler, load_generator, load_run_config, run_directory, take_statistics
 from sagan.models.generator import Generator
+from sagan.models.sampling import image_sampler, take_statistics
 from sagan.option_parser import Setting
 from sagan.options import EvaluateOptions
 from sagan.parsing import flatten
-from sagan.training.records import append_record
+from sagan.runs.directory import run_directory
+from sagan.runs.networks import load_generator, load_run_config
+from sagan.runs.records import append_record
+from sagan.runtime.device import choose_device
+from sagan.runtime.distributed import is_main, main_first, process_group
 
 
 def run_settings(run: str, options: EvaluateOptions) -> list[Setting]:
@@ -45,12 +47,12 @@ def evaluate_run(run: str, options: EvaluateOptions, config: EvaluationConfig, d
             extractor=extractor,
             config=config,
             split=options.split,
-            protocol={"step": generator.step, "ema": generator.is_ema, "batch_norm": statistics},
+            protocol={"step": generator.origin.step, "ema": generator.origin.averaged, "batch_norm": statistics},
         )
         if not is_main():
             return None
         if directory := run_directory(run):
-            add_record(scores, directory, generator.step)
+            add_record(scores, directory, generator.origin.step)
         return scores
 
 

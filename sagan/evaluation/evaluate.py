@@ -7,18 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sagan import random
 from sagan.config import EvaluationConfig
+from sagan.evaluation.agreement import agreement_scores
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import Features, extract, from_rank_0
 from sagan.evaluation.folder import FolderImages
 from sagan.evaluation.reference import Images, Reference, reference
-from sagan.evaluation.scores import MAX_MANIFOLD, Scores, measure
+from sagan.evaluation.scores import MAX_MANIFOLD, Scores, score_features
+from sagan.runtime.draws import labels
 
 Sample = Callable[[int, int, Tensor | None], Tensor]
 """(start, stop, y) -> uint8 images (stop - start, C, H, W) of sample indices start..stop-1, of classes y (int64, CPU).
 
-z is to be drawn per index (`sagan.random.latents`), so that neither batch size nor number of processes matters.
+z is to be drawn per index (`sagan.runtime.draws.latents`), so that neither batch size nor number of processes matters.
 """
 
 
@@ -39,7 +40,7 @@ def evaluate(
     the step and whether the weights are averages.
     """
     n = config.num_samples
-    y = random.labels(config.seed, "evaluation labels", 0, n, num_classes)
+    y = labels(config.seed, "evaluation labels", 0, n, num_classes)
     known = reference(real, split, config.num_real, extractor, config.batch_size)
     made = extract(
         lambda start, stop: sample(start, stop, None if y is None else y[start:stop]),
@@ -47,6 +48,7 @@ def evaluate(
         extractor,
         config.batch_size,
         "generated images",
+        real.rule,
     )
     facts = {"seed": config.seed, "truncation": config.truncation, **(protocol or {})}
     return from_rank_0(compare(known, made, y, num_classes, real, split, extractor, facts))
@@ -92,9 +94,14 @@ def compare(
     if max(n_real, n_fake) > MAX_MANIFOLD:
         protocol["precision_recall_n"] = f"{min(n_real, MAX_MANIFOLD)} real, {min(n_fake, MAX_MANIFOLD)} generated"
     same_classes = num_classes == len(real.class_names)
-    measured = measure(known, made, y if same_classes else None, real.class_names, extractor.name)
+    measured = score_features(known, made, y if same_classes else None, real.class_names, extractor.name)
     if not same_classes:
         measured["left_out"].append(
             f"intra-class FID: the generator has {num_classes} classes, the data {len(real.class_names)}"
         )
+    if real.rule is not None and made.parts is not None:
+        protocol["rule"] = real.rule.name
+        values, left_out = agreement_scores(made.parts, real.rule)
+        measured["values"] |= values
+        measured["left_out"] += left_out
     return Scores(protocol=protocol, **measured)

@@ -18,13 +18,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sagan.checkpoint import write_atomically
 from sagan.config import ConfigError, UserError
-from sagan.distributed import is_main
+from sagan.data.rules import Rule
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import extract, from_rank_0
 from sagan.evaluation.metrics import Moments, moments
-from sagan.random import generator_for
+from sagan.runtime.distributed import is_main
+from sagan.runtime.draws import generator_for
+from sagan.runtime.files import write_atomically
 
 FORMAT = 2  # raise it whenever this module, an extractor or the reading of files comes to compute something else
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Images(Protocol):
     class_names: list[str]  # empty where there are no classes
     fingerprint: str  # sha256 of the content
     size: tuple[int, int]  # height and width
+    rule: Rule | None  # what generated images are to satisfy
 
     def __len__(self) -> int: ...
     def batch(self, indices: Tensor) -> Tensor: ...  # uint8 (n, C, H, W)
@@ -72,7 +74,7 @@ def choose_real(labels: Tensor, num_real: int) -> Tensor:
     return deal[:num_real].sort().values
 
 
-def describe(real: Images, split: str, indices: Tensor, extractor: Extractor) -> dict[str, str]:
+def reference_key(real: Images, split: str, indices: Tensor, extractor: Extractor) -> dict[str, str]:
     """All that the features of these images depend on."""
     return {
         "format": str(FORMAT),
@@ -98,8 +100,8 @@ def reference(real: Images, split: str, num_real: int, extractor: Extractor, bat
     indices = choose_real(real.labels, num_real)
     description, found = {}, None
     if is_main():  # a fingerprint may read all images: one process is enough
-        description = describe(real, split, indices, extractor)
-        found = load(cache_file(description), description)
+        description = reference_key(real, split, indices, extractor)
+        found = read_reference(cache_file(description), description)
     if from_rank_0(found is not None):
         return found
 
@@ -109,7 +111,7 @@ def reference(real: Images, split: str, num_real: int, extractor: Extractor, bat
         return None
     computed = Reference(features.values, real.labels[indices], moments(features.values))
     try:
-        save(computed, cache_file(description), description)
+        write_reference(computed, cache_file(description), description)
     except UserError as error:
         log.warning("real features are not kept, and will be computed again next time: %s", error)
     return computed
@@ -122,7 +124,7 @@ def cache_file(description: dict[str, str]) -> Path:
     return folder / f"real-{description['extractor']}-{key[:32]}.safetensors"
 
 
-def save(reference: Reference, path: Path, description: dict[str, str]) -> None:
+def write_reference(reference: Reference, path: Path, description: dict[str, str]) -> None:
     """Writes the file, whole or not at all. Raises UserError where that is not possible."""
     tensors = {
         "values": reference.values,
@@ -134,7 +136,7 @@ def save(reference: Reference, path: Path, description: dict[str, str]) -> None:
 
     def write(file) -> None:
         try:
-            # By name: as bytes it would take the memory twice. What a crash leaves undone, `load` finds by the digest.
+            # By name: as bytes it would take the memory twice. The digest shows a torn file.
             save_file(tensors, file.name, metadata=metadata)
         except SafetensorError as error:  # its own type also for a full disk
             raise OSError(str(error)) from error
@@ -142,8 +144,8 @@ def save(reference: Reference, path: Path, description: dict[str, str]) -> None:
     write_atomically(path, write)
 
 
-def load(path: Path, description: dict[str, str]) -> Reference | None:
-    """What `save` wrote for this very description; None where there is no such file, or it is damaged or another's."""
+def read_reference(path: Path, description: dict[str, str]) -> Reference | None:
+    """Return what `write_reference` wrote for this key; None if there is no such file or it holds something else."""
     if not path.is_file():
         return None
     try:

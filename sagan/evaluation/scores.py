@@ -11,9 +11,10 @@ from torch import Tensor
 from sagan.evaluation.features import Features
 from sagan.evaluation.metrics import fid, inception_score, intra_fid, kid, moments, precision_recall
 from sagan.evaluation.reference import Reference
-from sagan.random import generator_for
+from sagan.runtime.draws import generator_for
 
 MEASURES = ("fid", "kid_mean", "is_mean", "precision", "recall", "intra_fid")
+RULE_MEASURES = ("agreement", "agreement_gap", "agreement_chance", "agreement_both_parts")  # whatever the extractor
 SPLITS = 10
 PER_SPLIT = 10  # images; an inception score cannot exceed the number of images in a split
 PER_CLASS = 100  # images; below, an intra-class FID is bias and little else
@@ -50,13 +51,21 @@ class Scores:
         return {**rest.pop("values"), "evaluation": rest}
 
 
+def comparable_terms(protocol: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a protocol that two scores must share to be compared.
+
+    The step is what a curve varies. Versions of this program and of torch change scores by rounding at most.
+    """
+    return {name: value for name, value in protocol.items() if name not in ("step", "sagan", "torch")}
+
+
 def _short(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", str(value))
 
 
-def measure(
+def score_features(
     real: Reference, fake: Features, fake_labels: Tensor | None, class_names: list[str], name: str
 ) -> dict[str, Any]:
     """The fields of `Scores` but its protocol, from features; `name` is the extractor's. All else is `metrics`.

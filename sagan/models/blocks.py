@@ -4,7 +4,7 @@ after the sum, or on the residual branch just before it."""
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.models.layers import BatchNorm, Conv2d
+from sagan.layers import BatchNorm, Conv2d
 
 
 class GeneratorBlock(nn.Module):

@@ -6,7 +6,7 @@ from torch import nn
 from sagan.config import Config, ConfigError
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
-from sagan.random import generator_for
+from sagan.runtime.draws import generator_for
 
 
 def build_generator(config: Config) -> Generator:

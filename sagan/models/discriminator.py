@@ -4,17 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.attention import Place, attention_by_block
 from sagan.config import DiscriminatorConfig
+from sagan.layers import Embedding, Linear, initialize
 from sagan.models.blocks import DiscriminatorBlock
-from sagan.models.layers import Embedding, Linear, initialize
-from sagan.models.sizes import (
-    DISCRIMINATOR_WIDTHS,
-    Size,
-    discriminator_block_sizes,
-    discriminator_downsamples,
-    split_size,
-)
+from sagan.models.inputs import check_images, check_labels
+from sagan.models.origin import Origin
+from sagan.models.places import attention_by_block
+from sagan.models.sizes import DISCRIMINATOR_WIDTHS, Size, discriminator_downsamples, split_size
 
 
 class Discriminator(nn.Module):
@@ -27,17 +23,17 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig, size: Size, image_channels: int, num_classes: int):
         super().__init__()
-        multiples = DISCRIMINATOR_WIDTHS[split_size(size)[0]]
-        widths = [image_channels, *(config.channels * m for m in multiples)]
+        widths = [image_channels, *(config.channels * m for m in DISCRIMINATOR_WIDTHS[split_size(size)[0]])]
         downs = discriminator_downsamples(size)
-        places = [
-            Place(width, map_size, config.spectral_norm, batch_norm=False)
-            for width, map_size in zip(widths[1:], discriminator_block_sizes(size), strict=True)
-        ]
-        attentions = attention_by_block(config.attention, places, "model.discriminator.attention")
+        attentions = attention_by_block(config, size)
 
-        self.num_classes, self.size, self.image_channels = num_classes, size, image_channels
-        self.compute_dtype, self.memory_format = torch.float32, torch.channels_last
+        self.num_classes = num_classes
+        self.size = size
+        self.image_channels = image_channels
+        self.origin: Origin | None = None
+        self.compute_dtype = torch.float32
+        self.memory_format = torch.channels_last
+
         self.blocks = nn.ModuleList()
         for i, (width_in, width_out, attention) in enumerate(zip(widths, widths[1:], attentions, strict=False)):
             self.blocks.append(
@@ -58,10 +54,8 @@ class Discriminator(nn.Module):
         initialize(self, config.init)
 
     def forward(self, images: Tensor, y: Tensor | None = None) -> Tensor:
-        if (y is None) != (self.embedding is None):
-            raise ValueError(
-                f"y is {'missing' if y is None else 'given'}, and the discriminator has {self.num_classes} classes"
-            )
+        check_images(images, self.image_channels, self.size)
+        check_labels(y, self.num_classes, len(images), "the discriminator")
         h = images.to(self.compute_dtype, memory_format=self.memory_format)  # (N, channels, H, W)
         for block in self.blocks:
             h = block(h)  # (N, C_i, H_i, W_i)

@@ -1,14 +1,20 @@
 """The generator: one class for every size."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.attention import Place, attention_by_block
 from sagan.config import GeneratorConfig
+from sagan.layers import BatchNorm, Conv2d, Linear, evaluating, initialize
 from sagan.models.blocks import GeneratorBlock
-from sagan.models.layers import BatchNorm, Conv2d, Linear, initialize
-from sagan.models.sizes import GENERATOR_WIDTHS, Size, generator_block_sizes, split_size
+from sagan.models.inputs import check_labels, check_latents, class_numbers
+from sagan.models.origin import Origin
+from sagan.models.places import attention_by_block
+from sagan.models.sizes import GENERATOR_WIDTHS, Size, split_size
+from sagan.runtime.draws import latents
+from sagan.runtime.pictures import to_uint8
 
 
 class Generator(nn.Module):
@@ -22,18 +28,19 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig, size: Size, image_channels: int, num_classes: int):
         super().__init__()
         n, self.first_size = split_size(size)
-        first, multiples = GENERATOR_WIDTHS[n]
-        widths = [config.channels * m for m in (first, *multiples)]
+        widths = [config.channels * m for m in (GENERATOR_WIDTHS[n][0], *GENERATOR_WIDTHS[n][1])]
         norm = dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
         conditional = dict(num_classes=num_classes, spectral_norm=config.norm_spectral, **norm)
-        places = [
-            Place(width, map_size, config.spectral_norm, batch_norm=True, norm=norm)
-            for width, map_size in zip(widths[1:], generator_block_sizes(size), strict=True)
-        ]
-        attentions = attention_by_block(config.attention, places, "model.generator.attention")
+        attentions = attention_by_block(config, size)
 
-        self.z_dim, self.num_classes, self.size, self.image_channels = config.z_dim, num_classes, size, image_channels
-        self.compute_dtype, self.memory_format = torch.float32, torch.channels_last
+        self.z_dim = config.z_dim
+        self.num_classes = num_classes
+        self.size = size
+        self.image_channels = image_channels
+        self.origin: Origin | None = None
+        self.compute_dtype = torch.float32
+        self.memory_format = torch.channels_last
+
         a, b = self.first_size
         self.project = Linear(config.z_dim, widths[0] * a * b, spectral_norm=config.spectral_norm)
         self.blocks = nn.ModuleList()
@@ -53,13 +60,40 @@ class Generator(nn.Module):
         initialize(self, config.init)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        if (y is None) != (self.num_classes == 0):
-            raise ValueError(
-                f"y is {'missing' if y is None else 'given'}, and the generator has {self.num_classes} classes"
-            )
+        check_latents(z, self.z_dim)
+        check_labels(y, self.num_classes, len(z), "the generator")
         h = self.project(z).unflatten(1, (-1, *self.first_size))  # (N, C, a, b)
         h = h.to(self.compute_dtype, memory_format=self.memory_format)
         for block in self.blocks:
             h = block(h, y)  # (N, C_i, a 2^i, b 2^i)
         h = F.relu(self.norm(h))
         return torch.tanh(self.to_image(h).to(z.dtype))  # (N, channels, H, W)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        classes: int | str | Sequence[int | str] | None = None,
+        seed: int = 0,
+        truncation: float = 0.0,
+        batch_size: int = 64,
+    ) -> Tensor:
+        """Return `n` images, uint8 (n, channels, H, W) in 0..255, on the CPU.
+
+        Image i is a function of the seed, i and its class: neither `n` nor `batch_size` changes it. Its class is
+        `classes[i % len(classes)]`, by number or by name; None takes all classes in turn. Entries of z beyond
+        `truncation` standard deviations are redrawn (Brock et al. 2019); 0 leaves them. The network runs in evaluation
+        mode and stays as it is.
+
+        Raise ValueError for a class that does not exist, or for classes of an unconditional generator.
+        """
+        names = self.origin.class_names if self.origin else None
+        numbers = class_numbers(classes, self.num_classes, names)
+        y = torch.tensor(numbers)[torch.arange(n) % len(numbers)] if numbers else None
+        z = latents(seed, "sample", 0, n, self.z_dim, truncation)
+        device = self.project.weight.device
+        with evaluating(self):
+            parts = [slice(i, i + batch_size) for i in range(0, n, batch_size)]
+            images = [to_uint8(self(z[p].to(device), None if y is None else y[p].to(device))).cpu() for p in parts]
+        return torch.cat(images) if images else torch.empty(0, self.image_channels, *self.size, dtype=torch.uint8)

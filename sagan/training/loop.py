@@ -1,51 +1,62 @@
-"""The training run: `train` = set up, loop, close. What a step does is in `steps.py`."""
+"""The training run: `train` sets up, loops and closes. `steps.py` says what a step does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sagan.checkpoint import remove_leftovers, write_atomically
-from sagan.checks import check_writable
 from sagan.config import Config, ConfigError
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
-from sagan.device import activation_dtype, choose_device, keep_freed_memory
-from sagan.distributed import average, barrier, is_main, main_first, process_group, rank, world_size
 from sagan.evaluation.reference import require_real
 from sagan.parsing import to_yaml
-from sagan.training import measure
-from sagan.training.evaluation import Evaluator, evaluated
+from sagan.runs.directory import prepare_run_dir, remove_leftovers
+from sagan.runs.log import RunLog
+from sagan.runs.records import evaluated
+from sagan.runtime.device import activation_dtype, choose_device, keep_freed_memory
+from sagan.runtime.distributed import average, barrier, is_main, main_first, process_group, rank, world_size
+from sagan.runtime.files import check_writable, write_atomically
+from sagan.training import diagnostics
+from sagan.training.evaluator import Evaluator
 from sagan.training.health import CollapseWatch, FiniteWatch
 from sagan.training.messages import Progress, farewell, introduction
-from sagan.training.records import RunLog, prepare_run_dir
 from sagan.training.resume import (
-    continued,
     finished,
     newest_checkpoint,
     require_same_data,
     require_same_dtype,
     restore,
+    resumed_config,
 )
-from sagan.training.run import Run, due, evaluate, evaluation_due, look, record, save, show_real_images, view
+from sagan.training.run import (
+    Callback,
+    Run,
+    due_after,
+    evaluate_run,
+    evaluation_due,
+    write_checkpoint,
+    write_real_images,
+    write_record,
+    write_samples,
+)
 from sagan.training.signals import StopRequest, stop_requests
-from sagan.training.state import TrainState, build_state
-from sagan.training.steps import discriminator_step, draw, generator_step
+from sagan.training.state import build_state
+from sagan.training.steps import train_step
 
 
-def train(config: Config) -> Path:
-    """Trains, or goes on training, the run of `config.run_dir`, and returns that directory.
+def train(config: Config, callbacks: Sequence[Callback] = ()) -> Path:
+    """Train the run of `config.run_dir`, or resume it from its newest checkpoint. Return that directory.
 
-    Changes nothing where the run has taken all its steps already, and evaluated the last. Raises ConfigError where the
-    run there has another configuration, UserError where data, disk or weights stop it.
+    A run that has taken and evaluated all its steps is left as it is. Raise ConfigError if the run there has another
+    configuration, and UserError if data, disk or weights are missing.
     """
     device, directory, last = choose_device(config.device), Path(config.run_dir), config.training.steps
     keep_freed_memory()
     with process_group(device):
-        barrier()  # the main process may be saving still what this program trained just before
+        barrier()  # the main process may still be saving the previous run of this program
         saved = newest_checkpoint(directory)
-        config = prepare(config, saved)
+        config = check_start(config, saved)
         if finished(config, saved):
             if is_main():
                 print(*farewell(directory, saved["step"], last), sep="\n")
@@ -54,7 +65,7 @@ def train(config: Config) -> Path:
         if is_main():
             prepare_run_dir(directory)
         with RunLog(directory, active=is_main()) as log:
-            run = setup(config, saved, data, evaluator, device, log)
+            run = set_up(config, saved, data, evaluator, device, log, callbacks)
             del saved  # as large as the state itself
             with stop_requests() as stop:
                 fit(run, stop)
@@ -62,8 +73,8 @@ def train(config: Config) -> Path:
     return directory
 
 
-def prepare(config: Config, saved: dict | None) -> Config:
-    """Refuses what can be refused before anything slow begins; the configuration to go on from `saved` with."""
+def check_start(config: Config, saved: dict | None) -> Config:
+    """Return the configuration to start or resume with. Refuse what can be refused before anything slow begins."""
     training, directory = config.training, Path(config.run_dir)
     if training.batch_size % (world_size() * training.micro_batches):
         raise ConfigError(
@@ -71,11 +82,11 @@ def prepare(config: Config, saved: dict | None) -> Config:
             f"training.micro_batches {training.micro_batches}"
         )
     check_writable(directory, "run_dir", folder=True)
-    return continued(config, saved, directory)
+    return resumed_config(config, saved, directory)
 
 
 def find_inputs(config: Config, device: torch.device) -> tuple[Dataset, Evaluator | None]:
-    """The data, nothing read yet, and the evaluator, which may be a download. Raises UserError where they lack."""
+    """Return the data, with no image read yet, and the evaluator. Raise UserError if either is missing."""
     with main_first():  # one process downloads
         data = find_data(config.data)
     if config.evaluation.every:
@@ -83,10 +94,16 @@ def find_inputs(config: Config, device: torch.device) -> tuple[Dataset, Evaluato
     return data, Evaluator.build(config, device)
 
 
-def setup(
-    config: Config, saved: dict | None, data: Dataset, evaluator: Evaluator | None, device: torch.device, log: RunLog
+def set_up(
+    config: Config,
+    saved: dict | None,
+    data: Dataset,
+    evaluator: Evaluator | None,
+    device: torch.device,
+    log: RunLog,
+    callbacks: Sequence[Callback],
 ) -> Run:
-    """Everything that a run needs, as the checkpoint `saved` left it (None: at its beginning)."""
+    """Return a run in the state of the checkpoint `saved`, or at its beginning if that is None."""
     directory = Path(config.run_dir)
     dtype = activation_dtype(config.training.precision, device)
     if saved:
@@ -104,64 +121,51 @@ def setup(
         remove_leftovers(directory)
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
     log.say(*introduction(config, state, data))
-    return Run(config, directory, state, data, log, evaluator, FiniteWatch(state))
+    return Run(config, directory, state, data, log, evaluator, FiniteWatch(state), callbacks)
 
 
 def fit(run: Run, stop: StopRequest) -> None:
-    """The loop: updates, and at intervals records, grids, checkpoints and evaluations."""
-    config, state, last = run.config, run.state, run.config.training.steps
+    """Take steps until the last one or a request to stop; after each, do what is due."""
+    state, last = run.state, run.config.training.steps
     batches = real_batches(run)
-    throughput, watch = measure.Throughput(config.training.batch_size), CollapseWatch()
-    z, y = measure.grid_inputs(state)
-    if state.step == 0:
-        show_real_images(run)
-    elif evaluation_due(run) and not evaluated(run.directory, state.step):
-        evaluate(run)  # the run was stopped before it
-    throughput(state.step)
-    with Progress(run.log, state.step, config) as progress:
+    z, y = diagnostics.grid_inputs(state)
+    catch_up(run)
+    throughput, watch = diagnostics.Throughput(run.config.training.batch_size, state.step), CollapseWatch()
+    with Progress(run.log, state.step, run.config) as progress:
         while state.step < last:
             metrics = train_step(state, batches)
-            step, final = state.step, state.step == last
-            run.finite.note(step, metrics)
+            run.finite.note(state.step, metrics)
             stopping = stop.agreed()
-            recording = due(config.logging.every, step) or final or step == 1
-            looking = due(config.logging.images_every, step) or final
-            viewing = config.logging.attention_every > 0 and (due(config.logging.attention_every, step) or final)
-            evaluating = evaluation_due(run)
-            saving = due(config.checkpoint.every, step) or final or stopping or evaluating
-
-            values = None
-            # On a GPU, to look at numbers is to wait for its queue.
-            if recording or looking or viewing or saving or state.device.type == "cpu":
+            due, values = due_after(run, stopping), None
+            if due.anything or state.device.type == "cpu":  # on a GPU, to read a number is to wait for its queue
                 run.finite.require()
-                values = read(metrics, everywhere=recording)
-            if recording:
-                record(run, values, throughput(step), watch)
-            progress(step, values)
-            if looking:
-                look(run, z, y)
-            if viewing:
-                view(run)
-            if saving:
-                save(run)
-            if evaluating and (final or not stopping):  # else a resumed run makes up for it
-                evaluate(run)
-            if looking or viewing or saving:
-                throughput(step)  # measures training alone
+                values = read(metrics, everywhere=due.record)
+            if due.record:
+                write_record(run, values, throughput(state.step), watch)
+            progress(state.step, values)
+            with throughput.paused():
+                if due.samples:
+                    write_samples(run, z, y)
+                for callback in run.callbacks:
+                    callback.after_step(run, metrics)
+                if due.checkpoint:
+                    write_checkpoint(run)
+                if due.evaluation:
+                    evaluate_run(run)
             if stopping:
                 break
 
 
-def train_step(state: TrainState, batches: Iterator[tuple[Tensor, Tensor | None]]) -> dict[str, Tensor]:
-    """`d_steps` updates of D, of which the metrics are the last one's, and one update of G."""
-    for i in range(d_steps := state.config.training.d_steps):
-        index = state.step * d_steps + i
-        metrics = discriminator_step(state, *next(batches), draw(state, "discriminator", index, groups=2))
-    return metrics | generator_step(state, draw(state, "generator", state.step, groups=1))
+def catch_up(run: Run) -> None:
+    """Write the real images of a new run; make up for the evaluation that a stopped run left out."""
+    if run.state.step == 0:
+        write_real_images(run)
+    elif evaluation_due(run) and not evaluated(run.directory, run.state.step):
+        evaluate_run(run)
 
 
 def real_batches(run: Run) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """This process's real images and labels, from the first batch that the run has not used yet."""
+    """Yield this process's real images and labels, from the first batch that the run has not used yet."""
     training = run.config.training
     batches = TrainingBatches(
         run.data,
@@ -179,8 +183,10 @@ def real_batches(run: Run) -> Iterator[tuple[Tensor, Tensor | None]]:
 
 
 def read(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]:
-    """The metrics as numbers: of the whole batch if `everywhere`, which all processes must ask for, else of its share
-    here."""
+    """Return the metrics as numbers: of the whole batch if `everywhere`, else of this process's share.
+
+    If one process asks for `everywhere`, all must.
+    """
     if everywhere:
         average(list(metrics.values()))
     return {name: value.item() for name, value in metrics.items()}

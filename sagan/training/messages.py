@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from sagan.checkpoint import checkpoints
 from sagan.config import Config
-from sagan.data import Dataset, describe
-from sagan.distributed import is_main, world_size
-from sagan.training.records import RunLog
+from sagan.data import Dataset, summarize
+from sagan.runs.directory import checkpoints
+from sagan.runs.log import RunLog
+from sagan.runtime.distributed import is_main, world_size
 from sagan.training.state import TrainState
 
 
 def introduction(config: Config, state: TrainState, data: Dataset) -> list[str]:
     """What is trained, on what and where; warnings about the data."""
-    lines, warnings = describe(data)
+    lines, warnings = summarize(data)
     count = {n: sum(p.numel() for p in getattr(state, n).parameters()) for n in ("generator", "discriminator")}
     processes = f"{world_size()} process{'es' if world_size() > 1 else ''}"
     threads = f", {torch.get_num_threads()} threads" if state.device.type == "cpu" else ""

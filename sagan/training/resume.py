@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from sagan.checkpoint import checkpoint_path, checkpoints, load_checkpoint
 from sagan.config import Config, ConfigError, UserError
 from sagan.data import Dataset
 from sagan.parsing import refuse_changes, to_config
-from sagan.training.evaluation import evaluated
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoint_path, checkpoints
+from sagan.runs.records import evaluated
 from sagan.training.state import TrainState
 
 SHOWN = 5  # classes that differ
@@ -22,7 +23,7 @@ def newest_checkpoint(run_dir: Path) -> dict | None:
     return load_checkpoint(found[-1]) if found else None
 
 
-def continued(config: Config, saved: dict | None, run_dir: Path) -> Config:
+def resumed_config(config: Config, saved: dict | None, run_dir: Path) -> Config:
     """`config` as the run that left `saved` may go on with. Raises ConfigError, with both values, where it may not."""
     if saved is None:
         return config

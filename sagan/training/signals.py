@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from sagan.distributed import any_process
+from sagan.runtime.distributed import any_process
 
 
 class StopRequest:

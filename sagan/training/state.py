@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sagan.config import Config, OptimizerConfig
-from sagan.distributed import average, world_size
 from sagan.models.build import build_discriminator, build_generator
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
+from sagan.runtime.distributed import average, world_size
 
 
 @dataclass

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sagan.distributed import rank, world_size
-from sagan.models.layers import power_iteration
-from sagan.random import generator_for
+from sagan.layers import power_iteration
+from sagan.runtime.distributed import rank, world_size
+from sagan.runtime.draws import generator_for
 from sagan.training.augment import diffaugment
 from sagan.training.ema import ema_decay, update_ema
 from sagan.training.losses import discriminator_hinge, generator_hinge
@@ -49,6 +49,14 @@ def draw(state: TrainState, purpose: str, index: int, groups: int) -> Draws:
         rows = torch.rand(groups, n, 7, generator=generator)[:, share]
         uniform = rows.flatten(0, 1).to(device)
     return Draws(z, y, uniform)
+
+
+def train_step(state: TrainState, batches: Iterator[tuple[Tensor, Tensor | None]]) -> Metrics:
+    """Take one step: `d_steps` updates of D, then one of G. The metrics of D are those of its last update."""
+    for i in range(d_steps := state.config.training.d_steps):
+        index = state.step * d_steps + i
+        metrics = discriminator_step(state, *next(batches), draw(state, "discriminator", index, groups=2))
+    return metrics | generator_step(state, draw(state, "generator", state.step, groups=1))
 
 
 def discriminator_step(state: TrainState, real: Tensor, y: Tensor | None, draws: Draws) -> Metrics:

@@ -3,11 +3,12 @@
 import inspect
 from pathlib import Path
 
-from sagan.checks import check_sampling, check_writable
+from sagan.checks import check_sampling
 from sagan.config import Config, ConfigError
 from sagan.option_parser import OptionParser, token_settings
 from sagan.options import ExportOptions, PackOptions, SampleOptions
 from sagan.parsing import describe_preset, presets, read_config, to_config, to_yaml
+from sagan.runtime.files import check_writable
 from sagan.verbs.arguments import one_run, split_name, wants_help
 
 
@@ -40,7 +41,7 @@ def train(arguments: list[str]) -> None:
     if print_only:
         print(to_yaml(config), end="")
         return
-    from sagan.training.loop import train as train_run
+    from sagan.api import train as train_run
 
     train_run(config)
 
@@ -87,7 +88,7 @@ def export(arguments: list[str]) -> None:
     options = to_config(parser.parse(token_settings(tokens)), ExportOptions)
     folder = Path(options.out or (Path(run) if Path(run).is_dir() else Path(run).parent) / "export")
     check_writable(folder, "--out", folder=True)
-    from sagan.generate import export as write
+    from sagan.runs.networks import export as write
 
     for file in write(run, folder, options.checkpoint):
         print(file)
@@ -112,11 +113,11 @@ def pack(arguments: list[str]) -> None:
         raise ConfigError("--out: the folder to write is missing")
     out = Path(values["out"])
     check_writable(out, "--out", folder=True)
-    from sagan.data import describe, open_data
+    from sagan.data import open_data, summarize
     from sagan.data import pack as write
 
     dataset = open_data(config.data)
-    lines, warnings = describe(dataset)
+    lines, warnings = summarize(dataset)
     print("\n".join([*lines, *(f"warning: {w}" for w in warnings)]))
     write(dataset, out)
     print(f"{out}: {len(dataset):,} images; train on them with --data.source packed --data.path {out}")

@@ -4,11 +4,12 @@ import inspect
 from dataclasses import fields
 from pathlib import Path
 
-from sagan.checks import check_attention, check_attention_bench, check_evaluation, check_writable
+from sagan.checks import check_attention, check_attention_bench, check_evaluation
 from sagan.config import Config, ConfigError, DataConfig, EvaluationConfig
 from sagan.option_parser import OptionParser, token_settings
 from sagan.options import AblateOptions, AttentionBenchOptions, AttentionOptions, BenchOptions, EvaluateOptions
 from sagan.parsing import read_config, to_config
+from sagan.runtime.files import check_writable
 from sagan.verbs.arguments import join_values, one_run, split_name, wants_help
 
 
@@ -118,7 +119,7 @@ def bench(arguments: list[str]) -> None:
     file = Path(values["json"]) if values["json"] else None
     if file:
         check_writable(file, "--json", folder=False)
-    from sagan.bench import bench as measure
+    from sagan.benchmark.step import bench as measure
 
     measure(config, file)
 
@@ -137,7 +138,7 @@ def bench_attention(arguments: list[str]) -> None:
         raise ConfigError(f"{name}: --attention measures attention systems alone, and takes no preset")
     options = to_config(parser.parse(token_settings(tokens)), AttentionBenchOptions)
     check_attention_bench(options)
-    from sagan.attention_cost import measure
+    from sagan.benchmark.attention import measure
 
     print(measure(options))
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from sagan.attention import AttentionMap, attention_layers, capture_maps
 from sagan.data import Dataset
 from sagan.data.batches import to_float
-from sagan.images import to_uint8
+from sagan.layers import evaluating
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
-from sagan.models.layers import evaluating
-from sagan.random import latents
+from sagan.runtime.draws import latents
+from sagan.runtime.pictures import to_uint8
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,20 @@ from PIL import Image
 from torch import Tensor
 
 from sagan.attention import attention_layers
-from sagan.checkpoint import checkpoints, write_atomically
 from sagan.checks import query_points
 from sagan.config import ConfigError, DataConfig, UserError
 from sagan.data import resolve_num_classes
 from sagan.data.opening import open_source
-from sagan.device import choose_device
 from sagan.evaluation.command import require_same_images
-from sagan.generate import load_discriminator, load_generator, load_run_config, run_directory
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.option_parser import Setting
 from sagan.options import AttentionOptions
 from sagan.parsing import flatten
+from sagan.runs.directory import checkpoints, run_directory
+from sagan.runs.networks import load_discriminator, load_generator, load_run_config
+from sagan.runtime.device import choose_device
+from sagan.runtime.files import write_atomically
 from sagan.sampling import chosen_classes, progress
 from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
 from sagan.viewing.drawing import dithered, of_one_size
@@ -77,7 +78,7 @@ def draw_attention(run: str, options: AttentionOptions, data: DataConfig, data_g
                 frames.setdefault(f"{name(view)}-{part}", []).append(picture)
     out = out_folder(run, options)
     for stem, pictures in frames.items():
-        yield str(save(pictures, out / stem, generator.step, options.animate))
+        yield str(save(pictures, out / stem, generator.origin.step, options.animate))
 
 
 def checkpoint_files(run: str, options: AttentionOptions) -> list[str | Path]:
@@ -190,7 +191,7 @@ def missing_maps(
     """Words for what has no map. Raises UserError where nothing has one."""
     notes = []
     for network in shown_networks(options, discriminator):
-        kind = getattr(generator.config.model, network).attention.kind
+        kind = getattr(generator.origin.config.model, network).attention.kind
         layers = {v.layer: v.maps for v in views if v.network == network}
         if kind == "none":
             notes.append(f"the {network} has attention kind none: no maps")
@@ -207,8 +208,8 @@ def name(view: LayerView) -> str:
 
 def title(view: LayerView, generator: Generator) -> str:
     """What a view shows, in words."""
-    average = " (moving average)" if view.network == "generator" and generator.is_ema else ""
-    return f"step {generator.step}: {view.network}{average}, {view.layer}, on {view.source} images"
+    average = " (moving average)" if view.network == "generator" and generator.origin.averaged else ""
+    return f"step {generator.origin.step}: {view.network}{average}, {view.layer}, on {view.source} images"
 
 
 def out_folder(run: str, options: AttentionOptions) -> Path:

@@ -83,7 +83,7 @@ def numbers(view: LayerView, m: AttentionMap) -> str:
     gain = "no gamma (counts as 1)" if view.gamma is None else f"gamma {view.gamma:.3f}"
     said = [f"{gain}{' (the layer is the identity)' if view.gamma == 0 else ''}"]
     w = m.weights
-    if m.kind not in MATRICES:
+    if m.form.gate:
         said.append(f"factors {short(w.min())} to {short(w.max())}, mean {short(w.mean())}")
     elif m.distribution:
         keys = w.shape[-1]
@@ -98,7 +98,7 @@ def legend(m: AttentionMap, part: str) -> Image.Image | None:
     """What colours and outlines of a picture mean; nothing for bars."""
     if part == "channels":
         return None
-    if m.kind not in MATRICES:
+    if m.form.gate:
         return drawing.legend("smallest", HEAT, "largest factor of the panel")
     outline = f"outlined: the fewest keys with {SHARE:.0%} of the weight, if over {LEAST} x the mean"
     if signed(m):
@@ -109,7 +109,7 @@ def legend(m: AttentionMap, part: str) -> Image.Image | None:
 def matrix_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
     """Image and a panel for each query; for several heads also a strip for each query, with a panel for each head."""
     m, size = panels.map, panels.view.images.shape[2:]
-    windowed, one_for_all = m.kind == "windowed matrix", m.query_size == (1, 1)
+    windowed, one_for_all = m.form.windowed, m.query_size == (1, 1)
     heads = 1 if windowed else m.weights.shape[1]
     means, single = [], []
     for i in range(len(panels.view.images)):
@@ -156,7 +156,6 @@ def value_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
     return {"values": strips}
 
 
-MATRICES = ("matrix", "windowed matrix")
 STRIPS: dict[str, Callable[[Panels, list[list[Point]]], Parts]] = {
     "matrix": matrix_strips,
     "windowed matrix": matrix_strips,

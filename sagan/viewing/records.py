@@ -70,17 +70,13 @@ class _Folded:
 
     @staticmethod
     def of(m: AttentionMap) -> "_Folded":
-        w = m.weights
-        match m.kind:
-            case "matrix":
-                return _Folded(w, tuple(m.query_size), tuple(m.key_size), False)
-            case "windowed matrix":  # queries and keys are both those of one window
-                return _Folded(w, tuple(m.key_size), tuple(m.key_size), False)
-            case "channel gate":
-                return _Folded(w[:, None, None], (1, 1), (1, w.shape[1]), True)
-            case "spatial gate" | "full gate":
-                return _Folded(w.flatten(2)[:, :, None], (1, 1), tuple(w.shape[2:]), True)
-        raise ValueError(f"no such kind of map: {m.kind}")
+        w, form = m.weights, m.form
+        if not form.gate:
+            queries = m.key_size if form.windowed else m.query_size  # of one window, or of the whole map
+            return _Folded(w, tuple(queries), tuple(m.key_size), False)
+        if form.positions:
+            return _Folded(w.flatten(2)[:, :, None], (1, 1), tuple(w.shape[2:]), True)
+        return _Folded(w[:, None, None], (1, 1), (1, w.shape[1]), True)
 
     @property
     def size(self) -> int:

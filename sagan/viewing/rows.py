@@ -31,7 +31,7 @@ def query_row(m: AttentionMap, image: int, query: Point, size: tuple[int, int]) 
     """The row of a `matrix` or `windowed matrix` for one image of the batch and a pixel of images of `size` (H, W)."""
     y, x = (p * cells // pixels for p, cells, pixels in zip(query, m.query_size, size, strict=True))
     height, width = m.key_size
-    if m.kind == "matrix":
+    if not m.form.windowed:
         weights = m.weights[image, :, y * m.query_size[1] + x].unflatten(-1, m.key_size)  # (heads, h, w)
         return Row(weights, torch.ones(m.key_size, dtype=torch.bool))
     row, column = y // height, x // width

@@ -15,9 +15,9 @@ from sagan.ablation.outcomes import last_step
 from sagan.ablation.plan import load_plan
 from sagan.ablation.results import read_table, write_table
 from sagan.ablation.variants import plan_jobs
-from sagan.checkpoint import checkpoints
 from sagan.cli import main
-from sagan.training.records import read_records
+from sagan.runs.directory import checkpoints
+from sagan.runs.records import read_records
 
 METRIC = "fid_efficientnet_lite0"
 PLAN = {

@@ -130,6 +130,14 @@ WRONG = {
 }  # fmt: skip
 
 
+def test_agreement_is_a_metric_of_data_with_a_rule(make_plan):
+    changes = {"metric": "agreement", "sizes": {}}
+    paired = {**PLAN["settings"], "data.source": "pairs", "data.num_classes": 0}
+    assert plan_jobs(load_plan(make_plan(**changes, settings=paired)), [])
+    with pytest.raises(ConfigError, match="metric agreement: expected one of fid_efficientnet_lite0"):
+        plan_jobs(load_plan(make_plan(**changes)), [])
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_plan_is_refused_in_words(make_plan, case):
     changes, words = WRONG[case]
@@ -191,8 +199,8 @@ def test_a_file_that_is_no_plan(make_plan, tmp_path):
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.parent.name)
-def test_a_shipped_plan_is_valid_in_both_sizes(file):
-    for size in ("cpu", "gpu"):
+def test_a_shipped_plan_is_valid_in_every_size(file):
+    for size in load_plan(file).sizes:
         plan = load_plan(file, size)
         jobs = plan_jobs(plan, [])
         assert len(jobs) == len(plan.variants) * len(plan.seeds) and len(plan.seeds) >= 3
@@ -202,7 +210,7 @@ def test_a_shipped_plan_is_valid_in_both_sizes(file):
 
 def test_the_questions_that_are_shipped():
     assert [file.parent.name for file in SHIPPED] == [
-        "attention-kinds", "attention-placement", "positions", "recipe", "stability"
+        "attention-kinds", "attention-placement", "distant-parts", "positions", "recipe", "stability"
     ]  # fmt: skip
     from sagan.attention import KINDS
 

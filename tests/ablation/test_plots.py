@@ -6,14 +6,22 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
+from tiny_runs import untrained_run
 
-from sagan.ablation import plots
+from sagan.ablation import plots, samples
 from sagan.ablation.figures import label_points
 from sagan.ablation.plan import Plan
 from sagan.ablation.plots import alone, axis_label, seed_curves
 from sagan.ablation.styles import KIND_STYLES, PALETTE, variant_styles
+from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import summarize
 from sagan.attention import KINDS
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoints
+from sagan.runs.networks import load_generator
+from sagan.runtime.pictures import to_uint8
+from sagan.viewing.capture import fixed_inputs
 
 METRIC = "kid_mean"
 # Machado et al. 2009, severity 1, on linear RGB; and normal sight.
@@ -145,3 +153,28 @@ def test_bands_only_of_three_complete_curves(drawn):
 
 def test_labels_of_axes():
     assert axis_label("recall_efficientnet_lite0") == "recall (EfficientNet-lite0), higher is better"
+
+
+def test_the_sample_sheet_names_classes_and_leaves_out_damaged_files(make_config, tmp_path, monkeypatch, caplog):
+    def job(variant):
+        run_dir = tmp_path / variant / "seed-0"
+        untrained_run(run_dir)
+        return Job(variant, 0, make_config(f"run_dir={run_dir}"), ("train",))
+
+    jobs = [job("none"), job("residual-attention-with-a-long-name"), job("damaged")]
+    path, names = checkpoints(jobs[0].run_dir)[0], ["cat", "dog", "a very long name of a class"]
+    torch.save({**load_checkpoint(path), "data": {"class_names": names, "images": 3}}, path)
+    checkpoints(jobs[2].run_dir)[0].write_bytes(b"damaged")
+    sheets = []
+    monkeypatch.setattr(samples, "save", lambda figure, stem, kinds: sheets.append((figure, stem, kinds)))
+    samples.sample_sheet(jobs, tmp_path / "samples.png", 0)
+    ((figure, stem, kinds),) = sheets
+    assert (stem, kinds) == (tmp_path / "samples", ("png",)) and "left out of samples.png" in caplog.text
+    rows = np.array(figure.axes).reshape(2, samples.GRID_IMAGES)
+    assert [axis.get_ylabel().split("\n")[0] for axis in rows[:, 0]] == ["none", "residual-attention-with-a-long-name"]
+    assert [axis.get_title() for axis in rows[0, :4]] == ["cat", "dog", "a very long\nname of a\nclass", "cat"]
+    generator = load_generator(jobs[0].run_dir)
+    z, y = fixed_inputs(generator, samples.GRID_IMAGES)
+    expected = to_uint8(generator(z, y))[3].permute(1, 2, 0).numpy()
+    assert (rows[0, 3].images[0].get_array() == expected).all()
+    plt.close("all")

@@ -145,7 +145,7 @@ def test_unfinished_runs_stand_in_the_report_and_not_in_the_table(report, plan, 
     longer.seeds.append(5)
     text = write_report(longer, plan_jobs(longer, []), ["question/plan.yaml"]).read_text()
     assert "30 runs, of which 18 finished, 7 diverged, 5 waiting" in text and "**The plan is not complete.**" in text
-    assert "`good`: no verdict: 1 of 6 runs of good have not finished." in text and "seed 5: waiting" in text
+    assert "`good`: no verdict: 1 of 6 runs of good without a score." in text and "seed 5: waiting" in text
     assert {row["status"] for row in read_table(longer.folder / "results.csv")} == {"finished", "diverged"}
 
 

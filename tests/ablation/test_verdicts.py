@@ -79,13 +79,16 @@ def test_nobody_wins_by_losing_its_unlucky_seeds():
     good, bad = less(six, 0.2), less(six, -0.2)
     assert verdicts(rows(none=six, a=good), ["a"])["a"].verdict == "better"
     lost = verdicts(rows(none=six, a=[*good[:5], None]), ["a"])
-    assert lost["a"].verdict == "no verdict: 1 of 6 runs of a have not finished"
+    assert lost["a"].verdict == "no verdict: 1 of 6 runs of a without a score"
     assert verdicts(rows(none=six, a=[*bad[:5], None]), ["a"])["a"].verdict == "worse"
     lost = verdicts(rows(none=[*six[:5], None], a=bad), ["a"])  # the baseline would win
-    assert lost["a"].verdict == "no verdict: 1 of 6 runs of none have not finished"
+    assert lost["a"].verdict == "no verdict: 1 of 6 runs of none without a score"
     assert verdicts(rows(none=[*six[:5], None], a=good), ["a"])["a"].verdict == "better"
+    undefined = rows(none=six, a=good)
+    del undefined[-1][KID]  # finished, but its images did not support the score
+    assert verdicts(undefined, ["a"])["a"].verdict == "no verdict: 1 of 6 runs of a without a score"
     equal = rows(none=[*six[:5], None], a=[*less(six[:5], 0.0), None])
-    assert verdicts(equal, ["a"], 0.1)["a"].verdict.endswith("runs of a and 1 of 6 runs of none have not finished")
+    assert verdicts(equal, ["a"], 0.1)["a"].verdict.endswith("runs of a and 1 of 6 runs of none without a score")
 
 
 def test_a_margin_allows_equality():
@@ -103,7 +106,7 @@ def test_a_score_that_is_no_number():
 
 
 def test_direction_and_names_of_metrics():
-    assert all(map(lower_is_better, ("fid", "kid_mean", "intra_fid", "fid_efficientnet_lite0")))
+    assert all(map(lower_is_better, ("fid", "kid_mean", "intra_fid", "fid_efficientnet_lite0", "agreement_gap")))
     assert not any(map(lower_is_better, ("is_mean", "precision", "recall_efficientnet_lite0", "agreement")))
     table = {"precision_x": ("better", "worse"), KID: ("worse", "better")}
     for metric, (more, fewer) in table.items():

@@ -9,7 +9,7 @@ import torch
 from sagan.attention import Attention, Place, build_attention
 from sagan.attention.sagan import control_widths
 from sagan.config import AttentionConfig
-from sagan.models.layers import initialize
+from sagan.layers import initialize
 
 
 @dataclass(frozen=True)

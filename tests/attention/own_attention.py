@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sagan.attention import Attention, AttentionMap, Place
-from sagan.models.layers import Conv2d
+from sagan.attention import Attention, AttentionMap, Conv2d, Place
 
 
 @dataclass(frozen=True)

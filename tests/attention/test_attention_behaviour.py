@@ -5,7 +5,7 @@ import torch
 from attention_kinds import CASES, build, images, open_gate
 
 from sagan.attention.functional import from_tokens, from_window_tokens, tokens, window_tokens
-from sagan.models.layers import SpectralWeight
+from sagan.layers import SpectralWeight
 
 # Kinds for which pixels have no place: permuted input, permuted output. All others must notice.
 POSITION_FREE = {

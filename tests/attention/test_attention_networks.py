@@ -6,8 +6,8 @@ from attention_kinds import build, images
 
 from sagan.attention import KINDS, capture_maps, resolve
 from sagan.config import AttentionConfig, ConfigError
+from sagan.layers import Conv2d
 from sagan.models.build import build_discriminator, build_generator
-from sagan.models.layers import Conv2d
 from sagan.parsing import load_config
 
 

@@ -5,7 +5,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from attention_kinds import CASES, build, images, open_gate
 
-from sagan.distributed import average
+from sagan.runtime.distributed import average
 
 
 def gradients(layer: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from sagan.config import ConfigError, DataConfig, UserError
-from sagan.data import MemoryDataset, describe, open_data, resolve_num_classes
+from sagan.data import MemoryDataset, open_data, resolve_num_classes, summarize
 from sagan.data.folder import FolderDataset, open_folder
 
 
@@ -31,14 +31,14 @@ def test_class_folders_in_the_order_of_their_names(make_folder):
     assert data.labels.tolist() == [0, 0, 0, 1, 1, 2] and data.labels.dtype == torch.int64
     assert (data.size, data.channels, len(data)) == ((32, 32), 3, 6)
     assert torch.equal(data.batch(torch.tensor([4])), pixels_of(root / "b" / "001.png")[None])
-    assert describe(data)[1] == []
+    assert summarize(data)[1] == []
 
 
 def test_flat_folder_is_unconditional(make_folder):
     data = open_data(options(make_folder({".": 4})))
     assert data.class_names == [] and data.labels.tolist() == [0] * 4
     assert resolve_num_classes(options("x"), data) == 0
-    lines, warnings = describe(data)
+    lines, warnings = summarize(data)
     assert "no classes: unconditional" in lines and warnings == []
 
 
@@ -117,7 +117,7 @@ def test_skipped_in_memory_is_left_out_and_counted(make_folder):
     assert len(data) == 4 and data.labels.tolist() == [0, 0, 1, 1]
     assert torch.equal(data.batch(torch.tensor([3]))[0], pixels_of(root / "b" / "002.png"))
     assert len(data.skipped) == 1
-    assert any("1 unreadable images left out" in line and "001.png" in line for line in describe(data)[0])
+    assert any("1 unreadable images left out" in line and "001.png" in line for line in summarize(data)[0])
 
 
 def test_skipped_while_streaming_shows_the_next_of_its_class(make_folder, caplog):
@@ -168,13 +168,13 @@ def test_zero_classes_ignore_the_labels(make_folder):
 
 def test_path_one_level_too_high_is_said(make_folder):
     root = make_folder({"train/a": 2, "train/b": 2})
-    lines, warnings = describe(open_data(options(root)))
+    lines, warnings = summarize(open_data(options(root)))
     assert any("one level too high" in w and str(root / "train") in w for w in warnings)
     assert any("all 4 images are in one class, 'train'" in w for w in warnings)
-    two = describe(open_data(options(make_folder({"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1}, "split"))))[1]
+    two = summarize(open_data(options(make_folder({"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1}, "split"))))[1]
     assert any("2 of 2 class folders" in w for w in two)
-    assert describe(open_data(options(root / "train")))[1] == []
-    assert describe(open_data(options(make_folder({"a/images": 2, "b/images": 2}, "wrapped"))))[1] == []
+    assert summarize(open_data(options(root / "train")))[1] == []
+    assert summarize(open_data(options(make_folder({"a/images": 2, "b/images": 2}, "wrapped"))))[1] == []
 
 
 def test_empty_and_rare_classes_are_said(make_folder):
@@ -182,7 +182,7 @@ def test_empty_and_rare_classes_are_said(make_folder):
     (root / "void").mkdir()
     data = open_data(options(root))
     assert data.class_names == ["common", "rare", "usual", "void"]
-    lines, warnings = describe(data)
+    lines, warnings = summarize(data)
     assert any("common 40, rare 2, usual 3, void 0" in line for line in lines)
     assert len(warnings) == 2
     assert "1 of 4 classes have no images: void" in warnings[0]

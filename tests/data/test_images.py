@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from sagan.data.images import UnreadableImage, centre_box, fit, fit_arrays, read_image
+from sagan.data.decoding import UnreadableImage, centre_box, fit, fit_arrays, read_image
 
 
 def gradient(height, width):

@@ -10,8 +10,8 @@ import torch
 
 from sagan.config import DataConfig, UserError
 from sagan.data import TrainingBatches, open_data, pack
+from sagan.data.decoding import fit_arrays
 from sagan.data.folder import open_folder
-from sagan.data.images import fit_arrays
 from sagan.data.packed import PackedDataset
 
 

@@ -10,7 +10,7 @@ from tiny_runs import cheap_extractor
 from sagan.config import ConfigError, ExtractorConfig, UserError
 from sagan.evaluation import extractors, weights
 from sagan.evaluation.extractors import build_extractor, full_float32
-from sagan.training.evaluation import Evaluator
+from sagan.training.evaluator import Evaluator
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import torch
 
-from sagan.images import to_uint8
+from sagan.runtime.pictures import to_uint8
 
 
 def test_every_level_is_reached_and_comes_back():

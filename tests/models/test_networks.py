@@ -6,7 +6,7 @@ from torch import nn
 
 from sagan import build_discriminator, build_generator, load_config
 from sagan.attention import attention_layers
-from sagan.models.layers import BatchNorm, Conv2d, SpectralWeight, spectral_weights
+from sagan.layers import BatchNorm, Conv2d, SpectralWeight, spectral_weights
 from sagan.models.sizes import DISCRIMINATOR_WIDTHS, GENERATOR_WIDTHS
 
 

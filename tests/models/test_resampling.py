@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from sagan import build_discriminator, build_generator
-from sagan.models.layers import Conv2d
-from sagan.models.resampling import conv_pool, plain_conv_pool, plain_upsample_conv, upsample_conv
+from sagan.layers import Conv2d
+from sagan.layers.resampling import conv_pool, plain_conv_pool, plain_upsample_conv, upsample_conv
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
 

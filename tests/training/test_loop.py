@@ -7,12 +7,15 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sagan.checkpoint import checkpoint_path, checkpoints, load_checkpoint
+from sagan.api import train
 from sagan.config import ConfigError, UserError
-from sagan.training import evaluation, loop, messages
+from sagan.runs import best
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoint_path, checkpoints
+from sagan.runs.records import read_records
+from sagan.training import evaluator, loop, messages, steps
 from sagan.training.health import NonFiniteError
-from sagan.training.loop import train
-from sagan.training.records import read_records
+from sagan.viewing import recorder
 from sagan.viewing.plugin import NAME as PLUGIN
 
 FULL = ("training.d_steps=2", "training.micro_batches=2", "training.diffaugment=[color,translation,cutout]",
@@ -63,7 +66,7 @@ def test_resume_is_bit_exact(configure, tmp_path):
 
 def test_attention_is_looked_at_when_asked_for_only(configure, monkeypatch):
     looked = []
-    monkeypatch.setattr(loop.measure, "attention_views", lambda state, data: looked.append(state.step) or [])
+    monkeypatch.setattr(recorder, "attention_views", lambda state, data: looked.append(state.step) or [])
     train(configure("never", 3, "logging.attention_every=0", "logging.images_every=1"))
     assert looked == []
     train(configure("sometimes", 5, "logging.attention_every=2", "logging.images_every=0"))
@@ -73,7 +76,7 @@ def test_attention_is_looked_at_when_asked_for_only(configure, monkeypatch):
 def test_a_run_killed_after_its_checkpoint_takes_the_same_steps_again(configure, tmp_path, monkeypatch):
     train(configure("whole", 3, *FULL, "checkpoint.every=1"))
     config = configure("killed", 3, *FULL, "checkpoint.every=1")
-    step = loop.generator_step
+    step = steps.generator_step
 
     class Killed(BaseException):
         pass
@@ -83,7 +86,7 @@ def test_a_run_killed_after_its_checkpoint_takes_the_same_steps_again(configure,
             raise Killed
         return step(state, draws)
 
-    monkeypatch.setattr(loop, "generator_step", dies_at_step_3)
+    monkeypatch.setattr(steps, "generator_step", dies_at_step_3)
     with pytest.raises(Killed):
         train(config)
     # What lies after the checkpoint, as if the kill had come later still; and half a line.
@@ -145,7 +148,7 @@ def test_what_a_run_leaves(configure, tmp_path, capsys):
 
 
 def test_grid_rows_are_classes_and_columns_share_z(make_state):
-    from sagan.training.measure import grid_inputs
+    from sagan.training.diagnostics import grid_inputs
 
     z, y = grid_inputs(make_state())
     assert z.shape == (30, 8) and y.tolist() == [0] * 10 + [1] * 10 + [2] * 10
@@ -157,7 +160,7 @@ def test_grid_rows_are_classes_and_columns_share_z(make_state):
 @pytest.mark.parametrize("counts", [[0, 3, 12], [2, 0, 0], [1, 1, 1]])
 def test_the_grid_of_real_images_has_a_row_for_each_class_however_few_there_are(make_state, counts):
     from sagan.data import MemoryDataset
-    from sagan.training.measure import real_grid
+    from sagan.training.diagnostics import real_grid
 
     labels = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
     images = torch.zeros(len(labels), 3, 32, 32, dtype=torch.uint8)
@@ -174,8 +177,8 @@ def test_a_finished_run_is_left_alone(configure, tmp_path, capsys):
 
     before = snapshot()
     capsys.readouterr()
-    for steps in (2, 1):
-        train(configure("run", steps, "data.path=/nowhere"))  # not even the data are opened
+    for last in (2, 1):
+        train(configure("run", last, "data.path=/nowhere"))  # not even the data are opened
         assert snapshot() == before and "finished: 2 steps" in capsys.readouterr().out
 
 
@@ -218,7 +221,7 @@ def test_a_stopped_run_says_how_to_go_on_as_it_was_started(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_weight_that_is_not_finite_stops_the_run_and_no_checkpoint_holds_it(configure, tmp_path, monkeypatch, value):
-    step = loop.generator_step
+    step = steps.generator_step
 
     def spoil(state, draws):
         metrics = step(state, draws)
@@ -227,7 +230,7 @@ def test_a_weight_that_is_not_finite_stops_the_run_and_no_checkpoint_holds_it(co
                 state.generator.blocks[0].conv1.weight[0, 0, 0, 0] = value
         return metrics
 
-    monkeypatch.setattr(loop, "generator_step", spoil)
+    monkeypatch.setattr(steps, "generator_step", spoil)
     with pytest.raises(NonFiniteError, match=r"step 3: not finite: generator\.blocks\.0\.conv1\.weight"):
         train(configure("run", 5, "checkpoint.every=1", "logging.images_every=1"))
     assert [p.name for p in checkpoints(tmp_path / "run")] == ["step-00000001.pt", "step-00000002.pt"]
@@ -242,16 +245,16 @@ def test_a_loss_that_is_not_finite_is_named(configure, monkeypatch):
 
 
 def test_a_full_disk_ends_the_run_with_a_clear_error_and_older_checkpoints_stay(configure, tmp_path, monkeypatch):
-    from sagan import checkpoint
+    from sagan.runtime import files
 
-    replace = checkpoint.os.replace
+    replace = files.os.replace
 
     def full(source, target):
         if str(target).endswith("step-00000003.pt"):
             raise OSError(errno.ENOSPC, "No space left on device")
         replace(source, target)
 
-    monkeypatch.setattr(checkpoint.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(UserError, match=r"step-00000003.pt: cannot be written: .*No space left.*Earlier .* untouched"):
         train(configure("run", 5, "checkpoint.every=1", "checkpoint.keep=2"))
     assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == [
@@ -307,7 +310,7 @@ class Scored:
 
 def test_the_best_checkpoint_is_remembered_and_kept(configure, tmp_path, monkeypatch):
     scored = Scored(9.0, 3.0, 5.0, 4.0)
-    monkeypatch.setattr(evaluation.Evaluator, "build", lambda config, device: scored)
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: scored)
     run_dir = train(configure("run", 4, "evaluation.every=1", "checkpoint.every=1", "checkpoint.keep=1"))
     assert scored.asked == [(s, True) for s in (1, 2, 3, 4)]
     best = json.loads((run_dir / "best.json").read_text())
@@ -319,14 +322,14 @@ def test_the_best_checkpoint_is_remembered_and_kept(configure, tmp_path, monkeyp
 
 def test_the_generator_itself_is_evaluated_where_the_configuration_says_so(configure, monkeypatch):
     scored = Scored(1.0)
-    monkeypatch.setattr(evaluation.Evaluator, "build", lambda config, device: scored)
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: scored)
     train(configure("run", 1, "evaluation.every=1", "evaluation.ema=false"))
     assert scored.asked == [(1, False)]
 
 
 def test_an_evaluation_that_a_stop_prevented_is_made_up_for(configure, tmp_path, monkeypatch):
     scored = Scored(9.0, 8.0, 7.0)
-    monkeypatch.setattr(evaluation.Evaluator, "build", lambda config, device: scored)
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: scored)
     agreed = loop.StopRequest.agreed
     monkeypatch.setattr(loop.StopRequest, "agreed", lambda self: True)
     train(configure("run", 3, "evaluation.every=1"))
@@ -342,7 +345,7 @@ def test_scores_under_another_protocol_do_not_compete(tmp_path):
     def remember(step, fid, **protocol):
         checkpoint_path(tmp_path, step).parent.mkdir(exist_ok=True)
         checkpoint_path(tmp_path, step).touch()
-        evaluation.remember_if_best(Scores({"fid": fid}, {"step": step, "torch": "2", **protocol}), tmp_path, step)
+        best.remember_if_best(Scores({"fid": fid}, {"step": step, "torch": "2", **protocol}), tmp_path, step)
         return json.loads((tmp_path / "best.json").read_text())["step"]
 
     assert remember(1, 5.0, n_fake=10) == 1
@@ -355,10 +358,10 @@ def test_scores_under_another_protocol_do_not_compete(tmp_path):
 
 def test_standing_statistics_serve_the_evaluation_and_leave_the_generator_alone(make_state, monkeypatch):
     state, given = make_state("evaluation.standing_statistics=2", "evaluation.batch_size=4"), []
-    monkeypatch.setattr(evaluation, "evaluate", lambda sample, **facts: given.append((sample(0, 2, None), facts)))
-    monkeypatch.setattr(evaluation, "image_sampler", lambda generator, seed, truncation: lambda *args: generator)
+    monkeypatch.setattr(evaluator, "evaluate", lambda sample, **facts: given.append((sample(0, 2, None), facts)))
+    monkeypatch.setattr(evaluator, "image_sampler", lambda generator, seed, truncation: lambda *args: generator)
     before = {k: v.clone() for k, v in state.generator_ema.state_dict().items()}
-    evaluation.Evaluator(state.config.evaluation, None)(state.generator_ema, None, 7, ema=True)
+    evaluator.Evaluator(state.config.evaluation, None)(state.generator_ema, None, 7, ema=True)
     (measured, facts), = given  # fmt: skip
     assert facts["protocol"] == {"step": 7, "ema": True, "batch_norm": "standing over 2 batches of 4"}
     assert all(torch.equal(v, before[k]) for k, v in state.generator_ema.state_dict().items())

@@ -9,7 +9,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sagan.config import UserError
-from sagan.training.records import RunLog, append_record, forget_after, prepare_run_dir, read_records
+from sagan.runs.directory import prepare_run_dir
+from sagan.runs.log import RunLog
+from sagan.runs.records import append_record, forget_after, read_records
 
 
 def test_records_after_the_checkpoint_are_dropped_and_a_torn_line_too(tmp_path):
@@ -123,7 +125,7 @@ def test_a_run_directory_that_is_or_lies_below_a_file_is_refused(tmp_path):
 
 
 def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("sagan.training.records.os.access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr("sagan.runs.directory.os.access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(UserError, match="no permission to write in"):
         prepare_run_dir(tmp_path / "run")
 

@@ -5,11 +5,12 @@ import shutil
 import pytest
 import torch
 
-from sagan.checkpoint import checkpoint_path, load_checkpoint
+from sagan.api import train
 from sagan.config import ConfigError, UserError
-from sagan.training import evaluation
-from sagan.training.loop import train
-from sagan.training.records import read_records
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoint_path
+from sagan.runs.records import read_records
+from sagan.training import evaluator
 
 
 @pytest.fixture
@@ -101,9 +102,9 @@ def test_where_unreadable_images_are_left_out_the_memory_is_part_of_the_run(make
 
 
 def test_a_machine_where_precision_means_another_dtype_is_told_how_to_go_on(make_config, run_dir, monkeypatch):
-    monkeypatch.setattr("sagan.device.native_bf16", lambda device: True)
+    monkeypatch.setattr("sagan.runtime.device.native_bf16", lambda device: True)
     train(make_config("training.steps=1", "training.precision=auto"))
-    monkeypatch.setattr("sagan.device.native_bf16", lambda device: False)
+    monkeypatch.setattr("sagan.runtime.device.native_bf16", lambda device: False)
     refusal = (
         rf"training.precision auto comes to float32 .*{run_dir} was trained in bfloat16; --training.precision bf16 goes"
     )
@@ -125,13 +126,13 @@ def test_a_kill_during_the_last_evaluation_is_made_up_for(make_config, run_dir, 
 
     asked = []
 
-    def evaluator(generator, data, step, ema):
+    def score(generator, data, step, ema):
         asked.append(step)
         if len(asked) == 1:
             raise Killed
         return Scores({"fid": 3.0}, {"step": step})
 
-    monkeypatch.setattr(evaluation.Evaluator, "build", lambda config, device: evaluator)
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: score)
     config = make_config("training.steps=2", "evaluation.every=5")  # the last step is evaluated, due or not
     with pytest.raises(Killed):
         train(config)
@@ -143,14 +144,14 @@ def test_a_kill_during_the_last_evaluation_is_made_up_for(make_config, run_dir, 
 
 
 def test_more_real_images_than_there_are_is_refused_before_anything_is_made(make_config, run_dir, monkeypatch):
-    monkeypatch.setattr(evaluation, "build_extractor", lambda *args: pytest.fail("this may be a download"))
+    monkeypatch.setattr(evaluator, "build_extractor", lambda *args: pytest.fail("this may be a download"))
     with pytest.raises(ConfigError, match=r"^evaluation.num_real 25: the data have 24 images"):
         train(make_config("training.steps=1", "evaluation.every=1", "evaluation.num_real=25"))
     assert not run_dir.exists()
 
 
 def test_images_that_cannot_be_read_do_not_count_as_real_ones(make_config, image_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation.Evaluator, "build", lambda config, device: pytest.fail)
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: pytest.fail)
     some = shutil.copytree(image_folder, tmp_path / "some")
     next((some / "a").iterdir()).write_bytes(b"no image")
     wanted = ("evaluation.every=1", "evaluation.num_real=24", f"data.path={some}", "data.on_error=skip")
@@ -162,7 +163,7 @@ def test_what_is_missing_leaves_no_run_directory_and_data_come_before_a_download
     def no_weights(*args):
         raise UserError("no weights")
 
-    monkeypatch.setattr(evaluation, "build_extractor", no_weights)
+    monkeypatch.setattr(evaluator, "build_extractor", no_weights)
     with pytest.raises(UserError, match="data.path /nowhere: does not exist"):
         train(make_config("evaluation.every=1", "data.path=/nowhere"))
     with pytest.raises(UserError, match="no weights"):

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from sagan.data import open_data
-from sagan.models.layers import SpectralWeight, spectral_weights
-from sagan.training import measure, steps
+from sagan.layers import SpectralWeight, spectral_weights
+from sagan.training import diagnostics, steps
 from sagan.training.augment import diffaugment
 from sagan.training.loop import train_step
 from sagan.training.losses import discriminator_hinge, generator_hinge
 from sagan.training.steps import discriminator_step, draw, generator_step
+from sagan.viewing import recorder
 
 AUGMENTED = "training.diffaugment=[color,translation,cutout]"
 
@@ -104,10 +105,10 @@ def test_looking_at_a_state_changes_nothing(make_state, iterations):
     train_step(state, iter([real_batch(state)]))
     before = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in state.networks.items()}
     iterations.clear()
-    z, y = measure.grid_inputs(state)
-    measure.sample_grid(state, z, y)
-    measure.attention_entropies(measure.attention_views(state, data))
-    measure.singular_values(state), measure.gammas(state), measure.gradient_norms(state)
+    z, y = diagnostics.grid_inputs(state)
+    diagnostics.sample_grid(state, z, y)
+    recorder.attention_entropies(recorder.attention_views(state, data))
+    diagnostics.singular_values(state), diagnostics.gammas(state), diagnostics.gradient_norms(state)
     assert not iterations
     assert all(same(before[n], m.state_dict()) for n, m in state.networks.items())
     assert state.generator.training and state.discriminator.training and not state.generator_ema.training

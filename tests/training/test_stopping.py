@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sagan.checkpoint import checkpoint_path, checkpoints, load_checkpoint
 from sagan.cli import main
 from sagan.parsing import to_yaml
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoint_path, checkpoints
+from sagan.runs.records import read_records
 from sagan.training.loop import train
-from sagan.training.records import read_records
 
 
 def command(config, tmp_path):

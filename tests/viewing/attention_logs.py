@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from sagan.attention import AttentionMap
-from sagan.training.records import RunLog
+from sagan.runs.log import RunLog
 from sagan.viewing.capture import LayerView
 from sagan.viewing.plugin import NAME
 from sagan.viewing.records import encode, record_tag

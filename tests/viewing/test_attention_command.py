@@ -10,9 +10,9 @@ from PIL import Image
 from tiny_runs import untrained_run
 
 from sagan import load_generator
-from sagan.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from sagan.cli import main
-from sagan.generate import load_discriminator
+from sagan.runs.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
+from sagan.runs.networks import load_discriminator
 from sagan.viewing.capture import fixed_inputs, view_attention
 from sagan.viewing.command import title
 from sagan.viewing.overlays import layer_pictures, view_queries

@@ -4,8 +4,8 @@ import torch
 
 from sagan.attention import capture_maps
 from sagan.data.dataset import MemoryDataset
-from sagan.images import to_uint8
 from sagan.models.build import build_discriminator, build_generator
+from sagan.runtime.pictures import to_uint8
 from sagan.viewing.capture import fixed_inputs, fixed_labels, fixed_real, view_attention
 
 OVERRIDES = ["model.generator.attention.resolutions=[8,16]", "model.generator.channels=8",

@@ -1,11 +1,12 @@
-"""Reads the records that `sagan.viewing.records` writes, trusting none of them: standard library only."""
+"""Reads the records that `sagan.viewing.records` writes, trusting none of them: torch-free."""
 
 import json
 import math
 import re
 import zlib
 
-KINDS = ("matrix", "windowed matrix", "channel gate", "spatial gate", "full gate")
+from sagan.map_kinds import MAP_KINDS
+
 LONGEST_HEADER = 2**20  # bytes
 LONGEST_TEXT = 500
 LARGEST_MAP = 2**26  # bytes inflated; a record of this version has a hundredth of it
@@ -70,18 +71,17 @@ def _read_entry(entry: object, images: int) -> dict:
     _expect(isinstance(entry, dict), "a map is not an object")
     grids = ("queries", "keys", "whole_queries", "whole_keys")
     numbers = ("entropy", "minimum", "maximum")
-    _expect(entry.get("kind") in KINDS, "the kind of a map is unknown")
+    _expect(entry.get("kind") in MAP_KINDS, "the kind of a map is unknown")
     _expect(_is_count(entry.get("groups")), "groups is not a count")
     _expect(isinstance(entry.get("distribution"), bool), "distribution is not true or false")
     _expect(all(_is_list(entry.get(key), 2, _is_count) for key in grids), "a grid is not a height and a width")
     _expect(all(_is_list(entry.get(key), images, _is_number) for key in numbers), "a map's numbers are none")
     rows = entry["groups"] * math.prod(entry["queries"])
     _expect(rows * (8 + math.prod(entry["keys"])) <= LARGEST_MAP, "a map is too large")
-    if entry["kind"] == "windowed matrix":
-        _expect(math.isqrt(entry["groups"]) ** 2 == entry["groups"], "the windows form no square")
-    elif entry["kind"] != "matrix":
-        _expect(math.prod(entry["queries"]) == 1, "a gate has queries")
-    return {key: entry[key] for key in ("kind", "groups", "distribution", *grids, *numbers)}
+    form = MAP_KINDS[entry["kind"]]
+    _expect(not form.windowed or math.isqrt(entry["groups"]) ** 2 == entry["groups"], "the windows form no square")
+    _expect(not form.gate or math.prod(entry["queries"]) == 1, "a gate has queries")
+    return {key: entry[key] for key in ("kind", "groups", "distribution", *grids, *numbers)} | form._asdict()
 
 
 def _expect(condition: bool, otherwise: str) -> None:

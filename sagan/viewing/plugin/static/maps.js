@@ -19,8 +19,10 @@ export function parseMap(buffer, entry) {
   };
 }
 
-export const isGate = (entry) => entry.kind.endsWith("gate");
-export const isWindowed = (entry) => entry.kind === "windowed matrix";
+/* sagan/map_kinds.py describes the kinds of maps; every entry of a header carries its description. */
+export const isGate = (entry) => entry.gate;
+export const isWindowed = (entry) => entry.windowed;
+export const isBars = (entry) => !entry.positions;
 
 /* Heads or channels that can be looked at one by one: none, or two and more. */
 export const choices = (entry) => (entry.groups > 1 && !isWindowed(entry) ? entry.groups : 0);

@@ -4,10 +4,10 @@ import { loadImages, loadStrip, offerHeads } from "./cells.js";
 import * as client from "./client.js";
 import { count, fillSelect, setText } from "./dom.js";
 import { layout } from "./layout.js";
-import { choices, isGate, parseMap } from "./maps.js";
+import { choices, isBars, isGate, parseMap } from "./maps.js";
 import { listenToPointing } from "./pointing.js";
 import { show } from "./show.js";
-import { describeGrid, describeMap, describePooling, describeTag, isBars } from "./words.js";
+import { describeGrid, describeMap, describePooling, describeTag } from "./words.js";
 
 const MOST_HEADS = 16; // side by side; more, and channels, are chosen by a slider
 const UNCHOSEN = { mapIndex: 0, group: -1, channel: -1, key: null };

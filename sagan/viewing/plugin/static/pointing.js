@@ -1,7 +1,6 @@
 /* Pointer and keys on a panel's two canvases: they move and pin the query, and ask for single weights. */
 
-import { cellAt, centre, queryGrid } from "./maps.js";
-import { isBars } from "./words.js";
+import { cellAt, centre, isBars, queryGrid } from "./maps.js";
 
 const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 

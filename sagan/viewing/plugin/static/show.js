@@ -2,8 +2,8 @@
 
 import { element, number, setText } from "./dom.js";
 import { drawBars, drawGrid, drawOverlay, drawScale, markQuery, outline, prepare, scaleOf } from "./draw.js";
-import { cellAt, cellOf, choices, queryGrid, summarize, weightsAt } from "./maps.js";
-import { asText, caption, facts, isBars, readout } from "./words.js";
+import { cellAt, cellOf, choices, isBars, queryGrid, summarize, weightsAt } from "./maps.js";
+import { asText, caption, facts, readout } from "./words.js";
 
 export function show(panel) {
   const since = performance.now();

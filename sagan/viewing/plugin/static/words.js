@@ -1,7 +1,7 @@
 /* What the page says of names, maps and weights: text only. */
 
 import { at, count, fraction, number, times } from "./dom.js";
-import { cellAt, cellOf, isGate, isWindowed, queryGrid } from "./maps.js";
+import { cellAt, cellOf, isBars, isGate, isWindowed, queryGrid } from "./maps.js";
 
 export function describeTag(tag) {
   const [prefix, network, ...rest] = tag.split("/");
@@ -14,8 +14,6 @@ export function describeMap(entry, i) {
   const grid = isBars(entry) ? entry.keys[1] : times(entry.keys);
   return `${i}: ${entry.kind}, ${isWindowed(entry) ? `${entry.groups} of ` : ""}${grid}`;
 }
-
-export const isBars = (entry) => entry.kind === "channel gate";
 
 export function describeGrid({ entry, columns }) {
   if (isBars(entry)) return `${count(columns)} channels`;

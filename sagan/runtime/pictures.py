@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from sagan.checkpoint import write_atomically
+from sagan.runtime.files import write_atomically
 
 SIDE = 640  # pixels, about, of the longer side to which a small picture is enlarged
 

@@ -8,7 +8,7 @@ RARE = 20  # times rarer than the most frequent class
 SHOWN = 12  # classes or files listed by name
 
 
-def describe(dataset: Dataset) -> tuple[list[str], list[str]]:
+def summarize(dataset: Dataset) -> tuple[list[str], list[str]]:
     """Lines to print at the start of a run, and warnings about classes that look wrong."""
     height, width = dataset.size
     kind = "greyscale" if dataset.channels == 1 else "RGB"

@@ -54,6 +54,11 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def wait_for(device: torch.device) -> None:
     """Waits until a GPU has done all it was asked for; a CPU has."""
     if device.type == "cuda":

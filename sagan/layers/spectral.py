@@ -6,15 +6,11 @@ step decides how often singular vectors move (one time per discriminator step, a
 evaluation and viewing never move them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.distributed import all_reduce_sum
-from sagan.models.resampling import conv_pool, plain_conv_pool, plain_upsample_conv, upsample_conv
+from sagan.layers.resampling import conv_pool, plain_conv_pool, plain_upsample_conv, upsample_conv
 
 EPS = 1e-12
 
@@ -43,6 +39,11 @@ class SpectralWeight(nn.Module):
     def normalized_weight(self) -> Tensor:
         """The weight that the layer multiplies by, in float32."""
         return self.weight / self.sigma() if self.spectral_norm else self.weight
+
+    def _flags(self) -> str:
+        """Return what the repr of every layer ends with."""
+        bias = f"bias={self.bias is not None}, " if hasattr(self, "bias") else ""
+        return f"{bias}spectral_norm={self.spectral_norm}"
 
     @torch.no_grad()
     def iterate(self) -> None:
@@ -88,6 +89,12 @@ class Conv2d(SpectralWeight):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.resample, self.dilation = resample, dilation
 
+    def extra_repr(self) -> str:
+        out_channels, in_channels, k, _ = self.weight.shape
+        more = f", resample={self.resample}" if self.resample else ""
+        more += f", dilation={self.dilation}" if self.dilation > 1 else ""
+        return f"{in_channels}, {out_channels}, {k}x{k}{more}, {self._flags()}"
+
     def forward(self, x: Tensor) -> Tensor:
         weight = self.normalized_weight()
         if self.resample == "up":
@@ -108,6 +115,9 @@ class Linear(SpectralWeight):
         super().__init__((out_features, in_features), spectral_norm, zero)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}, {self._flags()}"
+
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.normalized_weight(), self.bias)
 
@@ -118,93 +128,9 @@ class Embedding(SpectralWeight):
     def __init__(self, num_classes: int, channels: int, *, spectral_norm: bool):
         super().__init__((num_classes, channels), spectral_norm)
 
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, {self.weight.shape[1]}, {self._flags()}"
+
     def forward(self, y: Tensor) -> Tensor:
         weight = self.normalized_weight()
         return y @ weight if y.is_floating_point() else F.embedding(y, weight)
-
-
-class BatchNorm(nn.Module):
-    """Batch norm with a gain and a bias per class, each in a table of its own; with no classes, one row serves all.
-
-    Under `spectral_norm` the gains are 1 + table / sigma, since a table of ones divided by its sigma would be small.
-
-    Source: the authors' code; de Vries et al. 2017 for the conditioning, BigGAN and StudioGAN for the spectral option.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        num_classes: int = 0,
-        *,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-        sync: bool = False,
-        spectral_norm: bool = False,
-        initial_gain: float = 1.0,
-    ):
-        super().__init__()
-        rows = max(num_classes, 1)
-        self.gain = Embedding(rows, channels, spectral_norm=spectral_norm)
-        self.bias = Embedding(rows, channels, spectral_norm=spectral_norm)
-        self.conditional = num_classes > 0
-        self.initial_gain = initial_gain
-        self.momentum, self.eps, self.sync = momentum, eps, sync
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.normalize(x)  # (N, C, H, W)
-        rows = y if self.conditional else torch.zeros(1, dtype=torch.long, device=x.device)
-        gain = self.gain(rows) + 1 if self.gain.spectral_norm else self.gain(rows)  # (N or 1, C)
-        bias = self.bias(rows)
-        return torch.addcmul(bias.to(h.dtype)[:, :, None, None], h, gain.to(h.dtype)[:, :, None, None])
-
-    def normalize(self, x: Tensor) -> Tensor:
-        """Zero mean and unit variance per channel: over the batch in training, by the running statistics otherwise."""
-        if self.training and self.sync:
-            return self.normalize_over_processes(x)
-        return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
-
-    def normalize_over_processes(self, x: Tensor) -> Tensor:
-        """`normalize` with statistics over all processes, on any device (torch's own class refuses the CPU)."""
-        values = x.float()
-        count = torch.tensor([values.numel() / values.shape[1]], device=x.device)
-        sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
-        total, squares, count = all_reduce_sum(sums).split([x.shape[1], x.shape[1], 1])
-        mean = total / count
-        var = (squares / count - mean.square()).clamp(min=0)  # a difference of large numbers may fall below 0
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * count / (count - 1), self.momentum)
-        scale = torch.rsqrt(var + self.eps)
-        return ((values - mean[:, None, None]) * scale[:, None, None]).to(x.dtype)
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """The network in evaluation mode, for the length of the block."""
-    training = network.training
-    try:
-        yield network.eval()
-    finally:
-        network.train(training)
-
-
-def initialize(network: nn.Module, kind: str) -> None:
-    """Initial weights, the same for every layer: Xavier-uniform (the authors) or orthogonal (BigGAN); zero biases, and
-    zero where a layer asks for it.
-
-    Tables of batch norm without spectral norm start at gain 1, bias 0. With it they cannot: a zero weight has no
-    direction to normalise (0 / 0), so they start like any other weight.
-    """
-    init = {"xavier": nn.init.xavier_uniform_, "orthogonal": nn.init.orthogonal_}[kind]
-    for module in network.modules():
-        if isinstance(module, SpectralWeight):
-            (nn.init.zeros_ if module.zero else init)(module.weight)
-    for module in network.modules():
-        if isinstance(module, BatchNorm) and not module.gain.spectral_norm:
-            nn.init.constant_(module.gain.weight, module.initial_gain)
-            nn.init.zeros_(module.bias.weight)
-    # A random u underestimates sigma, and an underestimate multiplies through every layer: start near convergence.
-    for _ in range(15):
-        power_iteration(network)

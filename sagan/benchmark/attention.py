@@ -12,10 +12,10 @@ from torch.utils._pytree import tree_leaves
 
 from sagan.attention import KINDS, Place, build_attention
 from sagan.config import AttentionConfig
-from sagan.device import choose_device, device_name, wait_for
-from sagan.flops import forward_flops
-from sagan.models.layers import initialize
+from sagan.layers import initialize
 from sagan.options import AttentionBenchOptions
+from sagan.runtime.device import choose_device, device_name, wait_for
+from sagan.runtime.flops import forward_flops
 
 MIB = 2**20
 

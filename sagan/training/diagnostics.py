@@ -3,18 +3,18 @@
 import resource
 import sys
 import time
-from statistics import fmean
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from sagan.attention import attention_layers
 from sagan.data import Dataset
-from sagan.images import image_grid, to_uint8
-from sagan.models.layers import evaluating, spectral_weights
-from sagan.random import latents
+from sagan.layers import evaluating, spectral_weights
+from sagan.runtime.draws import latents
+from sagan.runtime.pictures import image_grid, to_uint8
 from sagan.training.state import TrainState
-from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
 
 
 def gradient_norms(state: TrainState) -> dict[str, float]:
@@ -46,26 +46,6 @@ def singular_values(state: TrainState) -> dict[str, float]:
         f"singular_value/{network}.{name}": layer.sigma().item()
         for network in ("generator", "discriminator")
         for name, layer in spectral_weights(getattr(state, network)).items()
-    }
-
-
-def attention_views(state: TrainState, data: Dataset, number: int = 4) -> list[LayerView]:
-    """What the attention of the shown generator, and of D on its images and on real ones, does with fixed inputs."""
-    z, y = fixed_inputs(state.shown_generator, number)
-    real, real_y = fixed_real(data, number)
-    real_y = None if y is None else real_y.to(state.device)
-    return view_attention(state.shown_generator, state.discriminator, z, y, real.to(state.device), real_y)
-
-
-def attention_entropies(views: list[LayerView]) -> dict[str, float]:
-    """Entropy of the attention maps on generated images, as a fraction of ln(keys): 1 is uniform, 0 is one key.
-
-    The mean over a layer's maps; a layer whose maps are gates has none.
-    """
-    return {
-        f"attention/entropy/{view.network}.{view.layer}": fmean(m.entropy().item() for m in view.maps if m.distribution)
-        for view in views
-        if view.source == "generated" and any(m.distribution for m in view.maps)
     }
 
 
@@ -109,12 +89,22 @@ def peak_memory(device: torch.device) -> float:
 
 
 class Throughput:
-    """Images per second since the last question."""
+    """Images per second of training since the last call."""
 
-    def __init__(self, batch_size: int):
-        self.batch_size, self.step, self.since = batch_size, None, 0.0
+    def __init__(self, batch_size: int, step: int):
+        self.batch_size = batch_size
+        self.step = step
+        self.since = time.perf_counter()
 
     def __call__(self, step: int) -> float:
-        now, before = time.perf_counter(), (self.step, self.since)
+        now = time.perf_counter()
+        rate = (step - self.step) * self.batch_size / max(now - self.since, 1e-9)
         self.step, self.since = step, now
-        return 0.0 if before[0] is None else (step - before[0]) * self.batch_size / max(now - before[1], 1e-9)
+        return rate
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time inside the block out of the count."""
+        start = time.perf_counter()
+        yield
+        self.since += time.perf_counter() - start

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +11,8 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
-from sagan.checkpoint import write_atomically
 from sagan.config import UserError
+from sagan.runs.records import forget_after
 
 
 class RunLog:
@@ -135,50 +134,3 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.log.say(f"{record.levelname.lower()}: {record.getMessage()}")
-
-
-def append_record(run_dir: Path, record: dict) -> None:
-    """Adds a line to the metrics.jsonl of a run that is not under way. Raises UserError where it cannot be written."""
-    path = run_dir / "metrics.jsonl"
-    try:
-        with open(path, "a+b") as file:
-            torn = False
-            if file.seek(0, os.SEEK_END) > 0:
-                file.seek(-1, os.SEEK_END)
-                torn = file.read(1) != b"\n"  # half a line of a killed process, whose end this one shall not become
-            file.write(b"\n" * torn + json.dumps(record).encode() + b"\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error}") from error
-
-
-def read_records(file: Path) -> list[dict]:
-    """The records of a metrics.jsonl; a line that a killed process left unfinished is passed over."""
-    records = []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
-
-
-def forget_after(file: Path, step: int) -> None:
-    """Drops the records of steps after `step`: a resumed run takes those steps again."""
-    if not file.is_file():
-        return
-    kept = [r for r in read_records(file) if r.get("step", 0) <= step]
-    text = "".join(json.dumps(r) + "\n" for r in kept)
-    write_atomically(file, lambda f: f.write(text.encode()))
-
-
-def prepare_run_dir(run_dir: Path) -> None:
-    """Makes the folders of a run. Raises UserError, naming the folder, where they cannot be written."""
-    for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise UserError(f"run_dir {run_dir}: {folder} is, or lies below, a file; expected a folder") from error
-        except OSError as error:
-            raise UserError(f"run_dir {run_dir}: the folder cannot be made: {error}") from error
-        if not os.access(folder, os.W_OK):
-            raise UserError(f"run_dir {run_dir}: no permission to write in {folder}")

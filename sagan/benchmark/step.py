@@ -4,10 +4,11 @@ Useful FLOPs are those of the plain form (1 multiply-add = 2), whatever form is 
 as speed, not as less work.
 """
 
+import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,16 +16,19 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from sagan.checkpoint import write_atomically
 from sagan.config import Config
-from sagan.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
-from sagan.models.layers import Conv2d, power_iteration
+from sagan.layers import Conv2d, power_iteration
+from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
+from sagan.runtime.files import write_atomically
+from sagan.training.diagnostics import peak_memory
 from sagan.training.losses import discriminator_hinge, generator_hinge
-from sagan.training.measure import peak_memory
 from sagan.training.state import TrainState, build_state
-from sagan.training.steps import discriminator_step, draw, frozen, generator_step
+from sagan.training.steps import draw, frozen, train_step
 
 SECONDS = 30.0  # of measuring, about
+
+Batches = Iterator[tuple[torch.Tensor, torch.Tensor | None]]
+"""Real images and labels of one update after the other."""
 
 
 def bench(config: Config, json_file: Path | None = None) -> dict:
@@ -40,7 +44,8 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     dtype = activation_dtype(config.training.precision, device)
     fast, plain = build_state(config, device, dtype), plain_state(config, device)
     flops = useful_flops(plain)
-    steps = {"step": lambda: training_step(fast), "plain": lambda: plain_step(plain)}
+    batches, plain_batches = noise_batches(fast), noise_batches(plain)
+    steps = {"step": lambda: train_step(fast, batches), "plain": lambda: plain_step(plain, plain_batches)}
     seconds = fastest(steps, device)
     images = config.training.batch_size
     result = {
@@ -67,12 +72,10 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     return result
 
 
-def training_step(state: TrainState) -> None:
-    """The step as `sagan train` takes it, on random images."""
-    for i in range(state.config.training.d_steps):
-        draws = draw(state, "bench", i, groups=2)
-        discriminator_step(state, real_images(state), draws.y, draws)
-    generator_step(state, draw(state, "bench", 0, groups=1))
+def noise_batches(state: TrainState) -> Batches:
+    """Yield batches of noise with labels, in place of data."""
+    for index in itertools.count():
+        yield real_images(state), draw(state, "bench", index, groups=1).y
 
 
 def plain_state(config: Config, device: torch.device) -> TrainState:
@@ -87,26 +90,27 @@ def plain_state(config: Config, device: torch.device) -> TrainState:
     return state
 
 
-def plain_step(state: TrainState) -> None:
-    """The same updates as most implementations write them: real and fake images in separate passes."""
+def plain_step(state: TrainState, batches: Batches) -> None:
+    """Take the same step as most implementations write it: real and fake images in separate passes."""
     generator, discriminator = state.generator, state.discriminator
-    for i in range(state.config.training.d_steps):
-        draws, real = draw(state, "bench", i, groups=2), real_images(state)
+    for i in range(d_steps := state.config.training.d_steps):
+        (real, y), draws = next(batches), draw(state, "discriminator", state.step * d_steps + i, groups=2)
         state.discriminator_optimizer.zero_grad()
         power_iteration(generator)
         with torch.no_grad():
             fake = generator(draws.z, draws.y)
         power_iteration(discriminator)
-        real_logits = discriminator(real, draws.y)
+        real_logits = discriminator(real, y)
         fake_logits = discriminator(fake, draws.y)
         discriminator_hinge(real_logits, fake_logits).backward()
         state.discriminator_optimizer.step()
-    draws = draw(state, "bench", 0, groups=1)
+    draws = draw(state, "generator", state.step, groups=1)
     state.generator_optimizer.zero_grad()
     power_iteration(generator)
     with frozen(discriminator):
         generator_hinge(discriminator(generator(draws.z, draws.y), draws.y)).backward()
     state.generator_optimizer.step()
+    state.step += 1
 
 
 def real_images(state: TrainState) -> torch.Tensor:
@@ -117,8 +121,9 @@ def real_images(state: TrainState) -> torch.Tensor:
 
 def useful_flops(plain: TrainState) -> int:
     """FLOPs of one plain step, which is also its warm-up."""
+    batches = noise_batches(plain)
     with FlopCounterMode(display=False) as counter:
-        plain_step(plain)
+        plain_step(plain, batches)
     return counter.get_total_flops()
 
 

@@ -1,0 +1,17 @@
+"""Layers with spectral normalization, batch normalization conditional on the class, and fused resampling."""
+
+from sagan.layers.network import evaluating, initialize
+from sagan.layers.norm import BatchNorm
+from sagan.layers.spectral import Conv2d, Embedding, Linear, SpectralWeight, power_iteration, spectral_weights
+
+__all__ = [
+    "BatchNorm",
+    "Conv2d",
+    "Embedding",
+    "Linear",
+    "SpectralWeight",
+    "evaluating",
+    "initialize",
+    "power_iteration",
+    "spectral_weights",
+]

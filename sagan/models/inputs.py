@@ -1,0 +1,78 @@
+"""Checks of what the networks are given. Each error names the shape or the range that was expected."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sagan.models.sizes import Size
+
+
+def check_latents(z: Tensor, z_dim: int) -> None:
+    """Raise ValueError unless z is (N, z_dim)."""
+    if z.ndim != 2 or z.shape[1] != z_dim:
+        raise ValueError(f"z has shape {tuple(z.shape)}, expected (N, {z_dim})")
+
+
+def check_images(images: Tensor, channels: int, size: Size) -> None:
+    """Raise ValueError unless the images are float (N, channels, H, W)."""
+    expected = (channels, *size)
+    if images.ndim != 4 or tuple(images.shape[1:]) != expected or not images.is_floating_point():
+        raise ValueError(
+            f"images are {images.dtype} of shape {tuple(images.shape)}, "
+            f"expected float (N, {', '.join(map(str, expected))}) in [-1, 1]"
+        )
+
+
+def check_labels(y: Tensor | None, num_classes: int, n: int, network: str) -> None:
+    """Raise ValueError unless y fits a network with so many classes and a batch of n.
+
+    y is int64 (N,) in 0..num_classes-1, or float (N, num_classes) for mixtures, or None for an unconditional network.
+    The range is checked on a CPU only: on a GPU it would wait for the queue.
+    """
+    if y is None or num_classes == 0:
+        if (y is None) != (num_classes == 0):
+            raise ValueError(f"y is {'missing' if y is None else 'given'}, and {network} has {num_classes} classes")
+        return
+    expected = (n, num_classes) if y.is_floating_point() else (n,)
+    if tuple(y.shape) != expected:
+        raise ValueError(f"y has shape {tuple(y.shape)}, expected {expected}")
+    if y.device.type == "cpu" and not y.is_floating_point() and n and not _within(y, num_classes):
+        raise ValueError(f"y has labels from {int(y.min())} to {int(y.max())}, expected 0 to {num_classes - 1}")
+
+
+def class_numbers(
+    classes: int | str | Sequence[int | str] | None, num_classes: int, names: Sequence[str] | None
+) -> list[int]:
+    """Return the numbers of classes given by number or by name; None means all of them.
+
+    The list is empty for an unconditional network. Raise ValueError for a class that does not exist.
+    """
+    if classes is None:
+        return list(range(num_classes))
+    if num_classes == 0:
+        raise ValueError(f"classes {classes}: the generator is unconditional, it has no classes")
+    numbers = []
+    for c in [classes] if isinstance(classes, (int, str)) else classes:
+        number = _number_of(c, names)
+        if number is None or not 0 <= number < num_classes:
+            known = f" ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})" if names else ""
+            raise ValueError(f"classes {c}: the generator has {num_classes} classes, 0 to {num_classes - 1}{known}")
+        numbers.append(number)
+    if not numbers:
+        raise ValueError("classes []: expected at least one class")
+    return numbers
+
+
+def _number_of(c: int | str, names: Sequence[str] | None) -> int | None:
+    """Return the number of a class; a name takes precedence over a number written as text."""
+    if isinstance(c, int):
+        return c
+    if names and c in names:
+        return list(names).index(c)
+    return int(c) if c.isdecimal() else None
+
+
+def _within(y: Tensor, num_classes: int) -> bool:
+    low, high = torch.aminmax(y)
+    return 0 <= int(low) and int(high) < num_classes

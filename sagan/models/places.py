@@ -1,0 +1,61 @@
+"""Which place each block of a network offers to attention, and which places have it."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from sagan.attention import Place, build_attention, resolve
+from sagan.config import Config, DiscriminatorConfig, GeneratorConfig
+from sagan.models.sizes import (
+    DISCRIMINATOR_WIDTHS,
+    GENERATOR_WIDTHS,
+    Size,
+    attention_blocks,
+    discriminator_block_sizes,
+    generator_block_sizes,
+    split_size,
+)
+
+
+def block_places(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> list[Place]:
+    """Return the place behind each block of a network for images of `size`, in forward order.
+
+    A place says the width and the size of the block's output, and what the network allows there. Raise ConfigError if
+    there is no network for that size.
+    """
+    n, _ = split_size(size)
+    if isinstance(config, GeneratorConfig):
+        norm = dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
+        outputs = zip(GENERATOR_WIDTHS[n][1], generator_block_sizes(size), strict=True)
+        return [Place(config.channels * m, s, config.spectral_norm, batch_norm=True, norm=norm) for m, s in outputs]
+    outputs = zip(DISCRIMINATOR_WIDTHS[n], discriminator_block_sizes(size), strict=True)
+    return [Place(config.channels * m, s, config.spectral_norm, batch_norm=False) for m, s in outputs]
+
+
+def attention_by_block(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> Iterator[nn.Module]:
+    """Yield the attention layer of each block in forward order; the identity for a block without attention.
+
+    Each layer is built when it is asked for, so that a network that builds its blocks in turn draws the initial weights
+    of a block and its attention one after the other. Raise ConfigError if a resolution has no block, or if the kind
+    cannot be built at a place.
+    """
+    network = "generator" if isinstance(config, GeneratorConfig) else "discriminator"
+    option, spec = f"model.{network}.attention", config.attention
+    resolve(spec, option)
+    places, attended = block_places(config, size), {}
+    if spec.kind != "none":
+        attended = attention_blocks([place.size for place in places], spec.resolutions, f"{option}.resolutions")
+    for i, place in enumerate(places):
+        yield build_attention(spec, place, option) if i in attended else nn.Identity()
+
+
+def check_attention(config: Config) -> None:
+    """Raise ConfigError if the attention of either network cannot be built.
+
+    The layers are built for it, because each kind knows best what it needs. Random state is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        for part in (config.model.generator, config.model.discriminator):
+            for _ in attention_by_block(part, config.data.size):
+                pass

@@ -1,0 +1,62 @@
+"""Images of a generator, each a function of (seed, index)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sagan.config import EvaluationConfig
+from sagan.layers import BatchNorm
+from sagan.models.generator import Generator
+from sagan.runtime.draws import labels, latents
+from sagan.runtime.pictures import to_uint8
+
+
+def image_sampler(
+    generator: Generator, seed: int, truncation: float = 0.0
+) -> Callable[[int, int, Tensor | None], Tensor]:
+    """sample(start, stop, y) -> uint8 images (stop - start, C, H, W), on the generator's device.
+
+    z is drawn per sample index, so neither batch size nor number of processes changes an image.
+    """
+    device = next(generator.parameters()).device
+
+    @torch.no_grad()
+    def sample(start: int, stop: int, y: Tensor | None) -> Tensor:
+        z = latents(seed, "sample", start, stop, generator.z_dim, truncation).to(device)
+        return to_uint8(generator(z, None if y is None else y.to(device)))
+
+    return sample
+
+
+@torch.no_grad()
+def set_standing_statistics(generator: Generator, batches: int, batch_size: int, seed: int) -> None:
+    """Replace the running statistics of batch norm by their mean over `batches` fresh batches of generated images.
+
+    Every process draws the same batches, so the statistics are not synchronized: the result does not depend on the
+    number of processes. Source: Brock et al. 2019, section 3 ("standing statistics"): running ones lag behind the
+    weights.
+    """
+    norms = [m for m in generator.modules() if isinstance(m, BatchNorm)]
+    settings = [(norm.momentum, norm.sync) for norm in norms]
+    device = next(generator.parameters()).device
+    generator.train()
+    for i in range(batches):
+        for norm in norms:
+            norm.momentum, norm.sync = 1 / (i + 1), False  # the mean of all batches so far
+        start = i * batch_size
+        y = labels(seed, "standing labels", start, start + batch_size, generator.num_classes)
+        z = latents(seed, "standing", start, start + batch_size, generator.z_dim).to(device)
+        generator(z, None if y is None else y.to(device))
+    for norm, (momentum, sync) in zip(norms, settings, strict=True):
+        norm.momentum, norm.sync = momentum, sync
+    generator.eval()
+
+
+def take_statistics(generator: Generator, config: EvaluationConfig) -> str:
+    """Gives batch norm the statistics that `config` asks for; what they are, for the protocol of a score."""
+    batches, batch_size = config.standing_statistics, config.batch_size
+    if batches == 0:
+        return "running"
+    set_standing_statistics(generator, batches, batch_size, config.seed)
+    return f"standing over {batches} batches of {batch_size}"

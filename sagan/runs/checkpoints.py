@@ -1,0 +1,63 @@
+"""Checkpoint files: written whole or not at all, found by name, loaded without running code."""
+
+from pathlib import Path
+
+import torch
+
+from sagan.config import UserError
+from sagan.runs.best import best_checkpoint
+from sagan.runs.directory import checkpoint_path, checkpoints
+from sagan.runtime.files import write_atomically
+
+
+def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
+    """The checkpoint that a RUN argument means: its newest; `which` may be "best", a file of the run, or a path.
+
+    Raises UserError where there is none.
+    """
+    path = Path(run_or_file)
+    if path.is_file() and which is None:
+        return path
+    if which == "best":
+        best = best_checkpoint(path)
+        if best is None:
+            raise UserError(f"{path / 'best.json'}: not found; a run has one after its first evaluation")
+        return best
+    if which is not None:
+        named = [p for p in (Path(which), path / "checkpoints" / which, path / which) if p.is_file()]
+        if not named:
+            raise UserError(f"--checkpoint {which}: no such file, nor one in {path / 'checkpoints'}")
+        return named[0]
+    found = checkpoints(path)
+    if not found:
+        raise UserError(f"{path}: neither a checkpoint file nor a run directory with checkpoints/step-*.pt")
+    return found[-1]
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
+    """The content of a checkpoint. Raises UserError, naming the file, where it cannot be read as one."""
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise UserError(f"{path}: cannot be read as a checkpoint; damaged, or something else ({error})") from error
+    known = isinstance(content, dict) and {"step", "config", "generator"} <= content.keys()
+    if not known or not isinstance(content["config"], dict):
+        raise UserError(f"{path}: not a checkpoint of this program: step, config and generator expected")
+    return content
+
+
+def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:
+    """Writes RUN/checkpoints/step-N.pt, then removes all but the newest `keep` and the best.
+
+    Raises UserError, naming the file, where it cannot be written; then nothing is removed.
+    """
+    path = checkpoint_path(run_dir, content["step"])
+    try:
+        write_atomically(path, lambda file: torch.save(content, file))
+    except UserError as error:
+        raise UserError(f"{error}. Earlier checkpoints are untouched.") from error
+    best = best_checkpoint(run_dir)
+    for old in checkpoints(run_dir)[:-keep]:
+        if old != best:
+            old.unlink(missing_ok=True)
+    return path

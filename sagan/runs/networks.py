@@ -1,0 +1,136 @@
+"""Trained networks from their file alone: a run directory, a checkpoint, or exported weights."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from sagan.config import Config, ConfigError, UserError
+from sagan.models.build import build_discriminator, build_generator
+from sagan.models.discriminator import Discriminator
+from sagan.models.generator import Generator
+from sagan.models.origin import Origin
+from sagan.parsing import to_config
+from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
+from sagan.runtime.files import write_atomically
+
+Network = TypeVar("Network", Generator, Discriminator)
+
+
+class Saved(NamedTuple):
+    """One network as a file holds it."""
+
+    path: Path
+    origin: Origin
+    weights: dict[str, Tensor]
+
+
+def load_generator(
+    path: str | Path, *, checkpoint: str | None = None, ema: bool = True, device: torch.device | str = "cpu"
+) -> Generator:
+    """Load the generator of a run (its newest checkpoint), of a checkpoint file, or of exported safetensors.
+
+    `checkpoint` is "best" or a file of the run. `ema` selects the moving average of the weights if there is one. The
+    network is in evaluation mode, without gradients; `generator.origin` says where its weights come from.
+
+    Raise UserError, naming the file, if there is none or if it cannot be read.
+    """
+    saved = _find(Path(path), "generator", checkpoint, ema)
+    return _install(saved, build_generator(saved.origin.config), device)
+
+
+def load_discriminator(
+    path: str | Path, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
+) -> Discriminator:
+    """Load the discriminator that was trained with the generator of the same arguments.
+
+    For an exported generator it is discriminator.safetensors in the same folder. The network is in evaluation mode,
+    without gradients; `discriminator.origin` says where its weights come from.
+
+    Raise UserError, naming the file, if there is none or if it cannot be read.
+    """
+    saved = _find(Path(path), "discriminator", checkpoint, ema=False)
+    return _install(saved, build_discriminator(saved.origin.config), device)
+
+
+def load_run_config(run: str | Path, checkpoint: str | None = None) -> Config:
+    """Load the configuration that a run's networks were trained with. Raise UserError, naming the file."""
+    path = Path(run)
+    if path.suffix == ".safetensors":
+        return _read_export(path, "generator", checkpoint).origin.config
+    return to_config(load_checkpoint(find_checkpoint(path, checkpoint))["config"])
+
+
+def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) -> list[Path]:
+    """Write G (its moving average if there is one) and D as generator.safetensors and discriminator.safetensors.
+
+    Configuration, step and class names stand in the files' metadata. Return the files.
+    """
+    from safetensors.torch import save
+
+    content = load_checkpoint(find_checkpoint(run_or_file, checkpoint))
+    facts = {"config": content["config"], "step": content["step"]}
+    if "data" in content:
+        facts["class_names"] = content["data"]["class_names"]
+    weights = {"generator": "generator_ema" if "generator_ema" in content else "generator"}
+    weights["discriminator"] = "discriminator"
+    written = []
+    for network, kind in weights.items():
+        tensors = {name: t.contiguous() for name, t in content[kind].items()}
+        blob = save(tensors, metadata={"sagan": json.dumps({**facts, "weights": kind})})
+        written.append(out / f"{network}.safetensors")
+        write_atomically(written[-1], lambda file, blob=blob: file.write(blob))
+    return written
+
+
+def _find(path: Path, network: str, checkpoint: str | None, ema: bool) -> Saved:
+    if path.suffix != ".safetensors":
+        return _read_checkpoint(find_checkpoint(path, checkpoint), network, ema)
+    if network == "discriminator":
+        path = path.with_name("discriminator.safetensors")
+    saved = _read_export(path, network, checkpoint)
+    if saved.origin.averaged and not ema:
+        raise ConfigError(f"ema false: {path} holds the moving average only; give the run or a checkpoint")
+    return saved
+
+
+def _read_checkpoint(path: Path, network: str, ema: bool) -> Saved:
+    content = load_checkpoint(path)
+    averaged = ema and f"{network}_ema" in content
+    kind = f"{network}_ema" if averaged else network
+    if kind not in content:
+        raise UserError(f"{path}: holds no {network}")
+    names = content["data"]["class_names"] if "data" in content else None
+    origin = Origin(to_config(content["config"]), content["step"], averaged, None if names is None else tuple(names))
+    return Saved(path, origin, content[kind])
+
+
+def _read_export(path: Path, network: str, checkpoint: str | None) -> Saved:
+    from safetensors import SafetensorError, safe_open
+
+    if checkpoint is not None:
+        raise ConfigError(f"checkpoint {checkpoint}: {path} is a single file; give the run to choose a checkpoint")
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads(file.metadata()["sagan"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+        config, kind, names = to_config(facts["config"]), facts["weights"], facts.get("class_names")
+        origin = Origin(config, facts["step"], kind.endswith("_ema"), None if names is None else tuple(names))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read as exported weights: {error}") from error
+    if not kind.startswith(network):
+        raise UserError(f"{path}: holds the weights of a {kind}, expected a {network}")
+    return Saved(path, origin, weights)
+
+
+def _install(saved: Saved, network: Network, device: torch.device | str) -> Network:
+    """Give a fresh network the weights of a file. Raise UserError if they do not fit."""
+    try:
+        network.load_state_dict(saved.weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{saved.path}: the weights do not fit the configuration: {reason}") from error
+    network.origin = saved.origin
+    return network.to(device).eval().requires_grad_(False)
