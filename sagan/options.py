@@ -108,6 +108,12 @@ class AblateOptions:
     """local: processes on this machine. ray: the cluster of $RAY_ADDRESS, or one started here."""
     report_only: bool = False
     """Write the report from what is there, and train nothing."""
+    power: bool = False
+    """Say how large a difference the plan's seeds can show, from earlier results or power_sd, and train nothing."""
+    power_sd: float | None = None
+    """Standard deviation of paired differences, in units of the plan's metric; null: that of the results."""
+    power_difference: float | None = None
+    """A difference that the plan should be able to show: says how many seeds it needs."""
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,8 @@ def make_tiny(words, images):
     if "--attention" in words:
         return [*words, *tokens({"batch": 2, "channels": 32, "sizes": 8, "repeats": 1})]
     if verb == "ablate":
+        if not words[1].endswith(".yaml"):  # the name of a shipped plan
+            words = [verb, f"experiments/{words[1]}/plan.yaml", *words[2:]]
         Path(words[1]).parent.mkdir(parents=True, exist_ok=True)
         Path(words[1]).write_text(yaml.safe_dump(TINY_PLAN))
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):

@@ -8,10 +8,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sagan.ablation.executors import EXECUTORS
-from sagan.ablation.jobs import last_step, status
-from sagan.ablation.plan import Job, Plan, load_plan, plan_jobs
+from sagan.ablation.outcomes import is_done, last_step, status
+from sagan.ablation.plan import Plan, load_plan, plan_file
+from sagan.ablation.power_table import power_table
 from sagan.ablation.report import write_report
 from sagan.ablation.results import known_rows
+from sagan.ablation.variants import Job, plan_jobs
 from sagan.config import ConfigError, UserError
 from sagan.evaluation import build_extractor
 from sagan.option_parser import Setting
@@ -23,12 +25,16 @@ OWN = {"run_dir": "a plan gives each run a directory of its own", "training.seed
 SECONDS = 30.0  # between lines, where there is no bar
 
 
-def ablate(file: str, options: AblateOptions, overrides: list[Setting], command: list[str]) -> Path:
-    """Trains and scores what a plan asks for and is not there yet, and writes its report; returns report.md.
+def ablate(file: str, options: AblateOptions, overrides: list[Setting], command: list[str]) -> Path | str:
+    """Train and score what a plan asks for and is not there yet, and write its report; return report.md.
 
-    Raises ConfigError, UserError for a plan, option, folder or weights that are wrong, before anything is trained.
+    With `power`, return a table of what the plan's seeds can show, and train nothing.
+
+    Raise ConfigError, UserError for a plan, option, folder or weights that are wrong, before anything is trained.
     """
     plan, jobs = prepare(file, options, overrides)
+    if options.power:
+        return power_table(plan, jobs, options.power_sd, options.power_difference)
     if not options.report_only:
         chosen = [j for j in jobs if j.variant in (options.variants or [j.variant])]
         chosen = [j for j in chosen if j.seed in (options.seeds or [j.seed])]
@@ -44,12 +50,17 @@ def prepare(file: str, options: AblateOptions, overrides: list[Setting]) -> tupl
             raise ConfigError(f"--{setting.key} {setting.value}: {OWN[setting.key]}")
     if options.jobs < 1:
         raise ConfigError(f"--jobs {options.jobs}: expected a number above 0")
-    plan = load_plan(Path(file), options.size)
+    for option in ("power_sd", "power_difference"):
+        value = getattr(options, option)
+        if value is not None and not (options.power and 0 < value < float("inf")):
+            raise ConfigError(f"--{option} {value}: expected a number above 0, together with --power")
+    plan = load_plan(plan_file(file), options.size)
     for option, known in (("variants", plan.variants), ("seeds", plan.seeds)):
         for chosen in getattr(options, option) or []:
             if chosen not in known:
                 raise ConfigError(f"--{option} {chosen}: {file} has {', '.join(map(str, known))}")
     jobs = plan_jobs(plan, overrides)
+    known_rows(plan.folder, jobs)  # refuses the results of another plan
     check_writable(plan.folder, "the folder of the report", folder=True)
     return plan, jobs
 
@@ -67,7 +78,7 @@ def require_inputs(jobs: list[Job]) -> None:
 def run(jobs: list[Job], plan: Plan, options: AblateOptions) -> None:
     """Runs the jobs that are not finished. A run that diverged would do so again, and is left alone."""
     kept, _ = known_rows(plan.folder, jobs)
-    waiting = [j for j in jobs if status(j)[0] not in ("finished", "diverged") and (j.variant, j.seed) not in kept]
+    waiting = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
     if not waiting:
         return
     with stop_requests() as stop, Display(jobs, waiting) as display:

@@ -9,7 +9,7 @@ from contextlib import suppress
 import torch
 
 from sagan.ablation.jobs import note_failure, run_job
-from sagan.ablation.plan import Job
+from sagan.ablation.variants import Job
 from sagan.config import UserError
 from sagan.runtime.device import cores
 

@@ -145,23 +145,28 @@ def bench_attention(arguments: list[str]) -> None:
 
 def ablate(arguments: list[str]) -> None:
     """sagan ablate PLAN [--size NAME] [--jobs N] [--executor local|ray] [--report-only] [--section.key value ...]
+           sagan ablate PLAN --power [--power_sd SD] [--power_difference D]
 
     Train and score every variant of a plan with every seed, each in a process and a run directory of its own, and
-    write tables, plots and report.md beside the plan. What is finished is skipped, what was interrupted goes on, what
-    fails is reported: the same command goes on at any time. --report-only writes the report anew and trains nothing.
-    Options of `sagan train` hold for every run that does not set them itself.
+    write tables, plots and report.md. PLAN is the name of a shipped plan or a YAML file. A plan.yaml has its report
+    beside it, NAME.yaml in NAME/ beside it. Finished runs are skipped, interrupted ones are resumed, failures are
+    reported: to continue, run the same command. --report-only rewrites the report, --power says what the plan's
+    seeds can show; neither trains anything. Options of `sagan train` apply to every run that does not set them
+    itself.
 
     examples:
-      sagan ablate experiments/attention-kinds/plan.yaml          # minutes a run, on two CPU cores
+      sagan ablate attention-kinds                                # minutes a run, on two CPU cores
+      sagan ablate attention-kinds --power --power_sd 0.004 --power_difference 0.01
       sagan ablate experiments/attention-kinds/plan.yaml --size gpu --jobs 8
       sagan ablate experiments/attention-kinds/plan.yaml --report-only
     """
     parser = OptionParser(inspect.getdoc(ablate)).add(AblateOptions).add(Config)
     if wants_help(arguments):
         return parser.print_help()
-    plan, tokens = split_name(["--report_only=true" if a == "--report-only" else a for a in arguments])
+    flags = {"--report-only": "--report_only=true", "--power": "--power=true"}
+    plan, tokens = split_name([flags.get(a, a) for a in arguments])
     if plan is None:
-        raise ConfigError("PLAN is missing: a plan.yaml, such as experiments/attention-kinds/plan.yaml")
+        raise ConfigError("PLAN is missing: the name of a plan, such as attention-kinds, or a YAML file")
     settings = token_settings(tokens)
     values = parser.parse(settings)
     own = {f.name for f in fields(AblateOptions)}
