@@ -1,4 +1,4 @@
-"""The Python interface: what `from sagan import ...` gives beyond loading and building networks."""
+"""The Python interface: what `from sagan import ...` offers beyond building and loading networks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,6 @@ def train(config: Config, callbacks: Sequence[Callback] = ()) -> Path:
     """Train the run of `config.run_dir`, or resume it from its newest checkpoint. Return that directory.
 
     `callbacks` are called after each step and after each evaluation. Raise ConfigError if the run there has another
-    configuration, and UserError if data, disk or weights are missing.
+    configuration, and UserError if data or weights are missing or a file cannot be written.
     """
     return loop.train(config, callbacks=(AttentionRecorder(), *callbacks))
