@@ -10,7 +10,7 @@ Names are imported on first use: `import sagan` loads no torch.
 import importlib
 
 _HOME = {
-    "load_config": "sagan.parsing",
+    "load_config": "sagan.presets",
     "build_generator": "sagan.models.build",
     "build_discriminator": "sagan.models.build",
     "load_generator": "sagan.runs.networks",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import TINY
 
-from sagan.parsing import config_file, describe_preset, load_config, presets
+from sagan.presets import config_file, describe_preset, load_config, presets
 from sagan.training.loop import train
 
 FOLDER = Path(__file__).parent.parent / "experiments"

@@ -13,8 +13,7 @@ from pathlib import Path
 import yaml
 
 from sagan.ablation.plan import Job
-from sagan.config import Config
-from sagan.parsing import to_config
+from sagan.config import Config, to_config
 from sagan.runs.directory import newest_step
 from sagan.runs.records import read_records
 from sagan.runtime.files import write_atomically

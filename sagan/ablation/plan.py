@@ -9,9 +9,8 @@ from typing import Any
 
 import yaml
 
-from sagan.config import Config, ConfigError
-from sagan.option_parser import OptionParser, Setting
-from sagan.parsing import flatten, read_config
+from sagan.config import Config, ConfigError, Setting, flatten
+from sagan.presets import load_settings
 
 NETWORKS = ("generator", "discriminator")
 # What may differ between two machines without making another run of it.
@@ -173,11 +172,10 @@ def plan_jobs(plan: Plan, overrides: list[Setting]) -> list[Job]:
 
     Raises ConfigError where the configuration of any variant is wrong, naming the plan and the variant.
     """
-    parser = OptionParser().add(Config)
     where = f"{plan.file}: "
     shared = [Setting(key, value, where) for key, value in plan.settings.items()]
     shared += [Setting(f"evaluation.{key}", value, where) for key, value in plan.evaluation.items()]
-    made = {v: variant_config(plan, v, [*shared, *overrides], parser) for v in plan.variants}
+    made = {v: variant_config(plan, v, [*shared, *overrides]) for v in plan.variants}
     jobs = []
     for seed, (variant, (config, arguments)) in itertools.product(plan.seeds, made.items()):
         run_dir = "/".join(["runs", plan.name, *([plan.size] if plan.size else []), variant, f"seed-{seed}"])
@@ -187,16 +185,14 @@ def plan_jobs(plan: Plan, overrides: list[Setting]) -> list[Job]:
     return jobs
 
 
-def variant_config(
-    plan: Plan, variant: str, shared: list[Setting], parser: OptionParser
-) -> tuple[Config, tuple[str, ...]]:
+def variant_config(plan: Plan, variant: str, shared: list[Setting]) -> tuple[Config, tuple[str, ...]]:
     """The configuration of a variant, and the options that give it to `sagan train`. Raises as `plan_jobs` does."""
     where = f"{plan.file}: variants.{variant}"
     changes = _mapping(plan.variants[variant] or {}, where, "a mapping")
     settings = [*shared, *(Setting(key, value, f"{where}: ") for key, value in changes.items())]
     settings = [s for setting in settings for s in both_networks(setting)]
     try:
-        config, _ = read_config(parser, plan.preset, settings)
+        config = load_settings(plan.preset, settings)
         require_metric(config, plan)
     except ConfigError as error:  # a contradiction names options, not where they came from
         text = str(error)

@@ -12,7 +12,7 @@ import yaml
 from sagan.ablation.executors import slot_environment
 from sagan.ablation.jobs import last_step
 from sagan.ablation.results import read_table
-from sagan.cli import main
+from sagan.commands.app import main
 from sagan.runs.directory import checkpoints
 from sagan.runs.records import read_records
 

@@ -7,7 +7,7 @@ import pytest
 from sagan.ablation.jobs import ending, last_step, note_failure, status
 from sagan.ablation.plan import Job
 from sagan.ablation.results import collect, curve_rows, read_table, result_row, write_table
-from sagan.parsing import to_yaml
+from sagan.config import to_yaml
 from sagan.runs.directory import checkpoint_path
 
 SCORE = "fid_efficientnet_lite0"

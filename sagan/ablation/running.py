@@ -1,4 +1,4 @@
-"""`sagan ablate`: from a plan to a report."""
+"""The runs of a plan under way, and how far they are."""
 
 import sys
 import time
@@ -9,53 +9,17 @@ from tqdm import tqdm
 
 from sagan.ablation.executors import EXECUTORS
 from sagan.ablation.jobs import last_step, status
-from sagan.ablation.plan import Job, Plan, load_plan, plan_jobs
-from sagan.ablation.report import write_report
+from sagan.ablation.plan import Job, Plan
 from sagan.ablation.results import known_rows
-from sagan.config import ConfigError, UserError
+from sagan.config import UserError
 from sagan.evaluation import build_extractor
-from sagan.option_parser import Setting
-from sagan.options import AblateOptions
-from sagan.runtime.files import check_writable
 from sagan.training.signals import stop_requests
 
-OWN = {"run_dir": "a plan gives each run a directory of its own", "training.seed": "the plan's seeds set it"}
 SECONDS = 30.0  # between lines, where there is no bar
 
 
-def ablate(file: str, options: AblateOptions, overrides: list[Setting], command: list[str]) -> Path:
-    """Trains and scores what a plan asks for and is not there yet, and writes its report; returns report.md.
-
-    Raises ConfigError, UserError for a plan, option, folder or weights that are wrong, before anything is trained.
-    """
-    plan, jobs = prepare(file, options, overrides)
-    if not options.report_only:
-        chosen = [j for j in jobs if j.variant in (options.variants or [j.variant])]
-        chosen = [j for j in chosen if j.seed in (options.seeds or [j.seed])]
-        require_inputs(chosen)
-        run(chosen, plan, options)
-    return write_report(plan, jobs, command)
-
-
-def prepare(file: str, options: AblateOptions, overrides: list[Setting]) -> tuple[Plan, list[Job]]:
-    """The plan and all its runs, every configuration checked."""
-    for setting in overrides:
-        if setting.key in OWN:
-            raise ConfigError(f"--{setting.key} {setting.value}: {OWN[setting.key]}")
-    if options.jobs < 1:
-        raise ConfigError(f"--jobs {options.jobs}: expected a number above 0")
-    plan = load_plan(Path(file), options.size)
-    for option, known in (("variants", plan.variants), ("seeds", plan.seeds)):
-        for chosen in getattr(options, option) or []:
-            if chosen not in known:
-                raise ConfigError(f"--{option} {chosen}: {file} has {', '.join(map(str, known))}")
-    jobs = plan_jobs(plan, overrides)
-    check_writable(plan.folder, "the folder of the report", folder=True)
-    return plan, jobs
-
-
 def require_inputs(jobs: list[Job]) -> None:
-    """Refuses, before the first run, what would stop every run: folders and weights that are not there."""
+    """Raise UserError, before the first run, for what would stop every run: folders and weights that are missing."""
     for path in {j.config.data.path for j in jobs if j.config.data.source in ("folder", "packed")}:
         if not Path(path).expanduser().is_dir():
             raise UserError(f"data.path {path}: no such folder; --data.path says where the images are")
@@ -64,17 +28,17 @@ def require_inputs(jobs: list[Job]) -> None:
         build_extractor(extractor)
 
 
-def run(jobs: list[Job], plan: Plan, options: AblateOptions) -> None:
-    """Runs the jobs that are not finished. A run that diverged would do so again, and is left alone."""
+def run(jobs: list[Job], plan: Plan, executor: str, at_once: int) -> None:
+    """Run the jobs that are not finished. A run that diverged would diverge again, and is left alone."""
     kept, _ = known_rows(plan.folder, jobs)
     waiting = [j for j in jobs if status(j)[0] not in ("finished", "diverged") and (j.variant, j.seed) not in kept]
     if not waiting:
         return
     with stop_requests() as stop, Display(jobs, waiting) as display:
-        for ended in EXECUTORS[options.executor](waiting, options.jobs, lambda: stop.name is not None):
+        for ended in EXECUTORS[executor](waiting, at_once, lambda: stop.name is not None):
             display(ended)
     if stop.name is not None:
-        print("stopped; runs under way have saved themselves, and the same command goes on")
+        print("stopped; runs under way have saved themselves, and the same command resumes them")
 
 
 class Display:
