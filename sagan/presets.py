@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sagan.config import Config, ConfigError, Setting, file_settings, override_settings, read
+from sagan.config import DRAWN, Config, ConfigError, Setting, file_settings, override_settings, read
 from sagan.models.sizes import split_size
 
 PACKAGE = Path(__file__).parent
@@ -72,8 +72,8 @@ def check(config: Config) -> None:
         )
     if data.source in ("folder", "packed") and not data.path:
         raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs a folder")
-    if data.source == "shapes" and data.path:
-        raise ConfigError(f"data.path {data.path}: data.source shapes draws its images, so expected null")
+    if data.source in DRAWN and data.path:
+        raise ConfigError(f"data.path {data.path}: data.source {data.source} draws its images, so expected null")
     split_size(data.size)
     from sagan.models.places import check_attention  # last: torch is slow to import
 

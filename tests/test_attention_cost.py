@@ -1,7 +1,5 @@
 """The table of costs, against sums done by hand."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -61,9 +59,8 @@ def test_every_kind_has_a_row_on_every_map(capsys):
     assert device_name(torch.device("cpu")) in head  # the model, where the system tells
 
 
-def test_chosen_kinds_and_a_kind_of_ones_own(capsys, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent / "attention")
-    path = "own_attention.NeighbourhoodGate"
+def test_chosen_kinds_and_a_kind_of_ones_own(capsys):
+    path = "tests.helpers.own_attention.NeighbourhoodGate"
     _, rows = table(capsys, "--channels", "32", "--sizes", "8", "--kinds", f"[se,{path}]", "--precision", "bf16")
     assert [row["kind"] for row in rows] == ["`se`", f"`{path}`"]
 

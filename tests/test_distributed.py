@@ -17,11 +17,13 @@ from sagan.runtime.distributed import all_reduce_sum, any_process, average, rank
 from sagan.training.loop import train
 
 PROCESS = """
-import os, signal, sys
+import copy, os, signal, sys
 import torch, torch.distributed as dist
 from dataclasses import replace
 from sagan.runtime.distributed import all_reduce_sum, any_process, average
+from sagan.models.sampling import set_standing_statistics
 from sagan.presets import load_config
+from sagan.runs.networks import load_generator
 from sagan.training import loop, steps
 
 dist.init_process_group("gloo")
@@ -38,6 +40,16 @@ assert any_process(rank == 1) and not any_process(False)
 config = load_config(sys.argv[1])
 loop.train(config)
 
+dist.barrier()  # process 0 may still be saving
+generator = load_generator(config.run_dir)
+alone = copy.deepcopy(generator)
+set_standing_statistics(generator, batches=2, batch_size=4, seed=0)
+for norm in alone.modules():
+    norm.sync = False
+set_standing_statistics(alone, batches=2, batch_size=4, seed=0)
+for (name, one), other in zip(alone.state_dict().items(), generator.state_dict().values(), strict=True):
+    assert torch.equal(one, other), name  # statistics do not depend on the number of processes
+
 step = steps.generator_step
 def signalled(state, draws):
     if rank == 1 and state.step == 3:
@@ -49,10 +61,17 @@ dist.barrier()  # a peer that leaves early may abort the other
 dist.destroy_process_group()
 """
 
-STEPS = ("training.steps=2", "training.batch_size=8", "training.d_steps=2", "model.generator.norm_sync=true",
-         "logging.every=1", "data.flip=true", "training.diffaugment=[color,translation]",
-         # Adam's first steps are the signs of gradients, even of those that are rounding errors: damp them.
-         "optimizer.eps=1e-3")  # fmt: skip
+STEPS = (
+    "training.steps=2",
+    "training.batch_size=8",
+    "training.d_steps=2",
+    "model.generator.norm_sync=true",
+    "logging.every=1",
+    "data.flip=true",
+    "training.diffaugment=[color,translation]",
+    # Adam's first steps are the signs of gradients, even of those that are rounding errors: damp them.
+    "optimizer.eps=1e-3",
+)
 
 
 def run_processes(config, tmp_path, count=2):

@@ -8,9 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sagan.ablation.executors import EXECUTORS
-from sagan.ablation.jobs import last_step, status
-from sagan.ablation.plan import Job, Plan
+from sagan.ablation.outcomes import is_done, last_step, status
+from sagan.ablation.plan import Plan
 from sagan.ablation.results import known_rows
+from sagan.ablation.variants import Job
 from sagan.config import UserError
 from sagan.evaluation import build_extractor
 from sagan.training.signals import stop_requests
@@ -31,7 +32,7 @@ def require_inputs(jobs: list[Job]) -> None:
 def run(jobs: list[Job], plan: Plan, executor: str, at_once: int) -> None:
     """Run the jobs that are not finished. A run that diverged would diverge again, and is left alone."""
     kept, _ = known_rows(plan.folder, jobs)
-    waiting = [j for j in jobs if status(j)[0] not in ("finished", "diverged") and (j.variant, j.seed) not in kept]
+    waiting = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
     if not waiting:
         return
     with stop_requests() as stop, Display(jobs, waiting) as display:

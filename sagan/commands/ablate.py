@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Gt, doc
 from cyclopts import Parameter
 
 from sagan.commands.options import Flat, Given, RunConfig
@@ -13,8 +13,9 @@ from sagan.config.types import Positive
 from sagan.runtime.files import check_writable
 
 if TYPE_CHECKING:
-    from sagan.ablation.plan import Job
+    from sagan.ablation.variants import Job
 
+WITH_POWER = "a number above 0, together with --power"
 SET_BY_PLAN = {"run_dir": "a plan gives each run a directory of its own", "training.seed": "the plan's seeds set it"}
 
 
@@ -34,24 +35,32 @@ class Options:
     """local: processes on this machine; ray: the cluster of $RAY_ADDRESS, or one started here."""
     report_only: bool = False
     """Write the report from what there is, and train nothing."""
+    power: bool = False
+    """Say how large a difference the plan's seeds can show, from earlier results or power_sd, and train nothing."""
+    power_sd: Annotated[float, Gt(0), doc(WITH_POWER)] | None = None
+    """Standard deviation of paired differences, in units of the plan's metric; null: that of the results."""
+    power_difference: Annotated[float, Gt(0), doc(WITH_POWER)] | None = None
+    """A difference that the plan should be able to show: says how many seeds it needs."""
 
 
 def ablate(
-    plan: Annotated[str, Parameter(help="a plan.yaml, such as experiments/attention-kinds/plan.yaml")],
+    plan: Annotated[str, Parameter(help="the name of a plan, such as attention-kinds, or a YAML file")],
     /,
     *,
     given: Given,
     options: Annotated[Options, Flat] = Options(),
     config: RunConfig = Config(),
 ) -> None:
-    """Train and score every variant of a plan with every seed, and write tables, plots and report.md beside the plan.
+    """Train and score every variant of a plan with every seed, and write tables, plots and report.md.
 
-    Each run has its own process and run directory. Finished runs are skipped, interrupted ones are resumed, failed ones
-    are reported: give the same command at any time. Options of `sagan train` hold for every run that does not set them
-    itself.
+    PLAN is the name of a shipped plan or a YAML file. A plan.yaml has its report beside it, NAME.yaml in NAME/ beside
+    it. Each run has its own process and run directory. Finished runs are skipped, interrupted ones are resumed,
+    failures are reported: to continue, run the same command. Options of `sagan train` apply to every run that does not
+    set them itself.
 
     examples:
-      sagan ablate experiments/attention-kinds/plan.yaml
+      sagan ablate attention-kinds
+      sagan ablate attention-kinds --power --power_sd 0.004 --power_difference 0.01
       sagan ablate experiments/attention-kinds/plan.yaml --size gpu --jobs 8
       sagan ablate experiments/attention-kinds/plan.yaml --report-only
     """
@@ -59,15 +68,23 @@ def ablate(
     for setting in overrides:
         if setting.key in SET_BY_PLAN:
             raise ConfigError(f"--{setting.key} {setting.value}: {SET_BY_PLAN[setting.key]}")
+    for setting in [] if options.power else given.starting("power_"):
+        raise ConfigError(f"--{setting.key} {setting.value}: expected {WITH_POWER}")
     from sagan.ablation import running
-    from sagan.ablation.plan import load_plan, plan_jobs
+    from sagan.ablation.plan import load_plan, plan_file
+    from sagan.ablation.power_table import power_table
     from sagan.ablation.report import write_report
+    from sagan.ablation.results import known_rows
+    from sagan.ablation.variants import plan_jobs
 
-    content = load_plan(Path(plan), options.size)
+    content = load_plan(plan_file(plan), options.size)
     variants = chosen("variants", options.variants, list(content.variants), plan)
     seeds = chosen("seeds", options.seeds, content.seeds, plan)
     jobs = plan_jobs(content, overrides)
+    known_rows(content.folder, jobs)  # refuses the results of another plan
     check_writable(content.folder, "the folder of the report", folder=True)
+    if options.power:
+        return print(power_table(content, jobs, options.power_sd, options.power_difference))
     if not options.report_only:
         wanted: list[Job] = [j for j in jobs if j.variant in variants and j.seed in seeds]
         running.require_inputs(wanted)

@@ -27,6 +27,7 @@ from sagan.config import Config, ConfigError, Setting, UserError, file_settings,
 from sagan.config.reading import no_such_option
 from sagan.config.types import as_text, convert
 from sagan.presets import config_file
+from sagan.version import __version__
 
 VERBS = ("train", "sample", "evaluate", "attention", "export", "ablate", "bench", "pack")
 EXPECTED_OPTION = "expected an option, --key value (a name or a path comes first)"
@@ -94,6 +95,7 @@ def make_app(typed: Typed, page: HelpPage) -> App:
         name="sagan",
         help=ABOUT,
         help_flags=HELP,
+        version=__version__,
         help_format="plaintext",
         help_formatter=page,
         config=note_settings,

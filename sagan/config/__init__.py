@@ -3,6 +3,7 @@
 from sagan.config.errors import ConfigError, UserError
 from sagan.config.reading import Setting, file_settings, flatten, override_settings, read, to_config, updated
 from sagan.config.schema import (
+    DRAWN,
     AttentionConfig,
     CheckpointConfig,
     Config,
@@ -19,6 +20,7 @@ from sagan.config.schema import (
 from sagan.config.writing import refuse_changes, to_yaml
 
 __all__ = [
+    "DRAWN",
     "AttentionConfig",
     "CheckpointConfig",
     "Config",

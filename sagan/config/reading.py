@@ -67,7 +67,8 @@ def file_settings(file: Path, cls: type = Config) -> list[Setting]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     types = option_types(cls)
-    settings = list(flat_settings({} if content is None else content, types, f"{file}: "))
+    settings = flat_settings({} if content is None else content, types, f"{file}: ")
+    settings = [s for s in settings if s.value is not None or not _is_section(s.key, types)]  # an empty section
     for setting in settings:
         option_of(setting, types)
     return settings
@@ -87,8 +88,8 @@ def flat_settings(content: Any, types: Mapping[str, Any], where: str, prefix: st
         raise ConfigError(f"{where}expected options as `section: {{key: value}}`, given {content!r}")
     for name, value in content.items():
         key = f"{prefix}{name}"
-        if _is_section(key, types) and (value is None or isinstance(value, Mapping)):
-            yield from flat_settings(value or {}, types, where, f"{key}.")
+        if _is_section(key, types) and isinstance(value, Mapping):
+            yield from flat_settings(value, types, where, f"{key}.")
         else:
             yield Setting(key, value, where)
 

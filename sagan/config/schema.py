@@ -13,15 +13,31 @@ from sagan.config.types import (
     Truncation,
 )
 
+Source = Literal[
+    "shapes",
+    "pairs",
+    "pairs-near",
+    "pairs-pattern",
+    "folder",
+    "packed",
+    "cifar10",
+    "cifar100",
+    "fashion-mnist",
+    "stl10",
+]
+DRAWN = ("shapes", "pairs", "pairs-near", "pairs-pattern")
+"""Sources whose images the program draws."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
     """Images and labels."""
 
-    source: Literal["shapes", "folder", "packed", "cifar10", "cifar100", "fashion-mnist", "stl10"] = "shapes"
-    """Source of the images; all but shapes, folder and packed are downloaded on first use."""
+    source: Source = "shapes"
+    """Source of the images: drawn (shapes, pairs, pairs-near, pairs-pattern), read from disk (folder, packed), or
+    downloaded on first use (the others)."""
     path: str | None = None
-    """Folder of class folders or of images, packed data set, or folder for downloads; shapes has none."""
+    """Folder of class folders or of images, packed data set, or folder for downloads; drawn images have none."""
     resolution: int | list[int] = 32
     """Size in pixels, N or [H, W]: a*2^n by b*2^n with a and b in 2..7, the larger at least 4, and n in 3..7."""
     channels: Literal[1, 3] = 3

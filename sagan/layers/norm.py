@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sagan.layers.spectral import Embedding
-from sagan.runtime.distributed import all_reduce_sum
+from sagan.runtime.distributed import all_reduce_sum, world_size
 
 
 class BatchNorm(nn.Module):
@@ -56,15 +56,18 @@ class BatchNorm(nn.Module):
         return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
 
     def normalize_over_processes(self, x: Tensor) -> Tensor:
-        """`normalize` with statistics over all processes, on any device (torch's own class refuses the CPU)."""
+        """Normalize with statistics over all processes, on any device (torch's own class refuses the CPU).
+
+        Every process must have as many values. The variance is the mean squared deviation from the mean of all: the
+        difference E[x^2] - E[x]^2 would lose its digits if the mean is large.
+        """
         values = x.float()
-        count = torch.tensor([values.numel() / values.shape[1]], device=x.device)
-        sums = torch.cat([values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count])
-        total, squares, count = all_reduce_sum(sums).split([x.shape[1], x.shape[1], 1])
-        mean = total / count
-        var = (squares / count - mean.square()).clamp(min=0)  # a difference of large numbers may fall below 0
+        count = world_size() * values.numel() // values.shape[1]
+        mean = all_reduce_sum(values.sum((0, 2, 3))) / count
+        centred = values - mean[:, None, None]
+        var = all_reduce_sum(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * count / (count - 1), self.momentum)
+            self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
         scale = torch.rsqrt(var + self.eps)
-        return ((values - mean[:, None, None]) * scale[:, None, None]).to(x.dtype)
+        return (centred * scale[:, None, None]).to(x.dtype)

@@ -31,23 +31,25 @@ def image_sampler(
 
 @torch.no_grad()
 def set_standing_statistics(generator: Generator, batches: int, batch_size: int, seed: int) -> None:
-    """Replaces the running statistics of batch norm by their mean over `batches` fresh batches of generated images.
+    """Replace the running statistics of batch norm by their mean over `batches` fresh batches of generated images.
 
-    Source: Brock et al. 2019, section 3 ("standing statistics"): the running ones lag behind the weights.
+    Every process draws the same batches, so the statistics are not synchronized: the result does not depend on the
+    number of processes. Source: Brock et al. 2019, section 3 ("standing statistics"): running ones lag behind the
+    weights.
     """
     norms = [m for m in generator.modules() if isinstance(m, BatchNorm)]
-    momenta = [m.momentum for m in norms]
+    settings = [(norm.momentum, norm.sync) for norm in norms]
     device = next(generator.parameters()).device
     generator.train()
     for i in range(batches):
         for norm in norms:
-            norm.momentum = 1 / (i + 1)  # the mean of all batches so far
+            norm.momentum, norm.sync = 1 / (i + 1), False  # the mean of all batches so far
         start = i * batch_size
         y = labels(seed, "standing labels", start, start + batch_size, generator.num_classes)
         z = latents(seed, "standing", start, start + batch_size, generator.z_dim).to(device)
         generator(z, None if y is None else y.to(device))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    for norm, (momentum, sync) in zip(norms, settings, strict=True):
+        norm.momentum, norm.sync = momentum, sync
     generator.eval()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sagan.config import Config, ConfigError, Setting, flatten, read, refuse_changes, to_config, to_yaml
+from sagan.config import DRAWN, Config, ConfigError, Setting, flatten, read, refuse_changes, to_config, to_yaml
 from sagan.config.reading import option_types
 from sagan.config.types import in_words, range_in_words
 from sagan.presets import config_file, load_config, presets
@@ -107,6 +107,12 @@ def test_errors_name_option_value_and_what_was_expected(override, expected):
     assert message(override) == expected
 
 
+def test_no_source_that_draws_its_images_has_a_path():
+    for source in DRAWN:
+        expected = f"data.path here: data.source {source} draws its images, so expected null"
+        assert message("data.path=here", f"data.source={source}") == expected
+
+
 def test_sizes_that_do_not_exist_are_refused_with_those_that_do():
     assert message("data.resolution=37").startswith("data.resolution 37: expected a*2^n by b*2^n")
     found = message("model.discriminator.attention.resolutions=[13]")
@@ -182,8 +188,16 @@ def test_the_ranges_hold_for_files_and_checkpoints_too(key):
         to_config(values, where="old.pt: ")
 
 
-@pytest.mark.parametrize("override", ["optimizer.beta2=1", "training.steps=0", "evaluation.truncation=1e-5",
-                                      "training.ema_decay=1.5", "logging.every=0"])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer.beta2=1",
+        "training.steps=0",
+        "evaluation.truncation=1e-5",
+        "training.ema_decay=1.5",
+        "logging.every=0",
+    ],
+)
 def test_limits_are_held(override):
     key, _, _ = override.partition("=")
     assert message(override).startswith(f"{key} ")
@@ -203,13 +217,20 @@ def test_one_entry_of_a_mapping_keeps_the_others():
 
 @pytest.mark.parametrize("name", [*presets(), None])
 def test_yaml_brings_back_the_same_configuration(tmp_path, name):
-    config = load_config(name, ["data.resolution=[64,32]",
-                                "model.generator.channels=16", "model.discriminator.channels=16",
-                                "model.generator.attention.options.precision=bf16",
-                                "training.diffaugment=color", "optimizer.eps=1e-12",
-                                "model.generator.attention.kind=sagan",
-                                "model.generator.attention.resolutions=16",
-                                "model.discriminator.attention.resolutions=16"])  # fmt: skip
+    config = load_config(
+        name,
+        [
+            "data.resolution=[64,32]",
+            "model.generator.channels=16",
+            "model.discriminator.channels=16",
+            "model.generator.attention.options.precision=bf16",
+            "training.diffaugment=color",
+            "optimizer.eps=1e-12",
+            "model.generator.attention.kind=sagan",
+            "model.generator.attention.resolutions=16",
+            "model.discriminator.attention.resolutions=16",
+        ],
+    )
     file = tmp_path / "another-name.yaml"
     file.write_text(to_yaml(config))
     assert load_config(str(file)) == config
@@ -235,9 +256,21 @@ def test_resumption_refuses_what_makes_another_run_and_shows_both_values():
 
 def test_resumption_allows_what_leaves_the_run_the_same():
     old = load_config("cifar10")
-    new = load_config("cifar10", ["training.steps=9", "evaluation.every=3", "evaluation.extractor.name=vgg16",
-                                     "logging.every=1", "logging.images_every=7", "data.path=elsewhere", "device=cpu",
-                                     "checkpoint.every=2", "data.workers=0", "run_dir=moved"])  # fmt: skip
+    new = load_config(
+        "cifar10",
+        [
+            "training.steps=9",
+            "evaluation.every=3",
+            "evaluation.extractor.name=vgg16",
+            "logging.every=1",
+            "logging.images_every=7",
+            "data.path=elsewhere",
+            "device=cpu",
+            "checkpoint.every=2",
+            "data.workers=0",
+            "run_dir=moved",
+        ],
+    )
     refuse_changes(old, new, Path("runs/x"))
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from sagan.layers import BatchNorm, Conv2d, Embedding, Linear, initialize, power_iteration, spectral_weights
@@ -79,10 +80,12 @@ def test_conditional_batch_norm_is_torchs_batch_norm_and_an_affine_map_per_class
         x = (torch.randn(5, 6, 4, 3) * 2 + 1).to(memory_format=memory_format).requires_grad_()
         out, direction = ours(x, y), torch.randn(5, 6, 4, 3)
         normal = theirs(x)
-        expected = torch.stack([
-            normal[i] * ours.gain.weight[c][:, None, None] + ours.bias.weight[c][:, None, None]
-            for i, c in enumerate(y.tolist())
-        ])  # fmt: skip
+        expected = torch.stack(
+            [
+                normal[i] * ours.gain.weight[c][:, None, None] + ours.bias.weight[c][:, None, None]
+                for i, c in enumerate(y.tolist())
+            ]
+        )
         torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
         leaves = (x, ours.gain.weight, ours.bias.weight)
         for a, b in zip(*(torch.autograd.grad((o * direction).sum(), leaves) for o in (out, expected)), strict=True):
@@ -98,7 +101,27 @@ def test_conditional_batch_norm_is_torchs_batch_norm_and_an_affine_map_per_class
 def test_synchronised_norm_survives_large_means():
     means = torch.linspace(1e3, 1e5, 100)  # of some, the mean of squares is rounded to less than the square of the mean
     x = means[:, None, None].expand(4, 100, 3, 3).contiguous()
-    assert torch.isfinite(BatchNorm(100, sync=True)(x)).all()
+    norm = BatchNorm(100, sync=True)
+    initialize(norm, "xavier")
+    assert torch.isfinite(norm(x)).all()
+
+
+def test_synchronised_norm_keeps_its_digits_at_large_means():
+    torch.manual_seed(0)
+    x = (1000 + torch.randn(16, 4, 5, 5, dtype=torch.float64)).requires_grad_()
+    expected = F.batch_norm(x, None, None, training=True)
+    (expected**3).sum().backward()
+    single = x.detach().float().requires_grad_()
+    norm = BatchNorm(4, sync=True)
+    initialize(norm, "xavier")
+    found = norm(single)
+    (found**3).sum().backward()
+    # float32 holds 1000 + r to 6e-5, so nothing can be closer than about 1e-4.
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=3e-4)
+    torch.testing.assert_close(single.grad.double(), x.grad, rtol=0, atol=3e-3)
+    torch.testing.assert_close(
+        norm.running_var, torch.full((4,), 0.9) + 0.1 * x.var((0, 2, 3)).float(), rtol=0, atol=1e-4
+    )
 
 
 def test_gains_start_at_one_and_biases_at_zero():

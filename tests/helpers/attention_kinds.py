@@ -47,9 +47,12 @@ def _control(c, h, w, bn):
 
 def _pyramid(n):
     return lambda c, h, w, bn: (
-        n * (2.5 * c**2 + (3.5 if bn else 2.5) * c) + n * (c**2 + (3 if bn else 1) * c)
-        + 2 * n * c**2 + (3 if bn else 1) * c + 1
-    )  # fmt: skip
+        n * (2.5 * c**2 + (3.5 if bn else 2.5) * c)
+        + n * (c**2 + (3 if bn else 1) * c)
+        + 2 * n * c**2
+        + (3 if bn else 1) * c
+        + 1
+    )
 
 
 def _ge(variant, extent):
@@ -77,8 +80,11 @@ CASES = [
     Case("multihead", lambda c, h, w, bn: 4 * c**2 + 1, {"heads": 2, "positions": "sinusoidal", "pool": "average"}),
     Case("multihead", lambda c, h, w, bn: 4 * c**2 + c * h * w + 1, {"positions": "learned"}),
     Case("multihead", lambda c, h, w, bn: 4 * c**2 + (2 * h + 2 * w - 2) * c / 8 + 1, {"positions": "relative"}),
-    Case("multihead", lambda c, h, w, bn: 4 * c**2 + (2 * h + 2 * w - 2) * c / 4 + 1,
-         {"heads": 4, "positions": "relative", "pool": "max"}),
+    Case(
+        "multihead",
+        lambda c, h, w, bn: 4 * c**2 + (2 * h + 2 * w - 2) * c / 4 + 1,
+        {"heads": 4, "positions": "relative", "pool": "max"},
+    ),
     Case("additive", lambda c, h, w, bn: 1.25 * c**2 + c / 8 + 1),
     Case("additive", lambda c, h, w, bn: 1.25 * c**2 + c / 4 + 1, {"pool": False, "bias": True}),
     Case("non-local", lambda c, h, w, bn: c**2 + 1, {"form": "gaussian"}),
@@ -98,10 +104,17 @@ CASES = [
         for variant in ("theta-minus", "theta", "theta-plus")
         for extent in (2, 4, 8, "global")
     ),
-    Case("cbam", lambda c, h, w, bn: c**2 / 8 + c / 16 + c + (100 if bn else 99) + 1,
-         maps=("channel gate", "spatial gate")),
-    Case("cbam", lambda c, h, w, bn: c**2 / 4 + c / 8 + c + 1, {"parts": "channel", "reduction": 8},
-         maps=("channel gate",)),
+    Case(
+        "cbam",
+        lambda c, h, w, bn: c**2 / 8 + c / 16 + c + (100 if bn else 99) + 1,
+        maps=("channel gate", "spatial gate"),
+    ),
+    Case(
+        "cbam",
+        lambda c, h, w, bn: c**2 / 4 + c / 8 + c + 1,
+        {"parts": "channel", "reduction": 8},
+        maps=("channel gate",),
+    ),
     Case("cbam", lambda c, h, w, bn: (100 if bn else 99) + 1, {"parts": "spatial"}, maps=("spatial gate",)),
     Case("residual-attention", _mask(1), maps=("full gate",)),
     Case("residual-attention", _mask(2), {"depth": 2, "normalization": "channel"}, maps=("full gate",)),
@@ -109,9 +122,12 @@ CASES = [
     Case("global-context", lambda c, h, w, bn: c**2 / 8 + 2 * c + 3 * c / 16 + 1),
     Case("eca", lambda c, h, w, bn: int(log2(c) / 2 + 0.5) // 2 * 2 + 2, maps=("channel gate",)),
     Case("eca", lambda c, h, w, bn: 8, {"kernel_size": 7}, maps=("channel gate",)),
-    Case("coordinate", lambda c, h, w, bn: 3 * c * max(8, c // 32) + (3 if bn else 1) * max(8, c // 32) + 2 * c + 1,
-         maps=("full gate",)),
-]  # fmt: skip
+    Case(
+        "coordinate",
+        lambda c, h, w, bn: 3 * c * max(8, c // 32) + (3 if bn else 1) * max(8, c // 32) + 2 * c + 1,
+        maps=("full gate",),
+    ),
+]
 
 SIZE = (8, 12)  # fits every case
 

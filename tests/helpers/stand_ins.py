@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from sagan.data.rules import Rule
+
 
 def random_images(start: int, stop: int, y: Tensor | None = None, seed: int = 0) -> Tensor:
     """uint8 (stop - start, 3, 8, 8), each a function of its index; classes differ in brightness."""
@@ -24,6 +26,7 @@ class ImagesInMemory:
     labels: Tensor
     class_names: list[str] = field(default_factory=list)
     size: tuple[int, int] = (8, 8)
+    rule: Rule | None = None
     batches: int = 0
     """How often images were asked for: 0 after a hit of the cache."""
 

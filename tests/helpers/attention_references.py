@@ -301,6 +301,25 @@ def residual_attention(p: Parameters, x: Tensor, o: Options) -> Tensor:
     return unit("after", (1 + mask) * unit("trunk.1", unit("trunk.0", a)))
 
 
-REFERENCES = {name.replace("_", "-"): f for name, f in list(globals().items())
-              if name in ("residual", "sagan", "multihead", "additive", "non_local", "base_oc", "pyramid_oc", "asp_oc",
-                          "se", "ge", "cbam", "residual_attention", "global_context", "eca", "coordinate")}  # fmt: skip
+REFERENCES = {
+    name.replace("_", "-"): f
+    for name, f in list(globals().items())
+    if name
+    in (
+        "residual",
+        "sagan",
+        "multihead",
+        "additive",
+        "non_local",
+        "base_oc",
+        "pyramid_oc",
+        "asp_oc",
+        "se",
+        "ge",
+        "cbam",
+        "residual_attention",
+        "global_context",
+        "eca",
+        "coordinate",
+    )
+}
