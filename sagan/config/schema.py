@@ -24,6 +24,7 @@ Source = Literal[
     "cifar100",
     "fashion-mnist",
     "stl10",
+    "dataset",  # given from Python; nothing else can open it
 ]
 DRAWN = ("shapes", "pairs", "pairs-near", "pairs-pattern")
 """Sources whose images the program draws."""

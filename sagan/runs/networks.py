@@ -63,6 +63,14 @@ def load_run_config(run: str | Path, checkpoint: str | None = None) -> Config:
     return checkpoint_config(load_checkpoint(file), file)
 
 
+def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:
+    """Load what a checkpoint says of its data; empty for exported weights and checkpoints of older versions."""
+    path = Path(run)
+    if path.suffix == ".safetensors":
+        return {}
+    return load_checkpoint(find_checkpoint(path, checkpoint)).get("data", {})
+
+
 def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) -> list[Path]:
     """Write G (its moving average if there is one) and D as generator.safetensors and discriminator.safetensors.
 

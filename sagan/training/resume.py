@@ -57,7 +57,8 @@ def require_same_dtype(saved: dict, config: Config, dtype: torch.dtype) -> None:
 
 def data_facts(data: Dataset) -> dict:
     """What a checkpoint keeps of the data: the classes that labels stand for, and the length of an epoch."""
-    return {"class_names": data.class_names, "images": len(data)}
+    facts = {"class_names": data.class_names, "images": len(data)}
+    return facts if data.identity is None else {**facts, "identity": data.identity}
 
 
 def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
@@ -71,10 +72,11 @@ def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
     changed[SHOWN:] = [f"  and {len(changed) - SHOWN} more classes"] if len(changed) > SHOWN else []
     if before["images"] != now["images"]:
         changed.append(f"  images: {before['images']} in the run, {now['images']} now")
+    if not changed:
+        changed.append("  other images or labels, of the same number and classes")
     lines = "\n".join(changed)
     raise ConfigError(
-        f"{run_dir} cannot be resumed with other data:\n{lines}\n"
-        "Give the data.path of the old data, or another --run_dir for a new run."
+        f"{run_dir} cannot be resumed with other data:\n{lines}\nGive the old data, or another --run_dir for a new run."
     )
 
 
