@@ -1,13 +1,11 @@
 """The table of costs, against sums done by hand."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from sagan.attention import KINDS
 from sagan.benchmark.attention import _flops, _peak_bytes
-from sagan.cli import main
+from sagan.commands.app import main
 from sagan.runtime.device import device_name
 
 # Multiply-adds of one 256-channel 32x32 map, L = 1024 positions, P = 256 pooled ones.
@@ -61,9 +59,8 @@ def test_every_kind_has_a_row_on_every_map(capsys):
     assert device_name(torch.device("cpu")) in head  # the model, where the system tells
 
 
-def test_chosen_kinds_and_a_kind_of_ones_own(capsys, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent / "attention")
-    path = "own_attention.NeighbourhoodGate"
+def test_chosen_kinds_and_a_kind_of_ones_own(capsys):
+    path = "tests.helpers.own_attention.NeighbourhoodGate"
     _, rows = table(capsys, "--channels", "32", "--sizes", "8", "--kinds", f"[se,{path}]", "--precision", "bf16")
     assert [row["kind"] for row in rows] == ["`se`", f"`{path}`"]
 

@@ -8,8 +8,7 @@ import sys
 import pytest
 import torch
 
-from sagan.config import ConfigError
-from sagan.parsing import to_yaml
+from sagan.config import ConfigError, to_yaml
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
@@ -23,7 +22,7 @@ import torch, torch.distributed as dist
 from dataclasses import replace
 from sagan.runtime.distributed import all_reduce_sum, any_process, average
 from sagan.models.sampling import set_standing_statistics
-from sagan.parsing import load_config
+from sagan.presets import load_config
 from sagan.runs.networks import load_generator
 from sagan.training import loop, steps
 
@@ -62,10 +61,17 @@ dist.barrier()  # a peer that leaves early may abort the other
 dist.destroy_process_group()
 """
 
-STEPS = ("training.steps=2", "training.batch_size=8", "training.d_steps=2", "model.generator.norm_sync=true",
-         "logging.every=1", "data.flip=true", "training.diffaugment=[color,translation]",
-         # Adam's first steps are the signs of gradients, even of those that are rounding errors: damp them.
-         "optimizer.eps=1e-3")  # fmt: skip
+STEPS = (
+    "training.steps=2",
+    "training.batch_size=8",
+    "training.d_steps=2",
+    "model.generator.norm_sync=true",
+    "logging.every=1",
+    "data.flip=true",
+    "training.diffaugment=[color,translation]",
+    # Adam's first steps are the signs of gradients, even of those that are rounding errors: damp them.
+    "optimizer.eps=1e-3",
+)
 
 
 def run_processes(config, tmp_path, count=2):

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import cheap_extractor, train_run
 
-from sagan.cli import main
-from sagan.evaluation import command
+from sagan.commands.app import main
+from sagan.runs import evaluation
 from sagan.runs.records import read_records
+from tests.helpers.tiny_runs import cheap_extractor, train_run
 
 TWO = """
 import sys
-from tiny_runs import cheap_extractor
-from sagan.evaluation import command
-command.build_extractor = cheap_extractor
-from sagan.cli import main
+from tests.helpers.tiny_runs import cheap_extractor
+from sagan.runs import evaluation
+evaluation.build_extractor = cheap_extractor
+from sagan.commands.app import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -29,7 +29,8 @@ sys.exit(main(sys.argv[1:]))
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch, tmp_path):
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(command, "build_extractor", cheap_extractor)
+    for module in ("sagan.evaluation", "sagan.runs.evaluation"):
+        monkeypatch.setattr(f"{module}.build_extractor", cheap_extractor)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_other_data_may_take_the_place_of_the_runs(run, image_folder, tmp_path, 
 
 
 def test_data_that_are_missing_are_named_before_an_extractor_is_downloaded(run, monkeypatch, capsys):
-    monkeypatch.setattr(command, "build_extractor", lambda *args: pytest.fail("this may be a download"))
+    monkeypatch.setattr(evaluation, "build_extractor", lambda *args: pytest.fail("this may be a download"))
     assert main(["evaluate", str(run), "--data.path", "/nowhere"]) == 1
     assert "data.path /nowhere: does not exist" in capsys.readouterr().err
 
@@ -139,8 +140,14 @@ def test_two_processes_find_the_scores_of_one(run, tmp_path):
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
     before = read_records(run / "metrics.jsonl")
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
-              "PYTHONPATH": str(Path(__file__).parent), "SAGAN_CACHE": str(tmp_path / "other")}  # fmt: skip
+    common = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "WORLD_SIZE": "2",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "SAGAN_CACHE": str(tmp_path / "other"),
+    }
     arguments = ["evaluate", str(run), "--batch_size", "5", "--standing_statistics", "2", "--device", "cpu"]
     processes = [
         subprocess.Popen(

@@ -7,23 +7,24 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from tiny_runs import TINY, cheap_extractor, tokens
 
 import sagan.benchmark.step
 import sagan.data.shapes
-import sagan.sampling
+import sagan.evaluation
+import sagan.runs.evaluation
 import sagan.training.evaluator
-from sagan.cli import VERBS, main
-from sagan.evaluation import command as evaluation
-from sagan.parsing import presets
+from sagan.commands.app import VERBS, main
+from sagan.presets import presets
+from tests.helpers.tiny_runs import TINY, cheap_extractor, tokens
 
 README = Path(__file__).parent.parent / "README.md"
-OWN_ATTENTION = Path(__file__).parent / "attention" / "own_attention.py"
+OWN_ATTENTION = Path(__file__).parent / "helpers" / "own_attention.py"
 
 # Programs that are not run, and why.
 SKIPPED = {
@@ -41,17 +42,33 @@ TINY_PLAN = {
     "baseline": "none",
     "metric": "fid_efficientnet_lite0",
     "seeds": [0],
-    "settings": {"model.*.channels": 8, "device": "cpu", "training.batch_size": 4, "training.steps": 2,
-                 "data.memory_gb": 0, "data.workers": 0, "logging.images_every": 0},
+    "settings": {
+        "model.*.channels": 8,
+        "device": "cpu",
+        "training.batch_size": 4,
+        "training.steps": 2,
+        "data.memory_gb": 0,
+        "data.workers": 0,
+        "logging.images_every": 0,
+    },
     "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
     "variants": {"none": {"model.*.attention.kind": "none"}},
     "sizes": {"cpu": None, "gpu": None},
-}  # fmt: skip
+}
 
 # What makes each verb cheap: appended to the command, so it wins.
-TINY_TRAIN = {**TINY, "data.resolution": 32, "data.memory_gb": 0, "data.workers": 0, "data.num_classes": "null",
-              "model.generator.attention.resolutions": 16, "model.discriminator.attention.resolutions": 16,
-              "evaluation.every": 0, "logging.images_every": 0, "checkpoint.every": 1}  # fmt: skip
+TINY_TRAIN = {
+    **TINY,
+    "data.resolution": 32,
+    "data.memory_gb": 0,
+    "data.workers": 0,
+    "data.num_classes": "null",
+    "model.generator.attention.resolutions": 16,
+    "model.discriminator.attention.resolutions": 16,
+    "evaluation.every": 0,
+    "logging.images_every": 0,
+    "checkpoint.every": 1,
+}
 TINY_OPTIONS = {
     "train": TINY_TRAIN,
     "pack": TINY_TRAIN,
@@ -78,7 +95,7 @@ def python_blocks(text):
 
 def help_commands():
     """The examples of the help pages, but that of torchrun, which the README has too."""
-    pages = "\n".join(inspect.getdoc(verb) for verb in VERBS.values())
+    pages = "\n".join(inspect.getdoc(getattr(import_module(f"sagan.commands.{verb}"), verb)) for verb in VERBS)
     examples = re.findall(r"^  (sagan .*)$", pages, flags=re.M)
     return [shlex.split(line, comments=True) for line in examples]
 
@@ -101,6 +118,8 @@ def make_tiny(words, images):
     if "--attention" in words:
         return [*words, *tokens({"batch": 2, "channels": 32, "sizes": 8, "repeats": 1})]
     if verb == "ablate":
+        if not words[1].endswith(".yaml"):  # the name of a shipped plan
+            words = [verb, f"experiments/{words[1]}/plan.yaml", *words[2:]]
         Path(words[1]).parent.mkdir(parents=True, exist_ok=True)
         Path(words[1]).write_text(yaml.safe_dump(TINY_PLAN))
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
@@ -158,7 +177,7 @@ def workplace(tmp_path_factory, image_folder):
         patch.delitem(sys.modules, "own_attention", raising=False)
         (root / "own_attention.py").write_text(python_blocks(README.read_text())[1])
         patch.setenv("SAGAN_CACHE", str(root / "cache"))
-        for module in (sagan.sampling, sagan.training.evaluator, evaluation):
+        for module in (sagan.evaluation, sagan.training.evaluator, sagan.runs.evaluation):
             patch.setattr(module, "build_extractor", cheap_extractor)
         patch.setattr(sagan.data.shapes, "SPLITS", {"train": range(0, 40), "test": range(40, 60)})
         patch.setattr(sagan.benchmark.step, "SECONDS", 0.0)

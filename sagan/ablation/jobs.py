@@ -1,4 +1,4 @@
-"""One run of a plan: a process of its own that trains and evaluates, and what became of it."""
+"""One run of a plan: processes of its own that train and evaluate, and a note of how they ended."""
 
 import json
 import os
@@ -8,57 +8,72 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
-from sagan.ablation.plan import Job
-from sagan.config import Config
-from sagan.parsing import to_config
-from sagan.runs.directory import newest_step
-from sagan.runs.records import read_records
+from sagan.ablation.outcomes import FAILURE, missing_draws, status
+from sagan.ablation.variants import Job
+from sagan.runs.directory import checkpoint_path
 from sagan.runtime.files import write_atomically
 from sagan.training.health import NonFiniteError
 
-FAILURE = "failure.json"  # in a run directory: why the run ended before its time
 OUTPUT = "output.txt"  # in a run directory: what the process printed last
-ERROR = "sagan train: error: "  # before the reason, in what the process prints
+ERROR = re.compile("sagan (?:train|evaluate): error: ")  # before the reason, in what the process prints
 SECONDS = 0.5  # between two looks at a process
 
 
 def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callable[[], bool]) -> None:
-    """Runs `sagan train ...` for a job in a working `folder`, until it ends, or saves itself because `stopped()`.
+    """Run the commands of a job that are left, in a working `folder`, until they end or `stopped()`.
 
-    A failure is written into the run's directory, for `status` to find.
+    A training that is stopped saves itself. A failure is written into the run's directory, for `status` to find.
     """
+    run_dir = Path(folder) / job.run_dir
     if stopped():
         return
-    run_dir = Path(folder) / job.run_dir
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / FAILURE).unlink(missing_ok=True)
-    with open(run_dir / OUTPUT, "wb") as output:
-        # A session of its own: Ctrl-C on the terminal reaches this program alone, which then asks each run once.
-        process = subprocess.Popen(
-            [sys.executable, "-m", *job.module],
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        code, asked = watch(process, stopped)
-    if code and not asked:
-        note_failure(run_dir, *ending((run_dir / OUTPUT).read_text(errors="replace"), code))
+    (run_dir / OUTPUT).unlink(missing_ok=True)
+    for command in commands_left(job, run_dir):
+        with open(run_dir / OUTPUT, "ab") as output:
+            # A session of its own: Ctrl-C on the terminal reaches this program alone, which then asks each run once.
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=folder,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            code, asked = watch(process, stopped)
+        if code and not asked:
+            note_failure(run_dir, *ending((run_dir / OUTPUT).read_text(errors="replace"), code))
+        if code or asked:
+            return
+
+
+def commands_left(job: Job, run_dir: Path) -> list[tuple[str, ...]]:
+    """Return what Python interpreters are still to run as `-m ...` for a job: the training, which ends with scores, and
+    an evaluation of the final weights for each further draw of latent vectors.
+
+    `run_dir` is the job's, as this process finds it.
+    """
+    found = replace(job, config=replace(job.config, run_dir=str(run_dir)))
+    trained = status(found)[0] == "finished"
+    first = job.config.evaluation.seed
+    seeds = missing_draws(found) if trained else range(first + 1, first + job.noise_draws)
+    checkpoint, device = checkpoint_path(job.run_dir, job.steps).name, job.config.device
+    evaluate = ("sagan", "evaluate", str(job.run_dir), "--checkpoint", checkpoint, "--device", device)
+    return [*([] if trained else [job.module]), *((*evaluate, "--seed", str(seed)) for seed in seeds)]
 
 
 def watch(process: subprocess.Popen, stopped: Callable[[], bool]) -> tuple[int, bool]:
-    """Waits for a process to end, or asks it to once `stopped()`: its exit code, and whether it was asked."""
+    """Wait for a process to end, or ask it to once `stopped()`; return its exit code, and whether it was asked."""
     try:
         while process.poll() is None and not stopped():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(SECONDS)
-    finally:  # also where this is interrupted
+    finally:  # also if this is interrupted
         asked = process.poll() is None
         if asked:
             process.send_signal(signal.SIGTERM)
@@ -66,69 +81,21 @@ def watch(process: subprocess.Popen, stopped: Callable[[], bool]) -> tuple[int, 
     return code, asked
 
 
-def note_failure(run_dir: Path, status: str, reason: str) -> None:
-    """Writes down why a run ended before its time."""
-    content = json.dumps({"status": status, "reason": reason})
+def note_failure(run_dir: Path, state: str, reason: str) -> None:
+    """Write down why a run ended before its time."""
+    content = json.dumps({"status": state, "reason": reason})
     write_atomically(run_dir / FAILURE, lambda file: file.write(content.encode()))
 
 
 def ending(output: str, code: int) -> tuple[str, str]:
-    """How a process ended, diverged or failed, and why: its error, the signal that killed it, or its last line."""
+    """Return how a process ended, diverged or failed, and why: its error, the signal that killed it, its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line.partition(ERROR)[2] for line in lines if ERROR in line]
+    errors = [ERROR.split(line, maxsplit=1)[1] for line in lines if ERROR.search(line)]
     # torchrun has an exit code of its own, and reports those of its processes.
     codes = {code, *map(int, re.findall(r"exitcode\s*:\s*(-?\d+)", output))}
-    status = "diverged" if NonFiniteError.exit_code in codes else "failed"
+    state = "diverged" if NonFiniteError.exit_code in codes else "failed"
     if errors:
-        return status, errors[0]
+        return state, errors[0]
     if code < 0:
-        return status, f"killed by {signal.Signals(-code).name}"
-    return status, lines[-1] if lines else f"exit code {code}"
-
-
-def status(job: Job) -> tuple[str, str]:
-    """What became of a job so far, and why: finished, diverged, failed, interrupted or waiting."""
-    config = run_config(job)
-    if config is not None and not job.is_run_of(config):
-        return "failed", f"{job.run_dir} holds a run of another configuration: remove it, or give the old settings"
-    if final_scores(job) is not None:
-        return "finished", ""
-    failure = job.run_dir / FAILURE
-    if failure.is_file():
-        content = json.loads(failure.read_text())
-        return content["status"], content["reason"]
-    step = newest_step(job.run_dir)
-    return ("interrupted", f"at step {step} of {job.steps}") if step else ("waiting", "")
-
-
-def run_config(job: Job) -> Config | None:
-    """The configuration that the run's directory holds, with the number of classes that it found; None before."""
-    file = job.run_dir / "config.yaml"
-    return to_config(yaml.safe_load(file.read_text())) if file.is_file() else None
-
-
-def evaluations(job: Job) -> dict[int, dict]:
-    """Step -> record of the evaluation after it, up to the job's last step. The first record of a step is the run's
-    own; somebody may have evaluated it once more, in another way."""
-    found = [r for r in read_records(job.run_dir / "metrics.jsonl") if "evaluation" in r and r["step"] <= job.steps]
-    return {r["step"]: r for r in reversed(found)}
-
-
-def final_scores(job: Job) -> dict | None:
-    """The record of the evaluation after the job's last step, None where there is none."""
-    return evaluations(job).get(job.steps)
-
-
-def last_step(run_dir: Path) -> int:
-    """The newest step that a run has written about, from the end of its record."""
-    file = run_dir / "metrics.jsonl"
-    if not file.is_file():
-        return 0
-    with open(file, "rb") as content:
-        content.seek(0, os.SEEK_END)
-        content.seek(max(0, content.tell() - 2**15))
-        lines = content.read().splitlines()
-    for line in reversed(lines):
-        with suppress(ValueError, KeyError, TypeError):
-            return json.loads(line)["step"]
-    return 0
+        return state, f"killed by {signal.Signals(-code).name}"
+    return state, lines[-1] if lines else f"exit code {code}"

@@ -1,73 +1,25 @@
-"""A plan: a base preset, named variants of it, seeds, and how they are scored. Importing this imports no torch."""
+"""A plan: a base preset, named variants of it, seeds, how they are scored and what is compared.
 
-import hashlib
-import itertools
-import json
+Importing this module does not import torch.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sagan.config import Config, ConfigError
-from sagan.option_parser import OptionParser, Setting
-from sagan.parsing import flatten, read_config
+from sagan.config import ConfigError
+from sagan.presets import PACKAGE, PRESET_DIR
 
-NETWORKS = ("generator", "discriminator")
-# What may differ between two machines without making another run of it.
-INCIDENTAL = ("run_dir", "device", "data.path", "data.memory_gb", "data.workers", "logging.", "checkpoint.",
-              "evaluation.batch_size", "evaluation.extractor.weights")  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)  # a run equals itself alone; its lists have no hash
-class Job:
-    """One run of a plan: a variant with a seed."""
-
-    variant: str
-    seed: int
-    config: Config
-    arguments: tuple[str, ...]
-    """Of the command `sagan` that trains and evaluates it."""
-    processes: int = 1
-    """That share the run; more than one are started by torchrun."""
-
-    @property
-    def run_dir(self) -> Path:
-        return Path(self.config.run_dir)
-
-    @property
-    def module(self) -> tuple[str, ...]:
-        """What a Python interpreter runs as `-m ...`, with its arguments."""
-        if self.processes == 1:
-            return ("sagan", *self.arguments)
-        launcher = ("torch.distributed.run", "--standalone", "--nproc_per_node", str(self.processes))
-        return (*launcher, "-m", "sagan", *self.arguments)
-
-    @property
-    def steps(self) -> int:
-        return self.config.training.steps
-
-    @property
-    def digest(self) -> str:
-        """Of all that a score of this run depends on but its data and program: twelve hexadecimal digits."""
-        return hashlib.sha256(json.dumps(essentials(self.config)).encode()).hexdigest()[:12]
-
-    def is_run_of(self, config: Config) -> bool:
-        """Whether a run of `config`, whose number of classes is known by now, is this one, however far it went."""
-        if self.config.data.num_classes is None:
-            config = replace(config, data=replace(config.data, num_classes=None))
-        config = replace(config, training=replace(config.training, steps=self.steps))
-        return essentials(config) == essentials(self.config)
-
-
-def essentials(config: Config) -> list[tuple[str, Any]]:
-    """The options of a run that its scores depend on."""
-    return [(key, value) for key, value in flatten(config) if not key.startswith(INCIDENTAL)]
+MOST_PRIMARY = 3
+"""Comparisons that may get a verdict: each further one would take power from all."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A question, and the runs that answer it: the fields are the keys of a plan.yaml.
+    """A question, and the runs that answer it: the fields are the keys of a plan's file.
 
     Settings are options of `sagan train` by their dotted names; `model.*.` before a name means both networks. Later
     ones win: those of the preset, of the plan, of the size, of the command line, of the variant.
@@ -80,47 +32,94 @@ class Plan:
     baseline: str
     """The variant that all others are compared with, seed by seed."""
     metric: str
-    """The score that plots and verdicts are about, such as kid_mean_efficientnet_lite0."""
+    """The primary metric, such as kid_mean_efficientnet_lite0: verdicts and plots are about it."""
     seeds: list[int]
-    """Of each variant."""
+    """Of the baseline and the primary variants, and of all others without `exploratory_seeds`."""
     variants: dict[str, dict[str, Any]]
     """Name -> its settings."""
+    primary: list[str] | None = None
+    """The variants, at most three, whose comparison with the baseline gets a verdict; the rest is exploratory. By
+    default all, if there are no more than three."""
+    margin: float | None = None
+    """Differences of the primary metric below this are too small to matter: allows the verdict "equal"."""
+    exploratory_seeds: list[int] | None = None
+    """Some of the seeds, for the variants that are not primary; null: all."""
+    noise_draws: int = 1
+    """How often the final weights are scored, each time on other latent vectors; above 1 the report tells evaluation
+    noise from seed noise."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Of all runs."""
     evaluation: dict[str, Any] = field(default_factory=dict)
     """The protocol: options of the section `evaluation`; `every` also gives the points of the curves."""
     processes: int = 1
-    """That share each run, with a GPU each where there are GPUs."""
+    """That share each run, with a GPU each if there are GPUs."""
     sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name -> `metric`, `seeds`, `processes` that replace those above; `settings`, `evaluation`, `variants` that add
-    to them. The first is the default."""
+    """Name -> keys that replace those above (REPLACED) or add to them (ADDED). The first is the default."""
     file: Path = Path("plan.yaml")
     size: str | None = None
     """The size that was chosen."""
 
     @property
     def name(self) -> str:
-        """Of the folder that the plan lies in."""
-        return self.file.resolve().parent.name
+        """The folder of a plan.yaml, or the stem of any other file name."""
+        file = self.file.resolve()
+        return file.parent.name if file.stem == "plan" else file.stem
 
     @property
     def folder(self) -> Path:
-        """Where tables and report go: beside the plan for its default size, else in a folder named after the size."""
-        default = next(iter(self.sizes), None)
-        return self.file.parent if self.size == default else self.file.parent / self.size
+        """Where tables and report go; a size other than the default one has a folder of its own below.
+
+        `plan.yaml` writes beside itself, `NAME.yaml` into `NAME/` beside itself, and a plan of the installed package
+        into `NAME/` in the working directory.
+        """
+        if self.file.resolve().is_relative_to(PACKAGE.resolve()):
+            home = Path(self.name)
+        else:
+            home = self.file.parent if self.file.stem == "plan" else self.file.parent / self.file.stem
+        return home if self.size in (None, next(iter(self.sizes), None)) else home / str(self.size)
+
+    @property
+    def compared(self) -> list[str]:
+        """The primary variants, by default filled in."""
+        if self.primary is not None:
+            return self.primary
+        others = [v for v in self.variants if v != self.baseline]
+        return others if len(others) <= MOST_PRIMARY else []
+
+    def seeds_of(self, variant: str) -> list[int]:
+        """Return the seeds that a variant is run with."""
+        explored = variant != self.baseline and variant not in self.compared
+        return self.exploratory_seeds if explored and self.exploratory_seeds else self.seeds
 
 
 GIVEN = {f.name for f in fields(Plan)} - {"file", "size"}
 NEEDED = ("question", "preset", "baseline", "metric", "seeds", "variants")
+REPLACED = ("metric", "seeds", "primary", "margin", "exploratory_seeds", "noise_draws", "processes")
+ADDED = ("settings", "evaluation", "variants")
+
+
+def plan_names() -> list[str]:
+    """Return the names of the shipped plans."""
+    return sorted(file.parent.name for file in PRESET_DIR.glob("*/plan.yaml"))
+
+
+def plan_file(name: str) -> Path:
+    """Return the file of a shipped plan's name, or of a path to a YAML file. Raise ConfigError if it is neither."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    if name not in plan_names():
+        raise ConfigError(f"{name}: neither a YAML file nor a plan; the plans are {', '.join(plan_names())}")
+    file = PRESET_DIR / name / "plan.yaml"
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
 
 
 def load_plan(file: Path, size: str | None = None) -> Plan:
-    """The plan of a file, in one of its sizes. Raises ConfigError, naming file and key, for what is wrong in it."""
+    """Return the plan of a file in one of its sizes. Raise ConfigError, naming file and key, for what is wrong."""
     try:
         content = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: cannot be read as a plan: {' '.join(str(error).split())}") from None
-    content = _mapping(content, f"{file}", "keys of a plan")
+    content = require_mapping(content, f"{file}", "keys of a plan")
     for key in content:
         if key not in GIVEN:
             raise ConfigError(f"{file}: {key}: there is no such key; a plan has {', '.join(sorted(GIVEN))}")
@@ -129,16 +128,9 @@ def load_plan(file: Path, size: str | None = None) -> Plan:
             raise ConfigError(f"{file}: {key}: is missing")
     plan = Plan(**{**content, "file": file})
     for key in ("settings", "evaluation", "sizes", "variants"):
-        _mapping(getattr(plan, key), f"{file}: {key}", "a mapping")
+        require_mapping(getattr(plan, key), f"{file}: {key}", "a mapping")
     plan = _in_size(plan, size)
-    for name in plan.variants:
-        if not isinstance(name, str) or not name or name.startswith(".") or "/" in name or "\\" in name:
-            raise ConfigError(f"{file}: variants: {name!r}: expected a name that can be that of a folder")
-    if plan.baseline not in plan.variants:
-        raise ConfigError(f"{file}: baseline {plan.baseline}: expected one of {', '.join(plan.variants)}")
-    require_seeds(plan.seeds, f"{file}: ")
-    if not isinstance(plan.processes, int) or plan.processes < 1:
-        raise ConfigError(f"{file}: processes {plan.processes}: expected a number above 0")
+    check_plan(plan)
     return plan
 
 
@@ -150,87 +142,62 @@ def _in_size(plan: Plan, size: str | None) -> Plan:
     if size not in plan.sizes:
         raise ConfigError(f"--size {size}: {plan.file} has {', '.join(plan.sizes) or 'no sizes'}")
     where = f"{plan.file}: sizes.{size}"
-    change = _mapping(plan.sizes[size] or {}, where, "a mapping")
-    replaced, added = ("metric", "seeds", "processes"), ("settings", "evaluation", "variants")
+    change = require_mapping(plan.sizes[size] or {}, where, "a mapping")
     for key in change:
-        if key not in (*replaced, *added):
-            raise ConfigError(f"{where}.{key}: expected one of {', '.join((*replaced, *added))}")
-    own = {key: change[key] for key in replaced if key in change}
-    own |= {k: getattr(plan, k) | _mapping(change.get(k) or {}, f"{where}.{k}", "a mapping") for k in added}
+        if key not in (*REPLACED, *ADDED):
+            raise ConfigError(f"{where}.{key}: expected one of {', '.join((*REPLACED, *ADDED))}")
+    if plan.margin is not None and "metric" in change and "margin" not in change:
+        raise ConfigError(f"{where}.margin: is missing: {plan.margin} is in units of {plan.metric} (null: no margin)")
+    own = {key: change[key] for key in REPLACED if key in change}
+    own |= {k: getattr(plan, k) | require_mapping(change.get(k) or {}, f"{where}.{k}", "a mapping") for k in ADDED}
     return replace(plan, size=size, **own)
 
 
-def require_seeds(seeds: Any, where: str) -> None:
-    """Raises ConfigError for what is no list of seeds."""
-    numbers = isinstance(seeds, list) and all(isinstance(s, int) and s >= 0 for s in seeds)
-    if not numbers or not seeds or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"{where}seeds {seeds}: expected a list of different numbers from 0")
-
-
-def plan_jobs(plan: Plan, overrides: list[Setting]) -> list[Job]:
-    """Every run of a plan, in the order to take them: all variants of the first seed, then of the second, so that what
-    is there at any time can be compared. `overrides` come from the command line.
-
-    Raises ConfigError where the configuration of any variant is wrong, naming the plan and the variant.
-    """
-    parser = OptionParser().add(Config)
+def check_plan(plan: Plan) -> None:
+    """Raise ConfigError, naming file and key, for values that contradict each other or are out of range."""
     where = f"{plan.file}: "
-    shared = [Setting(key, value, where) for key, value in plan.settings.items()]
-    shared += [Setting(f"evaluation.{key}", value, where) for key, value in plan.evaluation.items()]
-    made = {v: variant_config(plan, v, [*shared, *overrides], parser) for v in plan.variants}
-    jobs = []
-    for seed, (variant, (config, arguments)) in itertools.product(plan.seeds, made.items()):
-        run_dir = "/".join(["runs", plan.name, *([plan.size] if plan.size else []), variant, f"seed-{seed}"])
-        config = replace(config, run_dir=run_dir, training=replace(config.training, seed=seed))
-        own = ("--training.seed", str(seed), "--run_dir", run_dir)
-        jobs.append(Job(variant, seed, config, ("train", plan.preset, *arguments, *own), plan.processes))
-    return jobs
+    for name in plan.variants:
+        if not isinstance(name, str) or not name or name.startswith(".") or "/" in name or "\\" in name:
+            raise ConfigError(f"{where}variants: {name!r}: expected a name that can be that of a folder")
+    if plan.baseline not in plan.variants:
+        raise ConfigError(f"{where}baseline {plan.baseline}: expected one of {', '.join(plan.variants)}")
+    require_seeds(plan.seeds, f"{where}seeds")
+    if plan.exploratory_seeds is not None:
+        require_seeds(plan.exploratory_seeds, f"{where}exploratory_seeds", plan.seeds)
+    require_primary(plan)
+    for key in ("processes", "noise_draws"):
+        if not _is_int(value := getattr(plan, key)) or value < 1:
+            raise ConfigError(f"{where}{key} {value}: expected a number above 0")
+    if plan.margin is not None and (not isinstance(plan.margin, int | float) or not plan.margin > 0):
+        raise ConfigError(f"{where}margin {plan.margin}: expected a number above 0, in units of {plan.metric}")
 
 
-def variant_config(
-    plan: Plan, variant: str, shared: list[Setting], parser: OptionParser
-) -> tuple[Config, tuple[str, ...]]:
-    """The configuration of a variant, and the options that give it to `sagan train`. Raises as `plan_jobs` does."""
-    where = f"{plan.file}: variants.{variant}"
-    changes = _mapping(plan.variants[variant] or {}, where, "a mapping")
-    settings = [*shared, *(Setting(key, value, f"{where}: ") for key, value in changes.items())]
-    settings = [s for setting in settings for s in both_networks(setting)]
-    try:
-        config, _ = read_config(parser, plan.preset, settings)
-        require_metric(config, plan)
-    except ConfigError as error:  # a contradiction names options, not where they came from
-        text = str(error)
-        raise ConfigError(text if text.startswith((str(plan.file), "--")) else f"{where}: {text}") from None
-    last = {s.key: s.value for s in settings}  # each option once, as it counts
-    return config, tuple(word for key, value in last.items() for word in (f"--{key}", as_text(value)))
+def require_primary(plan: Plan) -> None:
+    """Raise ConfigError if `primary` is not a list of at most MOST_PRIMARY variants beside the baseline."""
+    if plan.primary is None:
+        return
+    others = [v for v in plan.variants if v != plan.baseline]
+    if not isinstance(plan.primary, list) or any(v not in others for v in plan.primary):
+        raise ConfigError(f"{plan.file}: primary {plan.primary}: expected a list of some of {', '.join(others)}")
+    if len(plan.primary) > MOST_PRIMARY or len(set(plan.primary)) < len(plan.primary):
+        raise ConfigError(f"{plan.file}: primary {plan.primary}: expected at most {MOST_PRIMARY} different variants")
 
 
-def both_networks(setting: Setting) -> list[Setting]:
-    """A setting of `model.*.x` as one for each network; any other as it is."""
-    if not setting.key.startswith("model.*."):
-        return [setting]
-    return [setting._replace(key=setting.key.replace("*", network, 1)) for network in NETWORKS]
+def require_seeds(seeds: Any, where: str, known: Sequence[int] | None = None) -> None:
+    """Raise ConfigError for anything but a list of different seeds, all of which are among the `known` ones."""
+    numbers = isinstance(seeds, list) and all(_is_int(s) and s >= 0 for s in seeds)
+    if not numbers or not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{where} {seeds}: expected a list of different numbers from 0")
+    if known is not None and not set(seeds) <= set(known):
+        raise ConfigError(f"{where} {seeds}: expected some of the plan's seeds, {', '.join(map(str, known))}")
 
 
-def require_metric(config: Config, plan: Plan) -> None:
-    """Raises ConfigError for a run that would end without the score that the plan is about."""
-    from sagan.evaluation.scores import MEASURES, suffix  # slow: torch
-
-    if config.evaluation.every == 0:
-        raise ConfigError(
-            f"{plan.file}: evaluation.every 0: expected a number of steps; the last step is always scored"
-        )
-    known = [f"{name}{suffix(config.evaluation.extractor.name)}" for name in MEASURES]
-    if plan.metric not in known:
-        raise ConfigError(f"{plan.file}: metric {plan.metric}: expected one of {', '.join(known)}")
-
-
-def as_text(value: Any) -> str:
-    """A value as a command line has it."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _mapping(value: Any, where: str, expected: str) -> dict:
+def require_mapping(value: Any, where: str, expected: str) -> dict:
+    """Return `value` if it is a mapping. Raise ConfigError if it is anything else."""
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: expected {expected}, given {value!r}")
     return value
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

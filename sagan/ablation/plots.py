@@ -1,135 +1,214 @@
-"""Pictures of a report: a score against steps, a score against cost, and the same z and y through every variant."""
+"""Pictures of a report: a forest plot, a score against steps, and a score against cost."""
 
-import io
 import math
-from pathlib import Path
+from collections.abc import Iterable
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # before pyplot: no window
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from sagan.ablation.plan import Job
+from sagan.ablation.comparison import compared
+from sagan.ablation.figures import DPI, label_points, save
+from sagan.ablation.metrics import direction, readable
+from sagan.ablation.plan import Plan
 from sagan.ablation.results import Row
-from sagan.ablation.statistics import Summary
-from sagan.runs.directory import checkpoints
-from sagan.runs.networks import load_generator
-from sagan.runtime.files import write_atomically
-from sagan.runtime.pictures import image_grid, to_uint8
-from sagan.viewing.capture import fixed_inputs
+from sagan.ablation.statistics import Interval
+from sagan.ablation.styles import GREY, Style
+from sagan.ablation.verdicts import MIN_INTERVAL, Summary, paired_differences, scores_of
 
-GRID_IMAGES = 10
-COLUMNS = 3  # of small panels
+COLUMNS = 4  # of small panels
+SMALL = 8  # font size
+COSTS = {
+    "parameters": "parameters of G and D",
+    "flops": "FLOPs per image, forward through G and D",
+    "images_per_second": "images/s in training",
+}
+Curve = tuple[list[int], list[float]]
+"""Steps, and the score after each."""
 
 
-def score_against_steps(curves: list[Row], metric: str, baseline: str, file: Path) -> bool:
-    """A panel for each variant: its mean over seeds in front of the baseline's, each in a band from the lowest to the
-    highest seed. Says whether there was anything to draw."""
-    points = series(curves, metric)
-    if not points:
-        return False
-    others = [v for v in points if v != baseline] or [baseline]
+def axis_label(metric: str) -> str:
+    """Return what stands at an axis: the metric and which direction is better."""
+    return f"{readable(metric)}, {direction(metric)}"
+
+
+def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dict[str, Style]) -> None:
+    """Draw every run's score and its difference to the baseline, a line for each variant, the best mean on top.
+
+    Nothing is drawn if there is nothing to compare.
+    """
+    chosen = compared(plan, summaries)
+    if len(chosen) < 2:
+        return
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(9.5, 0.3 * len(chosen) + 1.4), sharey=True, layout="constrained"
+    )
+    baseline = scores_of(results, plan.baseline, plan.metric)
+    for y, summary in enumerate(reversed(chosen)):
+        style, scores = styles[summary.variant], scores_of(results, summary.variant, plan.metric)
+        dots_and_interval(left, y, list(scores.values()), summary.score, style, 1.2)
+        if summary.difference is not None:
+            decided = summary.p is not None
+            differences = paired_differences(scores, baseline)
+            dots_and_interval(right, y, differences, summary.difference, style, 2.6 if decided else 1.0)
+    reference = next((s.score.mean for s in chosen if s.role == "baseline"), math.nan)
+    for axis, value in ((left, reference), (right, 0.0)):
+        axis.axvline(value, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        axis.grid(axis="x", alpha=0.25)
+        axis.xaxis.set_major_locator(MaxNLocator(6))
+        axis.tick_params(axis="y", length=0, labelsize=9)
+        axis.tick_params(axis="x", labelsize=SMALL)
+    if plan.margin:
+        right.axvspan(-plan.margin, plan.margin, color=GREY, alpha=0.12, linewidth=0, zorder=0)
+    left.set_yticks(range(len(chosen)), [s.variant for s in reversed(chosen)])
+    left.set_ylim(-0.6, len(chosen) - 0.4)
+    verdict_names(left, right, list(reversed(chosen)))
+    left.set_xlabel(axis_label(plan.metric), fontsize=9)
+    right.set_xlabel(f"difference to {plan.baseline} with the same seed", fontsize=9)
+    figure.legend(handles=list(forest_legend(plan, chosen)), loc="outside lower center", ncols=3, fontsize=SMALL,
+                  frameon=False)  # fmt: skip
+    save(figure, plan.folder / "forest")
+
+
+def dots_and_interval(
+    axis: Axes, y: float, values: list[float], interval: Interval, style: Style, linewidth: float
+) -> None:
+    """Draw the mean as a marker, the interval if there is one, and every value as a dot below."""
+    axis.plot(values, [y - 0.25] * len(values), "o", color=style.color, alpha=0.7, markersize=3.5, markeredgewidth=0)
+    if not math.isnan(interval.low):
+        axis.plot([interval.low, interval.high], [y, y], color=style.color, linewidth=linewidth, zorder=1)
+    axis.plot(interval.mean, y, style.marker, color=style.color, markersize=7, markeredgecolor="white")
+
+
+def verdict_names(left: Axes, right: Axes, chosen: list[Summary]) -> None:
+    """Set the names of primary variants in bold, and write the verdicts at the right edge."""
+    for text, summary in zip(left.get_yticklabels(), chosen, strict=True):
+        text.set_fontweight("bold" if summary.role == "primary" else "normal")
+    for y, summary in enumerate(chosen):
+        words = summary.verdict.partition(":")[0] or "baseline"
+        weight = "bold" if summary.role == "primary" else "normal"
+        right.annotate(words, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=SMALL, weight=weight)
+
+
+def forest_legend(plan: Plan, chosen: list[Summary]) -> Iterable[Line2D | Patch]:
+    """Return what the marks of the forest plot mean, only those that are there."""
+    yield Line2D([], [], color=GREY, marker="o", linestyle="none", alpha=0.7, markersize=3.5, label="one run")
+    yield Line2D([], [], color=GREY, marker="o", linestyle="none", markersize=7, label="mean")
+    if any(s.p is not None for s in chosen):
+        yield Line2D([], [], color=GREY, linewidth=2.6, label="the interval that the verdict uses (Holm)")
+    yield Line2D([], [], color=GREY, linewidth=1.0, label="95 % interval, uncorrected (three seeds or more)")
+    if plan.margin:
+        yield Patch(color=GREY, alpha=0.12, label="within the margin")
+    yield Line2D([], [], color=GREY, linewidth=0.8, linestyle=":", label=f"{plan.baseline} (baseline)")
+
+
+def score_against_steps(plan: Plan, curves: list[Row], styles: dict[str, Style]) -> None:
+    """Draw a panel for each variant: its scores against steps, in front of the baseline's. Nothing without scores."""
+    known = {v: seed_curves(curves, v, plan.metric) for v in styles}
+    others = [v for v in known if known[v] and v != plan.baseline]
+    if not others and not known.get(plan.baseline):
+        return
+    others = others or [plan.baseline]
     columns = min(COLUMNS, len(others))
     rows = -(-len(others) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(3.6 * columns, 2.5 * rows + 0.4), sharex=True, sharey=True, squeeze=False,
+        rows, columns, figsize=(2.4 * columns + 0.8, 1.8 * rows + 1.0), sharex=True, sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
     for axis, variant in zip(axes.flat, others, strict=False):
-        for name, color in ((baseline, "0.55"), (variant, "C0")):
-            if name in points:
-                steps, low, mean, high = points[name]
-                axis.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
-                axis.plot(steps, mean, color=color, marker="o", markersize=3, label=name)
-        axis.set_title(variant, fontsize=10)
+        for name in dict.fromkeys((plan.baseline, variant)):
+            draw_curves(axis, list(known[name].values()), styles[name], 1.0 if name == variant else 0.55)
+        axis.set_title(variant, fontsize=9)
         axis.grid(alpha=0.25)
+        axis.tick_params(labelsize=SMALL)
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axis.xaxis.set_major_formatter(EngFormatter())
     for axis in list(axes.flat)[len(others) :]:
         axis.set_visible(False)
-    figure.supxlabel("step", fontsize=10)
-    figure.supylabel(metric, fontsize=10)
-    figure.suptitle(f"mean over seeds, band from lowest to highest seed; grey: {baseline}", fontsize=10)
-    save(figure, file)
-    return True
+    for axis in axes.flat[max(len(others) - columns, 0) : len(others)]:
+        axis.tick_params(labelbottom=True)
+    figure.supxlabel("training step", fontsize=9)
+    figure.supylabel(axis_label(plan.metric), fontsize=9)
+    handles = curve_legend(plan, known, styles)
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=SMALL, frameon=False)
+    save(figure, plan.folder / "curves")
 
 
-def series(curves: list[Row], metric: str) -> dict[str, np.ndarray]:
-    """Variant -> rows (steps, lowest, mean, highest) over its seeds, at the steps that all of its seeds have."""
-    result = {}
-    for variant in dict.fromkeys(row["variant"] for row in curves):
-        seeds: dict[int, dict[int, float]] = {}
-        for row in curves:
-            if row["variant"] == variant and metric in row:
-                seeds.setdefault(row["seed"], {})[row["step"]] = row[metric]
-        if not seeds:
-            continue
-        steps = sorted(set.intersection(*(set(s) for s in seeds.values())))
-        values = np.array([[s[step] for step in steps] for s in seeds.values()])  # (seeds, steps)
-        if steps:
-            result[variant] = np.array([steps, values.min(0), values.mean(0), values.max(0)])
-    return result
+def seed_curves(curves: list[Row], variant: str, metric: str) -> dict[int, Curve]:
+    """Return seed -> a variant's scores by step."""
+    seeds: dict[int, dict[int, float]] = {}
+    for row in curves:
+        if row["variant"] == variant and metric in row:
+            seeds.setdefault(int(row["seed"]), {})[int(row["step"])] = float(row[metric])
+    return {seed: (sorted(by_step), [by_step[s] for s in sorted(by_step)]) for seed, by_step in seeds.items()}
 
 
-def score_against_cost(summaries: list[Summary], results: list[Row], metric: str, file: Path) -> bool:
-    """Each variant's mean score with its 95 % interval over what it costs: parameters, FLOPs, and speed as measured.
-    Says whether there was anything to draw."""
-    chosen = [s for s in summaries if s.metric == metric]
-    if not chosen:
-        return False
-    costs = {"parameters": "parameters of G and D", "flops": "FLOPs of a forward pass of one image",
-             "images_per_second": "images/s in training"}  # fmt: skip
-    figure, axes = plt.subplots(1, len(costs), figsize=(4 * len(costs) + 2, 4.4), sharey=True, layout="constrained")
-    for axis, (column, label) in zip(axes, costs.items(), strict=True):
-        for index, s in enumerate(chosen):
-            known = [r[column] for r in results if r["variant"] == s.variant and column in r]
-            if not known:
-                continue
-            x, y = float(np.median(known)), s.score.mean
-            error = None if math.isnan(s.score.low) else [[y - s.score.low], [s.score.high - y]]
-            style = dict(color=f"C{index % 10}", marker="os^D"[index // 10 % 4], label=s.variant)
-            axis.errorbar(x, y, error, linestyle="none", markersize=5, capsize=2, linewidth=0.7, **style)
-        axis.set_xlabel(label)
+def draw_curves(axis: Axes, curves: list[Curve], style: Style, alpha: float) -> None:
+    """Draw the mean of complete curves in a band from the lowest to the highest seed, and the others seed by seed."""
+    single = alone(curves)
+    complete = [curve for curve in curves if curve not in single]
+    look: dict[str, Any] = dict(color=style.color, linestyle=style.dash, alpha=alpha)
+    if complete:
+        last, values = complete[0][0], np.array([values for _, values in complete])  # (steps,), (seeds, steps)
+        axis.fill_between(last, values.min(0), values.max(0), color=style.color, alpha=0.18 * alpha, linewidth=0)
+        axis.plot(last, values.mean(0), linewidth=1.6, marker=style.marker, markersize=3, **look)
+    for steps, scores in single:
+        axis.plot(steps, scores, linewidth=0.8, marker=style.marker, markersize=2, **look)
+
+
+def alone(curves: list[Curve]) -> list[Curve]:
+    """Return the curves to draw seed by seed: those that end early, and all if fewer than MIN_INTERVAL do not."""
+    last = max((steps for steps, _ in curves), default=[])
+    short = [curve for curve in curves if curve[0] != last]
+    return short if len(curves) - len(short) >= MIN_INTERVAL else curves
+
+
+def curve_legend(plan: Plan, known: dict[str, dict[int, Curve]], styles: dict[str, Style]) -> list[Line2D | Patch]:
+    """Return what the lines and bands of the curves mean."""
+    base = styles[plan.baseline]
+    handles: list[Line2D | Patch] = [
+        Line2D(
+            [], [], color=base.color, alpha=0.55, marker=base.marker, markersize=3, label=f"{plan.baseline}, baseline"
+        ),
+        Line2D([], [], color="black", linewidth=1.6, label="mean over seeds"),
+        Patch(color="black", alpha=0.18, linewidth=0, label="lowest to highest seed, from three seeds on"),
+    ]
+    if any(alone(list(curves.values())) for curves in known.values()):
+        handles.append(Line2D([], [], color="black", linewidth=0.8, label="one seed"))
+    return handles
+
+
+def score_against_cost(plan: Plan, results: list[Row], summaries: list[Summary], styles: dict[str, Style]) -> None:
+    """Draw the mean score of each variant that is compared over what it costs, with a name at each point."""
+    chosen = compared(plan, summaries)
+    if len(chosen) < 2:
+        return
+    figure, axes = plt.subplots(
+        1, len(COSTS), figsize=(4.3 * len(COSTS), 4.4), sharey=True, layout="constrained", dpi=DPI
+    )
+    panels: list[tuple[Axes, dict[str, tuple[float, float]]]] = []
+    for axis, (column, label) in zip(axes, COSTS.items(), strict=True):
+        points = {}
+        for s in chosen:
+            known = [float(r[column]) for r in results if r["variant"] == s.variant and column in r]
+            if known:
+                points[s.variant] = float(np.median(known)), s.score.mean
+                style = styles[s.variant]
+                axis.plot(*points[s.variant], style.marker, color=style.color, markersize=6, markeredgecolor="white")
+        axis.margins(0.14)
+        axis.set_xlabel(label, fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(EngFormatter())
+        axis.tick_params(labelsize=SMALL)
         axis.grid(alpha=0.25)
-    axes[0].set_ylabel(f"{metric}, mean and 95 % interval", fontsize=9)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
-    save(figure, file)
-    return True
-
-
-@torch.no_grad()
-def sample_rows(jobs: list[Job], file: Path, seed: int) -> bool:
-    """A row of images for every variant that has a checkpoint for a seed, all of the same z and y. Says whether there
-    was anything to draw."""
-    rows: dict[str, np.ndarray] = {}
-    for job in jobs:
-        if job.seed == seed and checkpoints(job.run_dir):
-            generator = load_generator(job.run_dir)
-            z, y = fixed_inputs(generator, GRID_IMAGES)
-            grid = image_grid(to_uint8(generator(z, y)), GRID_IMAGES)
-            rows[f"{job.variant}\nstep {generator.origin.step}"] = grid.permute(1, 2, 0).numpy()
-    if not rows:
-        return False
-    height, width = next(iter(rows.values())).shape[:2]
-    figure, axes = plt.subplots(
-        len(rows), 1, figsize=(9, (8 * height / width + 0.12) * len(rows)), squeeze=False, layout="constrained"
-    )
-    for axis, (name, picture) in zip(axes[:, 0], rows.items(), strict=True):
-        axis.imshow(picture, interpolation="nearest", aspect="equal")
-        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-        axis.set(xticks=[], yticks=[])
-        for spine in axis.spines.values():
-            spine.set_visible(False)
-    save(figure, file)
-    return True
-
-
-def save(figure, file: Path) -> None:
-    """Writes a figure as PNG, whole or not at all."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110, format="png", metadata={"Software": None})
-    plt.close(figure)
-    write_atomically(file, lambda f: f.write(buffer.getvalue()))
+        panels.append((axis, points))
+    axes[0].set_ylabel(f"mean {axis_label(plan.metric)}", fontsize=9)
+    figure.canvas.draw()  # makes the layout final
+    figure.set_layout_engine("none")
+    for axis, points in panels:
+        label_points(axis, points, 7.5)
+    save(figure, plan.folder / "cost")

@@ -1,7 +1,8 @@
 """From the records of runs to tables: results.csv (a row a run) and curves.csv (a row an evaluation).
 
-The tables are themselves records: a run whose directory is gone keeps its row while the plan still asks for that run,
-told by the digest of its configuration. So results that were committed need no second training.
+The tables are themselves records of the runs that finished or diverged: a run whose directory is gone keeps its rows,
+told by the digest of its configuration. So results that were committed need no second training. Rows that a plan does
+not ask for are another plan's, or of other settings: they are never replaced, and the plan is refused.
 """
 
 import csv
@@ -9,30 +10,54 @@ import hashlib
 import io
 import json
 import re
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import fmean, median
 
 from sagan.ablation.cost import network_cost
-from sagan.ablation.jobs import evaluations, final_scores, run_config, status
-from sagan.ablation.plan import Job
+from sagan.ablation.metrics import is_score
+from sagan.ablation.outcomes import (
+    DamagedError,
+    evaluations,
+    final_draws,
+    final_scores,
+    records_of,
+    run_config,
+    status,
+)
+from sagan.ablation.variants import Job
 from sagan.config import UserError
 from sagan.evaluation import comparable_terms
-from sagan.runs.records import read_records
 from sagan.runtime.files import write_atomically
 
 Row = dict[str, str | float | int]
 
+ENDED = ("finished", "diverged")
 FIRST = ("variant", "seed", "steps")
 # parameters: of G and D. flops: of one image's forward pass through both. images_per_second: median over the records.
-LAST = ("gamma_generator", "gamma_discriminator", "parameters", "flops", "images_per_second", "peak_memory_gib",
-        "warnings", "status", "reason", "config", "protocol")  # fmt: skip
-TEXT = ("variant", "metric", "verdict", "status", "reason", "warnings", "config", "protocol")
+# noise_draws: how often the final weights were scored; METRIC_noise: standard deviation of those scores.
+LAST = (
+    "noise_draws",
+    "gamma_generator",
+    "gamma_discriminator",
+    "parameters",
+    "flops",
+    "images_per_second",
+    "peak_memory_gib",
+    "warnings",
+    "status",
+    "reason",
+    "config",
+    "protocol",
+)
+TEXT = ("variant", "metric", "role", "verdict", "status", "reason", "warnings", "config", "protocol")
 
 
 def collect(jobs: list[Job], folder: Path) -> tuple[list[Row], list[Row]]:
-    """The rows of results.csv and of curves.csv: from run directories, and for runs that have none from the tables in
-    `folder`. Every job has a row of results."""
+    """Return a row for every job, whatever became of it, and the rows of curves.csv, of runs that ended.
+
+    They come from run directories, and for runs that have none from the tables in `folder`.
+    """
     kept, kept_curves = known_rows(folder, jobs)
     results, curves = [], []
     for job in jobs:
@@ -41,20 +66,38 @@ def collect(jobs: list[Job], folder: Path) -> tuple[list[Row], list[Row]]:
             results.append(kept[key])
             curves += kept_curves.get(key, [])
         else:
-            results.append(result_row(job))
-            curves += curve_rows(job)
-    return results, curves
+            results.append(row := result_row(job))
+            curves += curve_rows(job) if row["status"] in ENDED else []
+    return [rounded(row) for row in results], [rounded(row) for row in curves]
+
+
+def rounded(row: Row) -> Row:
+    """Return a row as a table holds it, so that a report from runs and one from their tables are the same."""
+    return {k: float(f"{v:.8g}") if isinstance(v, float) else v for k, v in row.items()}
+
+
+def recorded(results: list[Row]) -> list[Row]:
+    """Return the rows that results.csv holds: of runs that finished or diverged."""
+    return [row for row in results if row["status"] in ENDED]
 
 
 def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tuple, list[Row]]]:
-    """The rows that the tables in `folder` have of finished or diverged runs which a plan still asks for, by
-    (variant, seed)."""
-    asked = {(job.variant, job.seed): job.digest for job in jobs}
-    results, curves = {}, {}
-    for row in read_table(folder / "results.csv"):
-        key = (row["variant"], row["seed"])
-        if asked.get(key, "") == row.get("config") and row["status"] in ("finished", "diverged"):
-            results[key] = row
+    """Return the rows that the tables in `folder` have of runs that ended, by (variant, seed).
+
+    Raise UserError if there are rows that the plan does not ask for: another plan's, or those of other settings.
+    """
+    asked: dict[tuple, str] = {(job.variant, job.seed): job.digest for job in jobs}
+    rows = recorded([{"status": "", **row} for row in read_table(folder / "results.csv")])
+    foreign = [row for row in rows if asked.get((row["variant"], row["seed"])) != row.get("config")]
+    if foreign:
+        count = "a run" if len(foreign) == 1 else f"{len(foreign)} runs"
+        raise UserError(
+            f"{folder / 'results.csv'}: holds {count} that this plan does not ask for, such as "
+            f"{foreign[0]['variant']}, seed {foreign[0]['seed']}: another plan's, or made with other settings. "
+            "Move the file away, or restore the settings"
+        )
+    results = {(row["variant"], row["seed"]): row for row in rows}
+    curves: dict[tuple, list[Row]] = {}
     for row in read_table(folder / "curves.csv"):
         key = (row["variant"], row["seed"])
         if key in results:
@@ -63,27 +106,46 @@ def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tu
 
 
 def result_row(job: Job) -> Row:
-    """What a run's directory says of it."""
+    """Return what a run's directory says about it."""
     state, reason = status(job)
-    records = [r for r in read_records(job.run_dir / "metrics.jsonl") if r["step"] <= job.steps]
-    row: Row = {"variant": job.variant, "seed": job.seed, "steps": max((r["step"] for r in records), default=0)}
-    scores = final_scores(job) if state == "finished" else None
-    if scores is not None:
-        row |= {**metrics_of(scores), "protocol": protocol_digest(scores)}
+    row: Row = {"variant": job.variant, "seed": job.seed, "steps": 0}
+    end: Row = {"status": state, "reason": reason, "config": job.digest}
+    try:
+        records = records_of(job)
+    except DamagedError:  # which `status` has found too
+        return row | end
+    row["steps"] = max((r["step"] for r in records), default=0)
+    if state == "finished":
+        row |= score_columns(job)
     speeds = [r["speed/images_per_second"] for r in records if r.get("speed/images_per_second")]
     memory = [r["memory/peak_gib"] for r in records if "memory/peak_gib" in r]
-    row |= {f"gamma_{network}": value for network in ("generator", "discriminator")
-            if (value := last_gamma(records, network)) is not None}  # fmt: skip
-    config = run_config(job)
-    row |= {} if config is None else network_cost(config)
-    row |= {"images_per_second": median(speeds)} if speeds else {}
+    for network in ("generator", "discriminator"):
+        if (gamma := last_gamma(records, network)) is not None:
+            row[f"gamma_{network}"] = gamma
+    if state in ENDED and (config := run_config(job)) is not None:
+        row |= network_cost(config)
+    row |= {"images_per_second": statistics.median(speeds)} if speeds else {}
     row |= {"peak_memory_gib": max(memory)} if memory else {}
-    signs = sorted({r["warning"] for r in records if "warning" in r})
-    return row | {"warnings": " ".join(signs), "status": state, "reason": reason, "config": job.digest}
+    row["warnings"] = " ".join(sorted({r["warning"] for r in records if "warning" in r}))
+    return row | end
+
+
+def score_columns(job: Job) -> Row:
+    """Return a finished run's scores and the digest of their protocol; and, of scores on several draws of the latent
+    vectors, the number of draws and each score's standard deviation over them."""
+    scores, draws = final_scores(job), list(final_draws(job).values())
+    if scores is None:
+        return {}
+    row: Row = {**metrics_of(scores), "protocol": protocol_digest(scores)}
+    if len(draws) > 1:
+        row["noise_draws"] = len(draws)
+        for name in filter(is_score, metrics_of(scores)):
+            row[f"{name}_noise"] = statistics.stdev([d[name] for d in draws if name in d])
+    return row
 
 
 def curve_rows(job: Job) -> list[Row]:
-    """A row for each evaluation of a run."""
+    """Return a row for each evaluation of a run."""
     return [
         {"variant": job.variant, "seed": job.seed, "step": step, **metrics_of(record)}
         for step, record in sorted(evaluations(job).items())
@@ -91,41 +153,41 @@ def curve_rows(job: Job) -> list[Row]:
 
 
 def metrics_of(record: dict) -> Row:
-    """The scores of an evaluation's record."""
+    """Return the scores of an evaluation's record."""
     return {k: v for k, v in record.items() if k not in ("step", "evaluation", "time", "images_seen")}
 
 
 def last_gamma(records: list[dict], network: str) -> float | None:
-    """The mean of |gamma| over a network's attention layers in the newest record that has some."""
+    """Return the mean of |gamma| over a network's attention layers in the newest record that has some."""
     for record in reversed(records):
         values = [abs(v) for k, v in record.items() if k.startswith(f"attention/gamma/{network}.")]
         if values:
-            return fmean(values)
+            return statistics.fmean(values)
     return None
 
 
 def protocol_digest(record: dict) -> str:
-    """Of the protocol of an evaluation's record, but for its step and the program's versions."""
+    """Return twelve digits that stand for the protocol of a score, except its step and the program's versions."""
     terms = comparable_terms(record["evaluation"]["protocol"])
     return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def protocol(jobs: Iterable[Job]) -> dict:
-    """The protocol of the first run that was scored, without the step; empty where none was."""
+    """Return the protocol of the first run that was scored, without the step; empty if none was."""
     for job in jobs:
-        if scores := final_scores(job):
+        if status(job)[0] == "finished" and (scores := final_scores(job)):
             return {k: v for k, v in scores["evaluation"]["protocol"].items() if k != "step"}
     return {}
 
 
 def metric_names(rows: list[Row]) -> list[str]:
-    """The columns of results or curves that are scores, in order."""
+    """Return the columns of results or curves that were measured by evaluations, in order."""
     fixed = {*FIRST, *LAST, "step"}
     return list(dict.fromkeys(k for row in rows for k in row if k not in fixed))
 
 
 def write_table(rows: list[Row], file: Path, first: tuple[str, ...], last: tuple[str, ...] = ()) -> None:
-    """Rows as CSV, with the columns `first` and `last` around all others; written whole or not at all."""
+    """Write rows as CSV, with the columns `first` and `last` around all others; whole or not at all."""
     between = dict.fromkeys(k for row in rows for k in row if k not in (*first, *last))
     text = io.StringIO()
     writer = csv.DictWriter(text, [*first, *between, *last], lineterminator="\n")
@@ -135,22 +197,24 @@ def write_table(rows: list[Row], file: Path, first: tuple[str, ...], last: tuple
 
 
 def read_table(file: Path) -> list[Row]:
-    """The rows of a CSV file, numbers as numbers, without empty cells; none where there is no file.
+    """Return the rows of a CSV file, numbers as numbers, without empty cells; none if there is no file.
 
-    Raises UserError where it is no such table.
+    Raise UserError if it is no such table.
     """
     if not file.is_file():
         return []
-    with open(file, encoding="utf-8", newline="") as content:
-        rows = list(csv.DictReader(content))
-    if rows and "variant" not in rows[0]:
-        raise UserError(f"{file}: expected a table with a column variant")
-    return [{k: v if k in TEXT else number(v)
-             for k, v in row.items() if k and v not in ("", None)} for row in rows]  # fmt: skip
+    try:
+        with open(file, encoding="utf-8", newline="") as content:
+            rows = list(csv.DictReader(content))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{file}: cannot be read as a table: {error}") from error
+    if rows and not all(row.get("variant") and (row.get("seed") or row.get("metric")) for row in rows):
+        raise UserError(f"{file}: expected a table with the columns variant and seed")
+    return [{k: v if k in TEXT else number(v) for k, v in row.items() if k and v not in ("", None)} for row in rows]
 
 
 def number(text: str) -> str | float | int:
-    """A cell as a number where it is one."""
+    """Return a cell as a number if it is one."""
     if re.fullmatch(r"-?\d+", text):
         return int(text)
     try:

@@ -1,118 +1,140 @@
-"""Means over seeds, their intervals, and differences to a baseline: pure functions, on scipy."""
+"""What paired scores decide: t tests, Holm's correction, equivalence, and the intervals that agree with them.
+
+Pure functions of numbers. `differences` are always a variant's scores minus the baseline's with the same seeds.
+
+Sources: Holm 1979 (step-down correction); Schuirmann 1987 (two one-sided tests).
+"""
 
 import math
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-from sagan.ablation.results import Row, metric_names
-
-CONFIDENCE = 0.95
-METHOD = (
-    "Means are over seeds, with 95 % intervals by Student's t (`scipy.stats.t`). Differences are paired: the variant's "
-    "score minus the baseline's with the same seed, with the 95 % interval of the mean difference by Student's t. A "
-    "verdict is given only where the interval still excludes 0 when widened so that all {comparisons} comparisons of "
-    "this metric with the baseline hold at once with 95 % confidence (Bonferroni)."
-)
+ALPHA = 0.05
+"""Chance of at least one false verdict of a kind, over all primary comparisons together."""
+MIN_PAIRS = 5
+"""Seeds that a verdict needs: below, the t test sees only differences of several standard deviations."""
 
 
 class Interval(NamedTuple):
+    """A mean and its confidence bounds, which are NaN if there are too few values."""
+
     mean: float
     low: float
     high: float
 
+    def excludes(self, value: float) -> bool:
+        """Return whether the value lies outside the bounds; False if there are none."""
+        return value < self.low or value > self.high
+
+    def within(self, margin: float) -> bool:
+        """Return whether both bounds lie strictly between -margin and margin; False if there are none."""
+        return -margin < self.low and self.high < margin
+
 
 @dataclass(frozen=True)
-class Summary:
-    """What the seeds of a variant say about one metric."""
+class Decision:
+    """What one primary comparison shows."""
 
-    variant: str
-    metric: str
-    seeds: int
-    """Finished runs."""
-    score: Interval
-    pairs: int
-    """Seeds that the variant and the baseline both finished."""
-    difference: Interval | None
-    """To the baseline; None for the baseline itself, and without pairs."""
-    simultaneous: Interval | None
-    """The difference, with the wider interval that verdicts need."""
-    verdict: str
+    outcome: Literal["lower", "higher", "equal", "undecided"]
+    """Sign of the difference if the test rejects 0; "equal" if it only rejects a difference as large as the margin."""
+    within_margin: bool
+    """Whether the equivalence test rejects, which it also may beside a difference that is not 0."""
+    p: float
+    """Of the paired t test, adjusted by Holm's method: at most ALPHA exactly if the test rejects."""
+    confidence: float
+    """Of `interval`: 1 minus the level at which Holm's method tested this comparison."""
+    interval: Interval
+    """Excludes 0 exactly if the outcome is lower or higher."""
+    equivalence: Interval | None
+    """Lies within the margin exactly if `within_margin`; None without a margin."""
 
 
-def mean_interval(values: list[float], confidence: float = CONFIDENCE) -> Interval:
-    """Mean and confidence interval of the mean, by Student's t; the bounds of fewer than two values are NaN."""
+def mean_interval(values: Sequence[float], confidence: float = 1 - ALPHA) -> Interval:
+    """Return the mean and its confidence interval by Student's t; the bounds of fewer than two values are NaN."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values))
+    half = float(special.stdtrit(len(values) - 1, (1 + confidence) / 2)) * standard_error(values)
     return Interval(mean, mean - half, mean + half)
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller score is a better one: distances are such, inception score, precision and recall are not."""
-    return metric.startswith(("fid", "kid", "intra_fid"))
+def standard_error(values: Sequence[float]) -> float:
+    """Return the standard error of the mean."""
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
-def summarize(rows: list[Row], baseline: str) -> list[Summary]:
-    """A summary for every variant and metric of the finished rows, in their order."""
-    finished = [row for row in rows if row["status"] == "finished"]
-    variants = list(dict.fromkeys(row["variant"] for row in rows))
-    metrics = [m for m in metric_names(rows) if not m.endswith("_n") and "_std" not in m and "_n_" not in m]
-    lost = Counter(row["variant"] for row in rows if row["status"] in ("diverged", "failed"))
-    summaries = []
-    for metric in metrics:
-        scores = {v: {r["seed"]: r[metric] for r in finished if r["variant"] == v and metric in r} for v in variants}
-        reference = scores.get(baseline, {})
-        # Those that have an interval: one pair compares nothing.
-        comparisons = sum(v != baseline and len(scores[v].keys() & reference.keys()) > 1 for v in variants)
-        summaries += [
-            _summary(v, metric, scores[v], None if v == baseline else reference, comparisons, lost[v])
-            for v in variants
-            if scores[v]
-        ]
-    return summaries
+def paired_p(differences: Sequence[float]) -> float:
+    """Return the two-sided p value of the paired t test of mean 0."""
+    return min(1.0, 2 * _upper_tail(abs(float(np.mean(differences))), differences))
 
 
-def _summary(
-    variant: str, metric: str, scores: dict[int, float], baseline: dict[int, float] | None, comparisons: int, lost: int
-) -> Summary:
-    score = mean_interval(list(scores.values()))
-    seeds = sorted(scores.keys() & (baseline or {}).keys())
-    if not seeds:
-        return Summary(variant, metric, len(scores), score, 0, None, None, "" if baseline is None else "no pairs")
-    differences = [scores[s] - baseline[s] for s in seeds]
-    difference = mean_interval(differences)
-    simultaneous = mean_interval(differences, 1 - (1 - CONFIDENCE) / max(comparisons, 1))
-    verdict = verdict_of(simultaneous, lower_is_better(metric))
-    if verdict == "better" and lost:  # the seeds that are left may be the lucky ones
-        verdict = f"no verdict, {lost} runs did not finish"
-    return Summary(variant, metric, len(scores), score, len(seeds), difference, simultaneous, verdict)
+def equivalence_p(differences: Sequence[float], margin: float) -> float:
+    """Return the p value of two one-sided t tests: small if the mean lies between -margin and margin."""
+    return _upper_tail(margin - abs(float(np.mean(differences))), differences)
 
 
-def verdict_of(difference: Interval, lower_better: bool) -> str:
-    """What a difference to the baseline shows: better, worse, or nothing."""
-    if math.isnan(difference.mean):
-        return "no number"
-    if math.isnan(difference.low):
-        return "one seed shows nothing"
-    if difference.low <= 0 <= difference.high:
-        return "no difference shown"
-    return "better" if (difference.high < 0) == lower_better else "worse"
+def _upper_tail(distance: float, differences: Sequence[float]) -> float:
+    """Return P(T >= distance / standard error) for Student's t with one degree of freedom less than differences."""
+    error = standard_error(differences)
+    if error == 0:
+        return 0.0 if distance > 0 else 0.5 if distance == 0 else 1.0
+    return float(special.stdtr(len(differences) - 1, -distance / error))
 
 
-def summary_rows(summaries: list[Summary]) -> list[Row]:
-    """The rows of summary.csv."""
-    rows = []
-    for s in summaries:
-        row: Row = {"variant": s.variant, "metric": s.metric, "seeds": s.seeds}
-        row |= {"mean": s.score.mean, "low": s.score.low, "high": s.score.high}
-        if s.difference is not None:
-            row |= {"pairs": s.pairs, "difference": s.difference.mean}
-            row |= {"difference_low": s.difference.low, "difference_high": s.difference.high}
-            row |= {"simultaneous_low": s.simultaneous.low, "simultaneous_high": s.simultaneous.high}
-        rows.append(row | {"verdict": s.verdict})
-    return rows
+def holm_levels(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
+    """Return the level at which Holm's method tests each hypothesis: it rejects if p is at most that level.
+
+    The smallest of m p values is tested at alpha / m, the next at alpha / (m - 1), and so on. Once one is not rejected,
+    none of the larger ones is; they share its level, which they exceed too.
+    """
+    levels, level, rejecting = [0.0] * len(p_values), alpha, True
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        if rejecting:
+            level = alpha / (len(p_values) - rank)
+            rejecting = p_values[index] <= level
+        levels[index] = level
+    return levels
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p values: each is the smallest alpha at which its hypothesis is rejected, at most 1."""
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, (len(p_values) - rank) * p_values[index])
+        adjusted[index] = min(1.0, largest)
+    return adjusted
+
+
+def decide(differences: Mapping[str, Sequence[float]], margin: float | None = None) -> dict[str, Decision | None]:
+    """Return what each of a family of primary comparisons shows.
+
+    A comparison with fewer than MIN_PAIRS differences, or with one that is no number, gets None. It still counts for
+    the correction: what is tested is fixed by the plan, not by which runs came back.
+
+    Differences from 0 and equivalence are two families, each tested by Holm's method at ALPHA.
+    """
+    testable = {k: len(d) >= MIN_PAIRS and bool(np.isfinite(d).all()) for k, d in differences.items()}
+    p_values = [paired_p(d) if testable[k] else 1.0 for k, d in differences.items()]
+    levels, adjusted = holm_levels(p_values), holm_adjusted(p_values)
+    equal = [equivalence_p(d, margin) if margin and testable[k] else 1.0 for k, d in differences.items()]
+    equal_levels = holm_levels(equal)
+    decisions: dict[str, Decision | None] = {}
+    for i, (name, values) in enumerate(differences.items()):
+        decisions[name] = None
+        if testable[name]:
+            interval = mean_interval(values, 1 - levels[i])
+            sign = "lower" if interval.mean < 0 else "higher"
+            within = margin is not None and equal[i] <= equal_levels[i]
+            decisions[name] = Decision(
+                outcome=sign if p_values[i] <= levels[i] else "equal" if within else "undecided",
+                within_margin=within,
+                p=adjusted[i],
+                confidence=1 - levels[i],
+                interval=interval,
+                equivalence=None if margin is None else mean_interval(values, 1 - 2 * equal_levels[i]),
+            )
+    return decisions

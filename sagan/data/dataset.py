@@ -15,6 +15,7 @@ from tqdm import tqdm
 from sagan.config import UserError
 from sagan.data.decoding import fit_arrays
 from sagan.data.reading import read_ahead
+from sagan.data.rules import Rule
 from sagan.runtime.device import cores
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Dataset:
 
     residence = "read as needed"
     workers = min(cores(), 16)  # processes that read a whole data set
+    rule: Rule | None = None  # what every image satisfies, if the source says so
 
     def __init__(self, labels: Tensor, class_names: list[str], size: tuple[int, int], channels: int, source: str):
         self.labels = labels  # (N,), int64; all 0 when unconditional
@@ -91,6 +93,7 @@ class Dataset:
             raise UserError(f"{self.source}: none of {len(self)} images could be read; first: {self.skipped[0]}")
         loaded = MemoryDataset(images[:count], self.labels[torch.cat(kept)], self.class_names, self.source)
         loaded.warnings, loaded.failures = list(self.warnings), dict(self.failures)
+        loaded.rule = self.rule
         return loaded
 
     def to(self, device: torch.device | str) -> "Dataset":

@@ -7,6 +7,7 @@ from sagan.data.archives import open_archive
 from sagan.data.dataset import Dataset
 from sagan.data.folder import open_folder
 from sagan.data.packed import open_packed
+from sagan.data.pairs import PAIRS, PairsDataset
 from sagan.data.shapes import ShapesDataset
 
 
@@ -36,6 +37,8 @@ def open_source(data: DataConfig, split: str) -> Dataset:
     """The data set of `data.source`, nothing decoded yet."""
     if data.source == "shapes":
         return ShapesDataset(data.size, data.channels, split)
+    if data.source in PAIRS:
+        return PairsDataset(data.source, data.size, data.channels, split)
     if data.source in ("folder", "packed"):
         if data.path is None:
             raise ConfigError(f"data.path: data.source {data.source} needs one")
@@ -57,7 +60,7 @@ def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
     if data.num_classes in (None, 0, len(names)):
         return len(names) if data.num_classes is None else data.num_classes
     found = f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-    found = found if names else "no classes (images without class folders)"
+    found = found if names else "no classes"
     raise ConfigError(
         f"data.num_classes {data.num_classes}: {dataset.source} has {found}; null takes what the data have"
     )

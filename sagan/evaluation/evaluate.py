@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from sagan.config import EvaluationConfig
+from sagan.evaluation.agreement import agreement_scores
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import Features, extract, from_rank_0
 from sagan.evaluation.folder import FolderImages
 from sagan.evaluation.reference import Images, Reference, reference
 from sagan.evaluation.scores import MAX_MANIFOLD, Scores, score_features
 from sagan.runtime.draws import labels
+from sagan.version import __version__
 
 Sample = Callable[[int, int, Tensor | None], Tensor]
 """(start, stop, y) -> uint8 images (stop - start, C, H, W) of sample indices start..stop-1, of classes y (int64, CPU).
@@ -47,6 +49,7 @@ def evaluate(
         extractor,
         config.batch_size,
         "generated images",
+        real.rule,
     )
     facts = {"seed": config.seed, "truncation": config.truncation, **(protocol or {})}
     return from_rank_0(compare(known, made, y, num_classes, real, split, extractor, facts))
@@ -87,7 +90,8 @@ def compare(
         "n_real": n_real,
         "n_fake": n_fake,
         **facts,
-        **{package: version(package) for package in ("sagan", "torch", "torch-fidelity")},
+        "sagan": __version__,
+        **{package: version(package) for package in ("torch", "torch-fidelity")},
     }
     if max(n_real, n_fake) > MAX_MANIFOLD:
         protocol["precision_recall_n"] = f"{min(n_real, MAX_MANIFOLD)} real, {min(n_fake, MAX_MANIFOLD)} generated"
@@ -97,4 +101,9 @@ def compare(
         measured["left_out"].append(
             f"intra-class FID: the generator has {num_classes} classes, the data {len(real.class_names)}"
         )
+    if real.rule is not None and made.parts is not None:
+        protocol["rule"] = real.rule.name
+        values, left_out = agreement_scores(made.parts, real.rule)
+        measured["values"] |= values
+        measured["left_out"] += left_out
     return Scores(protocol=protocol, **measured)

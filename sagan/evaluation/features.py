@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm import tqdm
 
+from sagan.data.rules import Rule
 from sagan.evaluation.extractors import Extractor
 from sagan.runtime import distributed
 
@@ -23,28 +24,43 @@ GATHER_ROWS = 4096  # rows that one process sends at a time: bounds the memory t
 class Features(NamedTuple):
     values: Tensor  # (n, d), float32, CPU
     logits: Tensor | None  # (n, k), float32, CPU; None where the extractor has none
+    parts: Tensor | None = None  # (n, 2, columns), float32, CPU; None without a rule
 
 
 def extract(
-    images: Callable[[int, int], Tensor], n: int, extractor: Extractor, batch_size: int, title: str
+    images: Callable[[int, int], Tensor],
+    n: int,
+    extractor: Extractor,
+    batch_size: int,
+    title: str,
+    rule: Rule | None = None,
 ) -> Features | None:
-    """Features of images 0..n-1 on rank 0, None elsewhere; `images(start, stop)` gives uint8 (n, C, H, W)."""
+    """Return the features of images 0..n-1 on rank 0, None elsewhere; `images(start, stop)` gives uint8 (n, C, H, W).
+
+    With a rule, also the parts that it reads off each image.
+    """
     rank, world = distributed.rank(), distributed.world_size()
     start, stop = n * rank // world, n * (rank + 1) // world
     values = torch.empty(stop - start, extractor.feature_dim)
     logits = torch.empty(stop - start, extractor.logits_dim)
+    parts = torch.empty(stop - start, 2 * rule.columns if rule else 0)
     # A log file gets a line a minute, a terminal a live bar.
     pause = 0.5 if sys.stderr.isatty() else 60
     with tqdm(total=stop - start, desc=title, unit="image", disable=rank > 0, mininterval=pause) as bar:
         for first in range(start, stop, batch_size):
             last = min(first + batch_size, stop)
             rows = slice(first - start, last - start)
-            values[rows], batch_logits = extractor(images(first, last))
+            batch = images(first, last)
+            values[rows], batch_logits = extractor(batch)
             if batch_logits is not None:
                 logits[rows] = batch_logits
+            if rule is not None:
+                parts[rows] = rule.read(batch).flatten(1).cpu()
             bar.update(last - first)
-    values, logits = gather_rows(values, n), gather_rows(logits, n)
-    return Features(values, logits if extractor.logits_dim else None) if rank == 0 else None
+    values, logits, parts = gather_rows(values, n), gather_rows(logits, n), gather_rows(parts, n)
+    if rank > 0:
+        return None
+    return Features(values, logits if extractor.logits_dim else None, parts.unflatten(1, (2, -1)) if rule else None)
 
 
 def gather_rows(local: Tensor, n: int) -> Tensor:

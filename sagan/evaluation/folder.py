@@ -9,6 +9,7 @@ from torch import Tensor
 from sagan.config import UserError
 from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image
 from sagan.data.folder import images_under
+from sagan.data.rules import Rule
 
 
 class FolderImages:
@@ -18,6 +19,7 @@ class FolderImages:
     """
 
     class_names: list[str] = []
+    rule: Rule | None = None
 
     def __init__(self, folder: str | Path, option: str):
         self.folder, self.option = Path(folder), option

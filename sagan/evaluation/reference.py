@@ -19,12 +19,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sagan.config import ConfigError, UserError
+from sagan.data.rules import Rule
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import extract, from_rank_0
 from sagan.evaluation.metrics import Moments, moments
 from sagan.runtime.distributed import is_main
 from sagan.runtime.draws import generator_for
 from sagan.runtime.files import write_atomically
+from sagan.version import __version__
 
 FORMAT = 2  # raise it whenever this module, an extractor or the reading of files comes to compute something else
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Images(Protocol):
     class_names: list[str]  # empty where there are no classes
     fingerprint: str  # sha256 of the content
     size: tuple[int, int]  # height and width
+    rule: Rule | None  # what generated images are to satisfy
 
     def __len__(self) -> int: ...
     def batch(self, indices: Tensor) -> Tensor: ...  # uint8 (n, C, H, W)
@@ -85,7 +88,7 @@ def reference_key(real: Images, split: str, indices: Tensor, extractor: Extracto
         "extractor": extractor.name,
         "weights": extractor.weights_sha256,
         "resize": extractor.resize,
-        "sagan": version("sagan"),
+        "sagan": __version__,
         "torch-fidelity": version("torch-fidelity"),
     }
 

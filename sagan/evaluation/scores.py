@@ -14,6 +14,7 @@ from sagan.evaluation.reference import Reference
 from sagan.runtime.draws import generator_for
 
 MEASURES = ("fid", "kid_mean", "is_mean", "precision", "recall", "intra_fid")
+RULE_MEASURES = ("agreement", "agreement_gap", "agreement_chance", "agreement_both_parts")  # whatever the extractor
 SPLITS = 10
 PER_SPLIT = 10  # images; an inception score cannot exceed the number of images in a split
 PER_CLASS = 100  # images; below, an intra-class FID is bias and little else

@@ -1,5 +1,6 @@
 """`sagan ablate` as a person has it: processes of its own, failures, stops, a second call, a cluster."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -10,9 +11,11 @@ import pytest
 import yaml
 
 from sagan.ablation.executors import slot_environment
-from sagan.ablation.jobs import last_step
-from sagan.ablation.results import read_table
-from sagan.cli import main
+from sagan.ablation.outcomes import last_step
+from sagan.ablation.plan import load_plan
+from sagan.ablation.results import read_table, write_table
+from sagan.ablation.variants import plan_jobs
+from sagan.commands.app import main
 from sagan.runs.directory import checkpoints
 from sagan.runs.records import read_records
 
@@ -24,13 +27,21 @@ PLAN = {
     "metric": METRIC,
     "seeds": [0],
     "settings": {
-        "device": "cpu", "model.*.channels": 8, "model.generator.z_dim": 8, "data.memory_gb": 0, "data.workers": 0,
-        "training.steps": 4, "training.batch_size": 4, "training.precision": "float32",
-        "logging.every": 1, "logging.images_every": 0, "checkpoint.every": 1,
+        "device": "cpu",
+        "model.*.channels": 8,
+        "model.generator.z_dim": 8,
+        "data.memory_gb": 0,
+        "data.workers": 0,
+        "training.steps": 4,
+        "training.batch_size": 4,
+        "training.precision": "float32",
+        "logging.every": 1,
+        "logging.images_every": 0,
+        "checkpoint.every": 1,
     },
     "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
     "variants": {"none": {"model.*.attention.kind": "none"}, "wild": {"optimizer.generator_lr": 1.0e20}},
-}  # fmt: skip
+}
 
 pytest.importorskip("efficientnet_lite_pytorch", reason="the extra `offline` is not installed")
 
@@ -55,11 +66,12 @@ def table(folder):
 
 
 def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
-    folder = question()
+    folder = question(noise_draws=2)
     assert main(["ablate", "q/plan.yaml", "--jobs", "2"]) == 0
     assert capsys.readouterr().out.strip() == "q/report.md"
     first = table(folder)
     assert first["none"]["status"] == "finished" and first["none"]["steps"] == 4 and first["none"][METRIC] > 0
+    assert first["none"]["noise_draws"] == 2 and first["none"][f"{METRIC}_noise"] > 0
     assert first["wild"]["status"] == "diverged" and "not finite" in first["wild"]["reason"]
     assert [row["step"] for row in read_table(folder / "curves.csv") if row["variant"] == "none"] == [2, 4]
     assert (folder / "samples.png").is_file() and "1 finished, 1 diverged" in (folder / "report.md").read_text()
@@ -69,17 +81,21 @@ def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
     assert main(["ablate", "q/plan.yaml"]) == 0  # nothing is left to do
     assert records.stat().st_mtime_ns == before and table(folder) == first
 
-    other = ["--optimizer.beta2", "0.5", "--variants", "none"]  # is not what lies in the run's directory
-    assert main(["ablate", "q/plan.yaml", *other]) == 0
-    assert table(folder)["none"]["status"] == "failed" and METRIC not in table(folder)["none"]
-    assert "holds a run of another configuration" in table(folder)["none"]["reason"]
+    other = ["ablate", "q/plan.yaml", "--optimizer.beta2", "0.5"]  # is neither in the table nor in the run's directory
+    capsys.readouterr()
+    assert main(other) == 1 and table(folder) == first
+    assert "q/results.csv: holds 2 runs that this plan does not ask for, such as none" in capsys.readouterr().err
+    saved = (folder / "results.csv").rename(folder / "saved.csv")
+    assert main([*other, "--variants", "none"]) == 0 and table(folder) == {}
+    assert "`none`, seed 0: failed: runs/q/none/seed-0 holds a run of another" in (folder / "report.md").read_text()
+    saved.rename(folder / "results.csv")
     assert main(["ablate", "q/plan.yaml"]) == 0
     assert table(folder) == first
 
     shutil.rmtree(tmp_path / "runs")
-    tables = {name: (folder / name).read_text() for name in ("results.csv", "curves.csv", "summary.csv")}
+    made = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert main(["ablate", "q/plan.yaml", "--report-only"]) == 0  # from what was recorded
-    assert {name: (folder / name).read_text() for name in tables} == tables
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == made
     assert not (tmp_path / "runs").exists()
 
 
@@ -95,10 +111,10 @@ def test_stopped_and_started_at_will(question, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0 and "the same command goes on" in output
+    assert process.returncode == 0 and "the same command resumes them" in output
     step = last_step(run_dir)
     assert [p.name for p in checkpoints(run_dir)][-1] == f"step-{step:08d}.pt"
-    assert table(folder)["none"]["status"] == "interrupted"
+    assert table(folder) == {} and "seed 0: interrupted: at step" in (folder / "report.md").read_text()
     assert main(["ablate", "q/plan.yaml", "--training.steps", str(step + 1)]) == 0
     assert table(folder)["none"]["status"] == "finished"
     assert [r["step"] for r in read_records(run_dir / "metrics.jsonl") if "loss/generator" in r] == [
@@ -111,8 +127,7 @@ def test_a_run_that_is_killed_is_a_failure_with_a_reason_and_is_tried_again(ques
     killed = tmp_path / "sagan.py"  # in the place of the program, in the folder that the process runs in
     killed.write_text("import os\nos.kill(os.getpid(), 9)\n")
     assert main(["ablate", "q/plan.yaml"]) == 0
-    row = table(folder)["none"]
-    assert (row["status"], row["reason"]) == ("failed", "killed by SIGKILL")
+    assert table(folder) == {} and "seed 0: failed: killed by SIGKILL" in (folder / "report.md").read_text()
     killed.unlink()
     assert main(["ablate", "q/plan.yaml"]) == 0
     assert table(folder)["none"]["status"] == "finished"
@@ -136,6 +151,11 @@ WRONG = {
     "q/plan.yaml --training.seed 1": "--training.seed 1: the plan's seeds set it",
     "q/plan.yaml --seeds [0,1]": "--seeds 1: q/plan.yaml has 0",
     "q/plan.yaml --training.stps 1": "--training.stps: there is no such option",
+    "--power": "PLAN is missing",
+    "q/plan.yaml --power": "q/results.csv: no primary variant has two seeds in common with none yet",
+    "q/plan.yaml --power --power_sd 0": "--power_sd 0.0: expected a number above 0, together with --power",
+    "q/plan.yaml --power_difference 0.1": "--power_difference 0.1: expected a number above 0, together with --power",
+    "recipes": "recipes: neither a YAML file nor a plan",
     "q/plan.yaml --data.source folder --data.path nowhere": "data.path nowhere: no such folder",
 }
 
@@ -146,6 +166,28 @@ def test_mistakes_are_refused_before_anything_runs(question, arguments, capsys, 
     assert main(["ablate", *arguments.split()]) in (1, 2)
     assert WRONG[arguments] in capsys.readouterr().err
     assert not (tmp_path / "runs").exists() and not (tmp_path / "q" / "report.md").exists()
+
+
+def test_power_of_a_plan(question, capsys, tmp_path):
+    """A given standard deviation is enough; else that of the results is taken. For 0.5 SD, G*Power has 34 seeds."""
+    folder = question(seeds=[0, 1, 2])
+    power = ["ablate", "q/plan.yaml", "--power", "--power_difference", "0.5"]
+    assert main([*power, "--power_sd", "1"]) == 0
+    output = capsys.readouterr().out
+    assert "1 primary comparison with none. The plan has 3 seeds; a verdict needs at least 5." in output
+    header, row = (re.split(" {3,}", line.strip()) for line in output.splitlines()[4:6])
+    assert header == ["comparison", "standard deviation", "5 seeds can show", "seeds for 0.5"]
+    assert row == ["as given", "1", "1.68", "34"]
+
+    jobs = plan_jobs(load_plan(folder / "plan.yaml"), [])
+    values = {"none": [10.0, 20.0, 30.0], "wild": [11.0, 20.0, 32.0]}  # differences of 1, 0 and 2
+    rows = [{"variant": j.variant, "seed": j.seed, METRIC: values[j.variant][j.seed], "status": "finished",
+             "config": j.digest} for j in jobs]  # fmt: skip
+    write_table(rows, folder / "results.csv", ("variant", "seed"))
+    assert main(power) == 0
+    line = next(li for li in capsys.readouterr().out.splitlines() if li.startswith("wild - none (3 seeds)"))
+    assert re.split(" {3,}", line)[1:] == ["1 [0.521, 6.28]", "1.68", "34"]
+    assert not (folder / "report.md").exists() and not (tmp_path / "runs").exists()
 
 
 def test_each_run_has_its_own_gpus_and_its_share_of_the_cores(monkeypatch):

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sagan.ablation.plan import load_plan, plan_jobs
-from sagan.config import ConfigError
-from sagan.option_parser import Setting
-from sagan.parsing import load_config
+from sagan.ablation.plan import load_plan, plan_file, plan_names
+from sagan.ablation.variants import plan_jobs
+from sagan.config import ConfigError, Setting
+from sagan.presets import load_config
 
 SHIPPED = sorted((Path(__file__).parent.parent.parent / "experiments").glob("*/plan.yaml"))
 PLAN = {
@@ -22,11 +22,16 @@ PLAN = {
     "variants": {"none": {"model.*.attention.kind": "none"}, "large": {"training.batch_size": 8}},
     "sizes": {
         "small": None,
-        "big": {"seeds": [1], "metric": "recall_efficientnet_lite0", "processes": 2,
-                "settings": {"training.steps": 20}, "evaluation": {"every": 10},
-                "variants": {"large": {"training.batch_size": 16}}},
+        "big": {
+            "seeds": [1],
+            "metric": "recall_efficientnet_lite0",
+            "processes": 2,
+            "settings": {"training.steps": 20},
+            "evaluation": {"every": 10},
+            "variants": {"large": {"training.batch_size": 16}},
+        },
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -61,8 +66,9 @@ def test_a_size_replaces_and_adds(make_plan):
     plan = load_plan(make_plan(), "big")
     jobs = plan_jobs(plan, [])
     assert [(j.variant, j.seed, j.steps, j.config.training.batch_size) for j in jobs] == [
-        ("none", 1, 20, 4), ("large", 1, 20, 16)
-    ]  # fmt: skip
+        ("none", 1, 20, 4),
+        ("large", 1, 20, 16),
+    ]
     assert plan.metric == "recall_efficientnet_lite0" and plan.folder == plan.file.parent / "big"
     assert jobs[0].config.evaluation.extractor.name == "efficientnet-lite0"
     assert jobs[0].module[:4] == ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -110,14 +116,32 @@ WRONG = {
     ),
     "wrong type": ({"variants": {"none": {"training.steps": "x"}}}, "variants.none: training.steps x: expected an int"),
     "contradiction": (
-        {"variants": {"none": {"model.*.attention.resolutions": [5]}}}, "variants.none: model.generator.* 5: no block"
+        {"variants": {"none": {"model.*.attention.resolutions": [5]}}},
+        "variants.none: model.generator.* 5: no block",
     ),
     "no scores": ({"evaluation": {"every": 0}}, "evaluation.every 0: expected a number of steps"),
     "another extractor's metric": ({"metric": "fid"}, "metric fid: expected one of fid_efficientnet_lite0, kid"),
     "size with an unknown key": ({"sizes": {"s": {"steps": 3}}}, "sizes.s.steps: expected one of metric, seeds"),
     "processes": ({"processes": 0}, "processes 0: expected a number above 0"),
+    "noise draws": ({"noise_draws": True}, "noise_draws True: expected a number above 0"),
+    "primary without a variant": ({"primary": ["none"]}, r"primary \['none'\]: expected a list of some of large"),
+    "primary twice": ({"primary": ["large", "large"]}, "expected at most 3 different variants"),
+    "four primary": (
+        {"variants": {v: {} for v in ("none", "a", "b", "c", "d")}, "primary": ["a", "b", "c", "d"], "sizes": {}},
+        "primary .*: expected at most 3 different variants",
+    ),
+    "margin": ({"margin": -1}, "margin -1: expected a number above 0, in units of fid_efficientnet_lite0"),
+    "seeds of its own": ({"exploratory_seeds": [7]}, r"exploratory_seeds \[7\]: expected some of .* seeds, 0, 3"),
     "preset": ({"preset": "nosuch"}, "nosuch: neither a YAML file nor a preset"),
-}  # fmt: skip
+}
+
+
+def test_agreement_is_a_metric_of_data_with_a_rule(make_plan):
+    changes = {"metric": "agreement", "sizes": {}}
+    paired = {**PLAN["settings"], "data.source": "pairs", "data.num_classes": 0}
+    assert plan_jobs(load_plan(make_plan(**changes, settings=paired)), [])
+    with pytest.raises(ConfigError, match="metric agreement: expected one of fid_efficientnet_lite0"):
+        plan_jobs(load_plan(make_plan(**changes)), [])
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -126,6 +150,47 @@ def test_a_wrong_plan_is_refused_in_words(make_plan, case):
     with pytest.raises(ConfigError, match=words) as error:
         plan_jobs(load_plan(make_plan(**changes)), [])
     assert "plan.yaml" in str(error.value)
+
+
+def test_what_is_compared(make_plan):
+    """Old plans, which name nothing, compare all variants if there are no more than three."""
+    assert load_plan(make_plan()).compared == ["large"] and load_plan(make_plan(primary=[])).compared == []
+    many = {v: {} for v in ("none", "a", "b", "c", "d")}
+    assert load_plan(make_plan(variants=many)).compared == []
+    plan = load_plan(make_plan(variants=many, primary=["d", "a"], exploratory_seeds=[3], sizes={}))
+    assert plan.compared == ["d", "a"]
+    jobs = plan_jobs(plan, [])
+    assert [(j.variant, j.seed) for j in jobs if j.seed == 0] == [("none", 0), ("a", 0), ("d", 0)]
+    assert [j.variant for j in jobs if j.seed == 3] == list(many)
+
+
+def test_a_margin_is_in_units_of_the_metric(make_plan):
+    with pytest.raises(ConfigError, match="sizes.big.margin: is missing: 0.5 is in units of fid_efficientnet_lite0"):
+        load_plan(make_plan(margin=0.5), "big")
+    sizes = {"small": None, "big": {"metric": "recall_efficientnet_lite0", "margin": None}}
+    assert load_plan(make_plan(margin=0.5, sizes=sizes), "big").margin is None
+    assert load_plan(make_plan(margin=0.5, sizes=sizes)).margin == 0.5
+
+
+def test_where_a_plan_writes(make_plan, tmp_path, monkeypatch):
+    file = make_plan()
+    other = file.with_name("other.yaml")
+    other.write_text(file.read_text())
+    assert [load_plan(file, s).folder for s in ("small", "big")] == [file.parent, file.parent / "big"]
+    assert [load_plan(other, s).folder for s in ("small", "big")] == [file.parent / "other", file.parent / "other/big"]
+    assert plan_jobs(load_plan(other), [])[0].run_dir == Path("runs/other/small/none/seed-0")
+    monkeypatch.setattr("sagan.ablation.plan.PACKAGE", tmp_path)  # as if it lay in an installed package
+    assert [load_plan(file, s).folder for s in ("small", "big")] == [Path("question"), Path("question/big")]
+
+
+def test_plans_are_known_by_name(monkeypatch, tmp_path):
+    assert plan_names() == [file.parent.name for file in SHIPPED]
+    monkeypatch.chdir(tmp_path)
+    assert [plan_file(name) for name in plan_names()] == SHIPPED
+    monkeypatch.chdir(SHIPPED[0].parent.parent)
+    assert plan_file("recipe") == Path("recipe/plan.yaml") and plan_file("x/y.yaml") == Path("x/y.yaml")
+    with pytest.raises(ConfigError, match="reciep: neither a YAML file nor a plan; the plans are attention-kinds, "):
+        plan_file("reciep")
 
 
 def test_a_file_that_is_no_plan(make_plan, tmp_path):
@@ -140,18 +205,24 @@ def test_a_file_that_is_no_plan(make_plan, tmp_path):
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.parent.name)
-def test_a_shipped_plan_is_valid_in_both_sizes(file):
-    for size in ("cpu", "gpu"):
+def test_a_shipped_plan_is_valid_in_every_size(file):
+    for size in load_plan(file).sizes:
         plan = load_plan(file, size)
         jobs = plan_jobs(plan, [])
         assert len(jobs) == len(plan.variants) * len(plan.seeds) and len(plan.seeds) >= 3
         assert len({job.digest for job in jobs}) == len(jobs)  # no two variants are the same thing
+        assert 1 <= len(plan.compared) <= 3
 
 
 def test_the_questions_that_are_shipped():
     assert [file.parent.name for file in SHIPPED] == [
-        "attention-kinds", "attention-placement", "positions", "recipe", "stability"
-    ]  # fmt: skip
+        "attention-kinds",
+        "attention-placement",
+        "distant-parts",
+        "positions",
+        "recipe",
+        "stability",
+    ]
     from sagan.attention import KINDS
 
     kinds = {job.config.model.generator.attention.kind for job in plan_jobs(load_plan(SHIPPED[0]), [])}

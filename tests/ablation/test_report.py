@@ -1,85 +1,171 @@
-"""report.md says what the tables hold, and no more."""
+"""report.md and the tables beside it say what the records hold, and no more; the same records make the same bytes."""
 
 import re
+import shutil
 
 import pytest
 import yaml
 
-from sagan.ablation.plan import load_plan, plan_jobs
+from sagan.ablation.plan import load_plan
 from sagan.ablation.report import write_report
 from sagan.ablation.results import read_table, write_table
+from sagan.ablation.tables import Table, latex, latex_cell, markdown
+from sagan.ablation.variants import plan_jobs
 
 METRIC = "kid_mean_efficientnet_lite0"
-FINISHED = {
-    "none": [0.50, 0.52, 0.51],
-    "good": [0.301, 0.320, 0.311],
-    "same": [0.52, 0.50, 0.505],
-    "odd": [0.5, None, 0.4],
+SCORES = {
+    "none": [0.50, 0.52, 0.51, 0.53, 0.49],
+    "good": [0.301, 0.320, 0.311, 0.334, 0.288],
+    "same": [0.52, 0.50, 0.505, 0.52, 0.495],
+    "odd": [0.5, None, 0.4, None, None],
+    "alone": [0.1, None, None, None, None],
 }
+README = "# Page\n\n<!-- results: begin -->\nold\n<!-- results: end -->\n\nText.\n"
 
 
-@pytest.fixture
-def plan(tmp_path):
-    folder = tmp_path / "question"
+def make_plan(root):
+    folder = root / "question"
     folder.mkdir()
     content = {
-        "question": "Which?", "preset": "quickstart", "baseline": "none", "metric": METRIC, "seeds": [0, 1, 2],
+        "question": "Which?",
+        "preset": "quickstart",
+        "baseline": "none",
+        "metric": METRIC,
+        "seeds": [0, 1, 2, 3, 4],
+        "primary": ["good", "same"],
         "evaluation": {"every": 5, "extractor.name": "efficientnet-lite0"},
-        "variants": {name: {"training.batch_size": 2 + i} for i, name in enumerate(FINISHED)},
-    }  # fmt: skip
+        "variants": {name: {"training.batch_size": 2 + i} for i, name in enumerate(SCORES)},
+    }
     (folder / "plan.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    (folder / "README.md").write_text(README)
     return load_plan(folder / "plan.yaml")
 
 
-@pytest.fixture
-def report(plan, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    return make_plan(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def report(plan):
     """The report of runs whose directories are gone, and whose rows are there."""
-    monkeypatch.chdir(tmp_path)
     jobs = plan_jobs(plan, [])
     results, curves = [], []
     for job in jobs:
-        score = FINISHED[job.variant][job.seed]
+        score = SCORES[job.variant][job.seed]
         row = {"variant": job.variant, "seed": job.seed, "steps": 1500, "config": job.digest}
         row |= {"parameters": 1000, "flops": 2_000_000, "images_per_second": 50.0}
         if score is None:
             results.append({**row, "status": "diverged", "reason": "step 9: not finite: x", "warnings": "vanished"})
         else:
-            results.append({**row, METRIC: score, "precision_efficientnet_lite0": 0.25, "status": "finished"})
+            noise = {"noise_draws": 3, f"{METRIC}_noise": 0.003 if job.seed else 0.004}
+            results.append({**row, METRIC: score, "precision_efficientnet_lite0": 0.25, "status": "finished", **noise})
             curves += [
                 {"variant": job.variant, "seed": job.seed, "step": s, METRIC: score * 900 / s} for s in (500, 900)
             ]
     write_table(results, plan.folder / "results.csv", ("variant", "seed"))
     write_table(curves, plan.folder / "curves.csv", ("variant", "seed", "step"))
-    return write_report(plan, jobs, ["question/plan.yaml", "--jobs", "2"]).read_text()
+    return write_report(plan, jobs, ["question/plan.yaml", "--jobs", "2", "--report-only"]).read_text()
 
 
-def test_it_names_a_winner_only_where_the_intervals_do(report):
-    section = report.partition("\n## ")[2].partition("\n## ")[0]
-    table = dict(re.findall(r"^\| `(\w+)` \| \d \|.*\| ([^|]+) \|$", section, flags=re.M))
-    assert table == {"good": "better", "odd": "no difference shown", "none": "baseline", "same": "no difference shown"}
-    assert "`good`: better than `none`." in report and "worse than" not in report
-    assert "For 2 of 3 variants these seeds show no difference" in report
-    assert "scipy.stats.t" in report and "all 3 comparisons of this metric" in report
+def section(report, title):
+    """The text below a heading, up to the next."""
+    return re.split(r"^#+ ", report.partition(title)[2], flags=re.M)[0]
+
+
+def cells(text):
+    """The rows of a table: first cell -> the others."""
+    rows = [[c.strip(" `") for c in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_verdicts_are_for_primary_comparisons(report):
+    primary = cells(section(report, "### 2 primary comparisons, fixed by the plan"))
+    assert {v: row[-1] for v, row in primary.items()} == {"good": "better", "none": "baseline", "same": "undecided"}
+    assert [row[3] for row in primary.values()] == ["97.5 %", "95 %", ""]  # the levels of Holm's two steps
+    assert "`good` is better than `none`." in report and "worse than" not in report
+    assert "Undecided: `same`. That is no proof of equality." in report
+    assert "Holm's correction for the plan's 2 primary comparisons" in report
+
+
+def test_what_is_not_primary_is_labelled_and_what_is_alone_is_no_row(report):
+    exploratory = cells(section(report, "### Exploratory comparisons"))
+    assert list(exploratory) == ["odd"] and exploratory["odd"][-1] == "exploratory"
+    assert exploratory["odd"][1:4] == ["0.45", "-0.055", ""]  # two seeds: no interval
+    assert "fewer than two seeds in common with `none`: `alone`." in report
+    assert "alone" in cells(section(report, "## All scores"))
 
 
 def test_it_counts_what_went_wrong(report):
-    assert "12 runs, of which 11 finished, 1 diverged" in report
-    assert "| `odd` | 1 | 0 | 1 | 0 |" in report
+    assert "25 runs, of which 18 finished, 7 diverged" in report and "not complete" not in report
+    assert cells(section(report, "## Divergence and collapse"))["odd"] == ["5", "3", "0", "3", "0"]
     assert "- `odd`, seed 1: diverged: step 9: not finite: x" in report
 
 
+def test_it_tells_evaluation_noise_from_seed_noise(report):
+    rows = cells(section(report, "## Seed noise and evaluation noise"))
+    assert rows["none"] == ["5", "0.0158", "3", "0.00322"]  # sqrt of (0.004² + 4 · 0.003²) / 5
+    assert rows["alone"] == ["1", "", "3", "0.004"]
+
+
 def test_it_has_pictures_and_commands(report, plan):
-    for name in ("curves.png", "cost.png"):
-        assert f"]({name})" in report and (plan.folder / name).read_bytes().startswith(b"\x89PNG")
+    for name in ("forest", "curves", "cost"):
+        assert f"]({name}.png)" in report and f"]({name}.svg)" in report and f"]({name}.pdf)" in report
+        assert (plan.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (plan.folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert "<svg" in (plan.folder / f"{name}.svg").read_text()
     assert "samples.png" not in report  # there is no checkpoint to draw from
-    assert "sagan ablate question/plan.yaml --jobs 2" in report
-    assert report.count("sagan train quickstart --evaluation.every 5") == 12
+    assert "sagan ablate question/plan.yaml --jobs 2\n" in report
+    assert report.count("sagan train quickstart --evaluation.every 5") == 25
 
 
 def test_the_tables_beside_it(report, plan):
     summary = {(r["variant"], r["metric"]): r for r in read_table(plan.folder / "summary.csv")}
     good = summary["good", METRIC]
-    assert good["difference"] == pytest.approx((0.301 + 0.320 + 0.311 - 0.50 - 0.52 - 0.51) / 3)
-    assert good["verdict"] == "better" and summary["odd", METRIC]["seeds"] == 2
+    assert good["difference"] == pytest.approx(sum(SCORES["good"]) / 5 - sum(SCORES["none"]) / 5)
+    assert (good["role"], good["verdict"]) == ("primary", "better") and summary["odd", METRIC]["seeds"] == 2
+    assert summary["good", "precision_efficientnet_lite0"]["verdict"] == "exploratory"
     rows = read_table(plan.folder / "results.csv")
-    assert len(rows) == 12 and [*rows[0]][:4] == ["variant", "seed", "steps", METRIC]
+    assert len(rows) == 25 and [*rows[0]][:4] == ["variant", "seed", "steps", METRIC]
+    text = (plan.folder / "comparison.tex").read_text()
+    assert r"\texttt{good} & 5 & 0.3108 [0.2889, 0.3327] & $-$0.1992 [" in text and r"97.5 \%" in text
+
+
+def test_a_page_gets_the_table_between_its_markers(report, plan):
+    page = (plan.folder / "README.md").read_text()
+    assert page.startswith("# Page\n\n<!-- results: begin -->\n") and page.endswith("<!-- results: end -->\n\nText.\n")
+    assert cells(page) == cells(report.partition("## Seed noise")[0]) and "old" not in page
+
+
+def test_the_same_records_make_the_same_bytes(report, plan):
+    """However the first report came about, here from tables in another order of columns."""
+    made = {file.name: file.read_bytes() for file in plan.folder.iterdir()}
+    write_report(plan, plan_jobs(plan, []), ["question/plan.yaml", "--jobs", "2"])
+    assert {file.name: file.read_bytes() for file in plan.folder.iterdir()} == made and len(made) == 17
+
+
+def test_unfinished_runs_stand_in_the_report_and_not_in_the_table(report, plan, tmp_path):
+    shutil.copytree(plan.folder, tmp_path / "question")
+    longer = load_plan(tmp_path / "question/plan.yaml")
+    longer.seeds.append(5)
+    text = write_report(longer, plan_jobs(longer, []), ["question/plan.yaml"]).read_text()
+    assert "30 runs, of which 18 finished, 7 diverged, 5 waiting" in text and "**The plan is not complete.**" in text
+    assert "`good`: no verdict: 1 of 6 runs of good without a score." in text and "seed 5: waiting" in text
+    assert {row["status"] for row in read_table(longer.folder / "results.csv")} == {"finished", "diverged"}
+
+
+def test_before_the_first_score(tmp_path):
+    plan = make_plan(tmp_path)
+    text = write_report(plan, plan_jobs(plan, []), ["question/plan.yaml"]).read_text()
+    assert "Nothing can be compared yet" in text and "25 runs, of which 25 waiting" in text
+    assert not list(plan.folder.glob("*.png")) and read_table(plan.folder / "results.csv") == []
+
+
+def test_tables_in_two_languages():
+    table = Table(["name", "50 %"], "lr", [["`a_b`", "-0.5 [-1, 2]"], ["c & d", "x|y"]])
+    assert markdown(table)[1:3] == ["| --- | ---: |", "| `a_b` | -0.5 [-1, 2] |"] and r"x\|y" in markdown(table)[3]
+    assert latex(table).splitlines()[1:] == [
+        r"\begin{tabular}{lr}", r"\toprule", r"name & 50 \% \\", r"\midrule",
+        r"\texttt{a\_b} & $-$0.5 [$-$1, 2] \\", r"c \& d & x|y \\", r"\bottomrule", r"\end{tabular}",
+    ]  # fmt: skip
+    assert latex_cell("sn-d-2, 1e-05 < 3") == "sn-d-2, 1e-05 $<$ 3"

@@ -1,13 +1,16 @@
 """From run directories to tables and back."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
-from sagan.ablation.jobs import ending, last_step, note_failure, status
-from sagan.ablation.plan import Job
-from sagan.ablation.results import collect, curve_rows, read_table, result_row, write_table
-from sagan.parsing import to_yaml
+from sagan.ablation.jobs import commands_left, ending, note_failure
+from sagan.ablation.outcomes import final_draws, is_done, last_step, missing_draws, status
+from sagan.ablation.results import collect, curve_rows, read_table, recorded, result_row, write_table
+from sagan.ablation.variants import Job
+from sagan.config import UserError, to_yaml
 from sagan.runs.directory import checkpoint_path
 
 SCORE = "fid_efficientnet_lite0"
@@ -32,9 +35,16 @@ def write_run(job, scores, **last):
     records = []
     for step in (10, 20):
         speed, memory = {10: 100.0, 20: 300.0}[step], {10: 1.0, 20: 2.5}[step]
-        records.append({"step": step, "speed/images_per_second": speed, "memory/peak_gib": memory,
-                        "attention/gamma/generator.blocks.0.attention": -0.1 * step,
-                        "attention/gamma/generator.blocks.1.attention": 0.3 * step} | last)  # fmt: skip
+        records.append(
+            {
+                "step": step,
+                "speed/images_per_second": speed,
+                "memory/peak_gib": memory,
+                "attention/gamma/generator.blocks.0.attention": -0.1 * step,
+                "attention/gamma/generator.blocks.1.attention": 0.3 * step,
+            }
+            | last
+        )
         if step in scores:
             protocol = {"protocol": {"n_fake": 16, "step": step}}
             records.append(
@@ -124,17 +134,85 @@ def test_rows_outlive_their_runs_until_the_plan_changes(make_job, tmp_path):
     jobs = [make_job("none"), make_job("sagan")]
     write_run(jobs[0], {10: 9.0, 20: 8.0})
     results, curves = collect(jobs, tmp_path)
-    write_table(results, tmp_path / "results.csv", ("variant", "seed"), ("status", "config"))
+    write_table(recorded(results), tmp_path / "results.csv", ("variant", "seed"), ("status", "config"))
+    assert [row["variant"] for row in read_table(tmp_path / "results.csv")] == ["none"]  # nobody has started the other
     write_table(curves, tmp_path / "curves.csv", ("variant", "seed", "step"))
-    import shutil
-
     shutil.rmtree(jobs[0].run_dir)
     again, curves_again = collect(jobs, tmp_path)
     assert again[0][SCORE] == 8.0 and again[0]["status"] == "finished" and again[1]["status"] == "waiting"
     assert [(r["step"], r[SCORE]) for r in curves_again] == [(10, 9.0), (20, 8.0)]
-    longer = [make_job("none", 0, 40), make_job("sagan", 0, 40)]
-    results, curves = collect(longer, tmp_path)
-    assert [r["status"] for r in results] == ["waiting", "waiting"] and curves == []
+    note_failure(jobs[0].run_dir, "failed", "tried again, in vain")  # replaces nothing that is finished
+    assert collect(jobs, tmp_path)[0] == again
+    for others in ([make_job("none", 0, 40)], [make_job("sagan")], [make_job("none", 1)]):
+        with pytest.raises(
+            UserError, match="results.csv: holds a run that this plan does not ask for, such as none, seed 0"
+        ):
+            collect(others, tmp_path)
+
+
+def test_what_is_wrong_with_a_table(tmp_path):
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="results.csv: expected a table with the columns variant and seed"):
+        collect([], tmp_path)
+    (tmp_path / "results.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="results.csv: cannot be read as a table"):
+        collect([], tmp_path)
+
+
+DAMAGE = {
+    "config.yaml": ["[", "a: b: c", "7", "", "data: 3", "model: {generator: null}", b"\xff\xfe"],
+    "failure.json": ["{", "[]", '{"status": "failed"}', b"\xff"],
+    "metrics.jsonl": [
+        "7\n",
+        '{"step": "x"}\n',
+        '{"loss": 1}\n',
+        '{"step": 10, "evaluation": 3}\n',
+        "x" * 2000,
+        b"\xff" * 2000,
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(n, c) for n, contents in DAMAGE.items() for c in contents])
+def test_a_damaged_file_is_named_and_harms_no_other_run(make_job, tmp_path, name, content):
+    jobs = [make_job("none"), make_job("sagan")]
+    write_run(jobs[0], {20: 8.0})
+    write_run(jobs[1], {})
+    (jobs[1].run_dir / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    results, curves = collect(jobs, tmp_path)
+    assert results[0][SCORE] == 8.0 and [row["variant"] for row in curves] == ["none"]
+    assert results[1]["status"] == "damaged" and str(jobs[1].run_dir / name) in results[1]["reason"]
+    assert not is_done(jobs[1]) and recorded(results) == results[:1]
+
+
+def add_draw(job, seed, score, **terms):
+    """What `sagan evaluate RUN --seed N` adds."""
+    protocol = {"n_fake": 16, "step": 20, "seed": seed, "sagan": "99", **terms}
+    record = {"step": 20, SCORE: score, "evaluation": {"protocol": protocol}}
+    with open(job.run_dir / "metrics.jsonl", "a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def test_evaluation_noise_is_that_of_several_draws_of_z(make_job):
+    job = replace(make_job("sagan"), noise_draws=3)
+    assert commands_left(job, job.run_dir)[0] == job.module
+    assert [words[-1] for words in commands_left(job, job.run_dir)[1:]] == ["1", "2"]
+    write_run(job, {})
+    add_draw(job, 0, 40.0)  # the run's own
+    assert status(job) == ("finished", "2 of 3 draws of z are not scored") and not is_done(job)
+    assert f"{SCORE}_noise" not in result_row(job)
+    add_draw(job, 1, 43.0)
+    add_draw(job, 1, 99.0)  # once more
+    add_draw(job, 2, 99.0, n_fake=9)  # on fewer images
+    assert missing_draws(job) == [2]
+    evaluate = ("sagan", "evaluate", str(job.run_dir), "--checkpoint", "step-00000020.pt", "--device", "cpu", "--seed")
+    assert commands_left(job, job.run_dir) == [(*evaluate, "2")]
+    add_draw(job, 2, 46.0)
+    assert is_done(job) and list(final_draws(job)) == [0, 1, 2]
+    row = result_row(job)
+    assert row[SCORE] == 40.0 and row["noise_draws"] == 3
+    assert row[f"{SCORE}_noise"] == pytest.approx(3.0)  # of 40, 43 and 46
+    assert [r[SCORE] for r in curve_rows(job)] == [40.0]
 
 
 def test_a_table_survives_the_file(tmp_path):

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from attention_kinds import CASES, build, images, open_gate
 
 from sagan.attention.functional import from_tokens, from_window_tokens, tokens, window_tokens
 from sagan.layers import SpectralWeight
+from tests.helpers.attention_kinds import CASES, build, images, open_gate
 
 # Kinds that ignore position: permuting the input permutes the output. For all others it must not.
 POSITION_FREE = {

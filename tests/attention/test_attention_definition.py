@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from attention_kinds import CASES, build, images, open_gate
-from attention_references import REFERENCES, Parameters
 
 from sagan.attention import KINDS
 from sagan.attention.sagan import control_widths
+from tests.helpers.attention_kinds import CASES, build, images, open_gate
+from tests.helpers.attention_references import REFERENCES, Parameters
 
 EXACT = [case for case in CASES if case.exact]
 WITH_AND_WITHOUT_NORM = [(case, bn) for case in EXACT for bn in ((True, False) if case.has_norm else (False,))]

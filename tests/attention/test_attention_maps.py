@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from attention_kinds import CASES, build, images, open_gate
 from torch import Tensor
 
 from sagan.attention import AttentionMap, capture_maps
+from tests.helpers.attention_kinds import CASES, build, images, open_gate
 
 
 def weighted(m: AttentionMap, value: Tensor) -> Tensor:
@@ -19,8 +19,11 @@ def weighted_in_windows(m: AttentionMap, value: Tensor) -> Tensor:
     (height, width), out = m.key_size, torch.zeros_like(value)
     columns = m.query_size[1] // width
     for index in range(m.weights.shape[1]):
-        window = (..., slice(index // columns * height, (index // columns + 1) * height),
-                  slice(index % columns * width, (index % columns + 1) * width))  # fmt: skip
+        window = (
+            ...,
+            slice(index // columns * height, (index // columns + 1) * height),
+            slice(index % columns * width, (index % columns + 1) * width),
+        )
         one = AttentionMap("matrix", m.weights[:, index : index + 1], m.key_size, m.key_size)
         out[window] = weighted(one, value[window])
     return out

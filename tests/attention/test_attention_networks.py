@@ -2,19 +2,22 @@
 
 import pytest
 import torch
-from attention_kinds import build, images
 
 from sagan.attention import KINDS, capture_maps, resolve
 from sagan.config import AttentionConfig, ConfigError
 from sagan.layers import Conv2d
 from sagan.models.build import build_discriminator, build_generator
-from sagan.parsing import load_config
+from sagan.presets import load_config
+from tests.helpers.attention_kinds import build, images
 
 
 def networks(kind: str, *overrides: str, channels: int = 16):
     """Return the small 32 x 32 model with the same attention in both networks."""
-    both = [f"model.{network}.{option}" for network in ("generator", "discriminator")
-            for option in (f"channels={channels}", f"attention.kind={kind}", *overrides)]  # fmt: skip
+    both = [
+        f"model.{network}.{option}"
+        for network in ("generator", "discriminator")
+        for option in (f"channels={channels}", f"attention.kind={kind}", *overrides)
+    ]
     config = load_config(None, ["data.num_classes=10", *both])
     return build_generator(config), build_discriminator(config)
 
@@ -76,12 +79,12 @@ def test_checking_a_configuration_leaves_the_random_state_alone():
 
 def test_a_custom_kind():
     options = "attention.options.kernel_size=5"
-    generator, discriminator = networks("own_attention.NeighbourhoodGate", options)
+    generator, discriminator = networks("tests.helpers.own_attention.NeighbourhoodGate", options)
     assert generator.blocks[1].attention.score.weight.shape == (1, 64, 5, 5)
     with capture_maps(discriminator) as maps:
         discriminator(generator(torch.randn(2, 128), torch.arange(2)), torch.arange(2))
     assert maps["blocks.0.attention"][0].weights.shape == (2, 1, 16, 16)
-    layer, x = build("own_attention.NeighbourhoodGate", spectral_norm=True), images()
+    layer, x = build("tests.helpers.own_attention.NeighbourhoodGate", spectral_norm=True), images()
     assert torch.equal(layer(x), x)
 
 
@@ -180,7 +183,7 @@ class Even(Attention):
             "^attention.options.extent 3: expected one of 2, 4, 8, global$",
         ),
         (AttentionConfig(kind="no_such_module.Kind"), "cannot be imported"),
-        (AttentionConfig(kind="own_attention.Options"), "expected a subclass"),
+        (AttentionConfig(kind="tests.helpers.own_attention.Options"), "expected a subclass"),
         (
             AttentionConfig(kind="broken_kinds.Kind"),
             "broken_kinds.Kind: cannot be imported: SyntaxError: ",

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from attention_kinds import build, images, open_gate
 from torch import nn
 
 from sagan.attention import capture_maps
+from tests.helpers.attention_kinds import build, images, open_gate
 
 
 def copy(source: torch.Tensor, target: torch.Tensor) -> None:

@@ -3,9 +3,9 @@
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from attention_kinds import CASES, build, images, open_gate
 
 from sagan.runtime.distributed import average
+from tests.helpers.attention_kinds import CASES, build, images, open_gate
 
 
 def gradients(layer: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:

@@ -80,10 +80,12 @@ def test_conditional_batch_norm_is_torchs_batch_norm_and_an_affine_map_per_class
         x = (torch.randn(5, 6, 4, 3) * 2 + 1).to(memory_format=memory_format).requires_grad_()
         out, direction = ours(x, y), torch.randn(5, 6, 4, 3)
         normal = theirs(x)
-        expected = torch.stack([
-            normal[i] * ours.gain.weight[c][:, None, None] + ours.bias.weight[c][:, None, None]
-            for i, c in enumerate(y.tolist())
-        ])  # fmt: skip
+        expected = torch.stack(
+            [
+                normal[i] * ours.gain.weight[c][:, None, None] + ours.bias.weight[c][:, None, None]
+                for i, c in enumerate(y.tolist())
+            ]
+        )
         torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
         leaves = (x, ours.gain.weight, ours.bias.weight)
         for a, b in zip(*(torch.autograd.grad((o * direction).sum(), leaves) for o in (out, expected)), strict=True):

@@ -76,8 +76,11 @@ def test_attention_is_placed_in_each_network_on_its_own(make_config):
 def test_every_row_of_the_table_of_sizes_is_a_model(n):
     """Widths and map sizes of all blocks, with attention at 32 (at 16 if no map is larger), from one image each."""
     side, at = 4 * 2**n, 32 if n > 3 else 16
-    both = [f"model.{network}.{option}" for network in ("generator", "discriminator")
-            for option in ("channels=8", f"attention.resolutions={at}")]  # fmt: skip
+    both = [
+        f"model.{network}.{option}"
+        for network in ("generator", "discriminator")
+        for option in ("channels=8", f"attention.resolutions={at}")
+    ]
     config = load_config(None, [f"data.resolution={side}", "data.num_classes=0", *both])
     generator, discriminator = build_generator(config).eval(), build_discriminator(config).eval()
     shapes = {generator: [], discriminator: []}
@@ -224,8 +227,17 @@ def test_bf16_activations_are_close_to_float32_and_weights_stay(make_config):
 
 def test_names_in_a_checkpoint_stay_as_older_files_have_them(make_config):
     generator, discriminator = (b(make_config()).state_dict() for b in (build_generator, build_discriminator))
-    block = ["norm1.running_mean", "norm1.running_var", "norm1.gain.weight", "norm1.bias.weight", "conv1.weight",
-             "conv1.bias", "conv1.u", "conv1.v", "shortcut.weight"]  # fmt: skip
+    block = [
+        "norm1.running_mean",
+        "norm1.running_var",
+        "norm1.gain.weight",
+        "norm1.bias.weight",
+        "conv1.weight",
+        "conv1.bias",
+        "conv1.u",
+        "conv1.v",
+        "shortcut.weight",
+    ]
     attention = ["query.weight", "key.u", "value.v", "out.weight", "gamma"]
     assert {f"blocks.0.{n}" for n in block} | {f"blocks.1.attention.{n}" for n in attention} <= set(generator)
     assert {"project.weight", "project.u", "norm.gain.weight", "to_image.weight"} <= set(generator)

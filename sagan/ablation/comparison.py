@@ -1,0 +1,118 @@
+"""The comparisons of a plan's primary metric with the baseline, in tables and in words."""
+
+import math
+
+from sagan.ablation.metrics import direction, lower_is_better, readable
+from sagan.ablation.plan import Plan
+from sagan.ablation.statistics import ALPHA, Interval
+from sagan.ablation.tables import Table, markdown
+from sagan.ablation.verdicts import Summary
+
+METHOD = (
+    "Means are over seeds, with 95 % intervals by Student's t. Differences are paired: the variant's score minus the "
+    "baseline's with the same seed. The verdicts together have a chance of at most 5 % to call any variant better or "
+    "worse that is neither: they are paired t tests with Holm's correction for {tests}. The "
+    "interval beside a verdict is the one that the verdict uses. Its confidence is 1 minus the level at which Holm's "
+    "method tested that comparison, and it excludes 0 exactly if the verdict is better or worse."
+)
+EQUIVALENCE = (
+    'The plan calls differences below {margin:g} too small to matter. "Equal within the margin" is the verdict of two '
+    "one-sided t tests, also with Holm's correction and a chance of at most 5 % to be wrong anywhere; the interval for "
+    "equality then lies between -{margin:g} and {margin:g}."
+)
+
+
+def comparison(plan: Plan, summaries: list[Summary]) -> list[str]:
+    """Return the section of the report on the metric that the plan is about."""
+    lines = [f"## {readable(plan.metric)} against `{plan.baseline}`", ""]
+    chosen = compared(plan, summaries)
+    if len(chosen) < 2:
+        return [*lines, "Nothing can be compared yet: no variant shares two finished seeds with the baseline.", ""]
+    tests = f"{len(plan.compared)} primary comparison{'' if len(plan.compared) == 1 else 's'}"
+    primary, exploratory = comparison_tables(plan, summaries)
+    lines += [f"The column `{plan.metric}` of the tables; {direction(plan.metric)}. Sorted by mean.", ""]
+    if plan.compared:
+        lines += [f"### {tests[0].upper()}{tests[1:]}, fixed by the plan", "", *markdown(primary), ""]
+        lines += [*in_sentences(plan, chosen), METHOD.format(tests=f"the plan's {tests}"), ""]
+        lines += [EQUIVALENCE.format(margin=plan.margin), ""] if plan.margin else []
+    if exploratory.rows:
+        lines += ["### Exploratory comparisons", "", *markdown(exploratory), "", *caution(len(exploratory.rows))]
+    return lines + left_out(plan, summaries)
+
+
+def compared(plan: Plan, summaries: list[Summary]) -> list[Summary]:
+    """Return the summaries of the baseline and of what shares at least two seeds with it, from the best mean on."""
+    chosen = [s for s in summaries if s.metric == plan.metric and (s.role == "baseline" or s.pairs > 1)]
+    return sorted(chosen, key=lambda s: s.score.mean, reverse=not lower_is_better(plan.metric))
+
+
+def comparison_tables(plan: Plan, summaries: list[Summary]) -> tuple[Table, Table]:
+    """Return the tables of the primary comparisons, with the baseline, and of the exploratory ones."""
+    equality = ["interval for equality"] if plan.margin else []
+    head = ["variant", "seeds", "mean", f"difference to `{plan.baseline}`", "confidence", "p (Holm)", *equality]
+    rows: dict[bool, list[list[str]]] = {True: [], False: []}
+    for s in compared(plan, summaries):
+        confidence = "" if s.difference is None or math.isnan(s.difference.low) else percent(s.confidence or 0)
+        p = "" if s.p is None else f"{s.p:.3f}" if s.p >= 0.001 else "< 0.001"
+        row = [f"`{s.variant}`", str(s.seeds), shown(s.score), shown(s.difference), confidence, p]
+        row += [bounds(s.equivalence)] if plan.margin else []
+        rows[s.role == "exploratory"].append([*row, s.verdict or "baseline"])
+    align = "lrllrr" + "l" * len(equality) + "l"
+    primary, exploratory = (Table([*head, "verdict"], align, rows[kind]) for kind in (False, True))
+    return primary, exploratory
+
+
+def in_sentences(plan: Plan, chosen: list[Summary]) -> list[str]:
+    """Return what the primary comparisons show, in words, with a blank line after each."""
+    primary = [s for s in chosen if s.role == "primary"]
+    lines = []
+    for s in primary:
+        if s.verdict.startswith(("better", "worse")):
+            word, _, rest = s.verdict.partition(",")
+            lines.append(f"`{s.variant}` is {word} than `{plan.baseline}`{',' if rest else ''}{rest}.")
+        elif s.verdict.startswith("equal"):
+            lines.append(f"`{s.variant}` is equal to `{plan.baseline}` within the margin of {plan.margin:g}.")
+    undecided = [f"`{s.variant}`" for s in primary if s.verdict == "undecided"]
+    if undecided:
+        lines.append(
+            f"Undecided: {', '.join(undecided)}. That is no proof of equality. The width of an interval says how large "
+            "a difference could have gone unseen."
+        )
+    reasons = dict.fromkeys(s.verdict for s in primary if s.verdict.startswith("no verdict"))
+    for reason in reasons:
+        names = ", ".join(f"`{s.variant}`" for s in primary if s.verdict == reason)
+        lines.append(f"{names}: {reason}.")
+    return [line for text in lines for line in (text, "")]
+
+
+def caution(rows: int) -> list[str]:
+    """Return how exploratory comparisons are to be read."""
+    many = f"of {rows} such intervals about {rows * ALPHA:.1f} exclude 0 by chance alone" if rows > 1 else (
+        "one in twenty such intervals excludes 0 by chance alone")  # fmt: skip
+    return [f"No verdicts: the intervals are 95 % each, without a correction, and {many}.", ""]
+
+
+def left_out(plan: Plan, summaries: list[Summary]) -> list[str]:
+    """Return a line on the variants that have scores but share fewer than two seeds with the baseline."""
+    few = [s for s in summaries if s.metric == plan.metric and s.role != "baseline" and s.pairs < 2]
+    names = ", ".join(f"`{s.variant}`" for s in few)
+    return [f"Not compared, with fewer than two seeds in common with `{plan.baseline}`: {names}.", ""] if few else []
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as per cent, to a tenth."""
+    return f"{100 * fraction:.3g} %"
+
+
+def shown(interval: Interval | None) -> str:
+    """Return an interval as `1.23 [1.20, 1.26]`, or the mean alone if there are no bounds."""
+    if interval is None:
+        return ""
+    return f"{interval.mean:.4g} {bounds(interval)}".rstrip()
+
+
+def bounds(interval: Interval | None) -> str:
+    """Return the bounds of an interval as `[1.20, 1.26]`; nothing if there are none."""
+    if interval is None or math.isnan(interval.low):
+        return ""
+    return f"[{interval.low:.4g}, {interval.high:.4g}]"

@@ -1,0 +1,157 @@
+"""What became of a run, read from its directory. A damaged file makes the run "damaged", and nothing worse."""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from sagan.ablation.variants import Job
+from sagan.config import Config, ConfigError, UserError, to_config
+from sagan.evaluation import comparable_terms
+from sagan.runs.directory import newest_step
+from sagan.runs.records import read_records
+
+FAILURE = "failure.json"  # in a run directory: why the run ended before its time
+
+
+class DamagedError(UserError):
+    """A file of a run directory does not hold what a run writes there; the message names it."""
+
+
+def status(job: Job) -> tuple[str, str]:
+    """Return what became of a job so far, and why: finished, diverged, failed, interrupted, waiting or damaged."""
+    try:
+        config = run_config(job)
+        if config is not None and not job.is_run_of(config):
+            return "failed", f"{job.run_dir} holds a run of another configuration: remove it, or give the old settings"
+        if final_scores(job) is not None:
+            left = len(missing_draws(job))
+            return "finished", f"{left} of {job.noise_draws} draws of z are not scored" if left else ""
+        failure = read_failure(job.run_dir)
+    except DamagedError as error:
+        return "damaged", str(error)
+    if failure:
+        return failure
+    step = newest_step(job.run_dir)
+    return ("interrupted", f"at step {step} of {job.steps}") if step else ("waiting", "")
+
+
+def is_done(job: Job) -> bool:
+    """Return whether nothing is left to do for a job. A run that diverged would do so again."""
+    state, _ = status(job)
+    return state == "diverged" or (state == "finished" and not missing_draws(job))
+
+
+def read_failure(run_dir: Path) -> tuple[str, str] | None:
+    """Return how and why a run ended before its time; None if it did not. Raise DamagedError."""
+    file = run_dir / FAILURE
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text())
+        return str(content["status"]), str(content["reason"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DamagedError(f"{file}: expected status and reason as JSON ({one_line(error)})") from None
+
+
+def run_config(job: Job) -> Config | None:
+    """Return the configuration that the run's directory holds, with the number of classes found; None before there is
+    one. Raise DamagedError."""
+    file = job.run_dir / "config.yaml"
+    if not file.is_file():
+        return None
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DamagedError(f"{file}: cannot be read as YAML ({one_line(error)})") from None
+    if not isinstance(content, dict):
+        raise DamagedError(f"{file}: expected the options of a run, found {one_line(content)}")
+    try:
+        return to_config(content)
+    except ConfigError as error:
+        raise DamagedError(f"{file}: {one_line(error)}") from None
+
+
+def records_of(job: Job) -> list[dict]:
+    """Return the records of a run up to the job's last step. Raise DamagedError.
+
+    Lines that a killed process left unfinished are passed over.
+    """
+    file = job.run_dir / "metrics.jsonl"
+    records = read_records(file)
+    if not records and file.is_file() and file.stat().st_size > 1000:  # more than one unfinished line
+        raise DamagedError(f"{file}: expected records as JSON, found no line that is one")
+    for record in records:
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise DamagedError(f"{file}: expected records with a step, found {one_line(record)}")
+        if "evaluation" in record and not isinstance(protocol_of(record), dict):
+            raise DamagedError(f"{file}: expected scores with their protocol at step {record['step']}")
+    return [r for r in records if r["step"] <= job.steps]
+
+
+def protocol_of(record: dict) -> dict | None:
+    """Return the protocol of an evaluation's record."""
+    evaluation = record["evaluation"]
+    return evaluation.get("protocol") if isinstance(evaluation, dict) else None
+
+
+def evaluations(job: Job) -> dict[int, dict]:
+    """Return step -> record of the evaluation after it, up to the job's last step. Raise DamagedError.
+
+    The first record of a step is the run's own; somebody may have evaluated it once more, in another way.
+    """
+    return {r["step"]: r for r in reversed(records_of(job)) if "evaluation" in r}
+
+
+def final_scores(job: Job) -> dict | None:
+    """Return the record of the evaluation after the job's last step, None if there is none. Raise DamagedError."""
+    return evaluations(job).get(job.steps)
+
+
+def final_draws(job: Job) -> dict[int, dict]:
+    """Return seed of the latent vectors -> record of the final weights' evaluation, the run's own first.
+
+    All were made under one protocol except for that seed. Raise DamagedError.
+    """
+    own = final_scores(job)
+    if own is None:
+        return {}
+    draws = {job.config.evaluation.seed: own}
+    for record in records_of(job):
+        if "evaluation" in record and record["step"] == job.steps and _terms(record) == _terms(own):
+            draws.setdefault(record["evaluation"]["protocol"].get("seed"), record)
+    return draws
+
+
+def _terms(record: dict) -> dict:
+    terms = comparable_terms(record["evaluation"]["protocol"])
+    return {k: v for k, v in terms.items() if k != "seed"}
+
+
+def missing_draws(job: Job) -> list[int]:
+    """Return the seeds of latent vectors that a finished run has still to be scored with. Raise DamagedError."""
+    first = job.config.evaluation.seed
+    there = final_draws(job)
+    return [seed for seed in range(first, first + job.noise_draws) if seed not in there]
+
+
+def last_step(run_dir: Path) -> int:
+    """Return the newest step that a run has written about, from the end of its record."""
+    file = run_dir / "metrics.jsonl"
+    if not file.is_file():
+        return 0
+    with open(file, "rb") as content:
+        content.seek(0, os.SEEK_END)
+        content.seek(max(0, content.tell() - 2**15))
+        lines = content.read().splitlines()
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):
+            return int(json.loads(line)["step"])
+    return 0
+
+
+def one_line(value: object) -> str:
+    """Return the beginning of a value's text, in one line."""
+    return " ".join(str(value).split())[:80]

@@ -1,0 +1,85 @@
+"""The runs of a plan under way, and how far they are."""
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sagan.ablation.executors import EXECUTORS
+from sagan.ablation.outcomes import is_done, last_step, status
+from sagan.ablation.plan import Plan
+from sagan.ablation.results import known_rows
+from sagan.ablation.variants import Job
+from sagan.config import UserError
+from sagan.evaluation import build_extractor
+from sagan.training.signals import stop_requests
+
+SECONDS = 30.0  # between lines, where there is no bar
+
+
+def require_inputs(jobs: list[Job]) -> None:
+    """Raise UserError, before the first run, for what would stop every run: folders and weights that are missing."""
+    for path in {j.config.data.path for j in jobs if j.config.data.source in ("folder", "packed")}:
+        if not Path(path).expanduser().is_dir():
+            raise UserError(f"data.path {path}: no such folder; --data.path says where the images are")
+    extractors = {repr(j.config.evaluation.extractor): j.config.evaluation.extractor for j in jobs}
+    for extractor in extractors.values():
+        build_extractor(extractor)
+
+
+def run(jobs: list[Job], plan: Plan, executor: str, at_once: int) -> None:
+    """Run the jobs that are not finished. A run that diverged would diverge again, and is left alone."""
+    kept, _ = known_rows(plan.folder, jobs)
+    waiting = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
+    if not waiting:
+        return
+    with stop_requests() as stop, Display(jobs, waiting) as display:
+        for ended in EXECUTORS[executor](waiting, at_once, lambda: stop.name is not None):
+            display(ended)
+    if stop.name is not None:
+        print("stopped; runs under way have saved themselves, and the same command resumes them")
+
+
+class Display:
+    """One bar for all runs: steps done of all steps, time left, runs that ended. A line every half minute where stderr
+    is no terminal."""
+
+    def __init__(self, jobs: list[Job], waiting: list[Job]):
+        self.total = len(jobs)
+        self.ended = Counter({"finished": len(jobs) - len(waiting)})
+        self.steps = {job: last_step(job.run_dir) for job in waiting}
+        self.bar = tqdm(total=sum(j.steps for j in waiting), initial=sum(self.steps.values()), unit="step",
+                        dynamic_ncols=True, disable=None)  # fmt: skip
+        self.start, self.since = (time.monotonic(), sum(self.steps.values())), time.monotonic()
+        self.active = set(waiting)
+
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.bar.close()
+
+    def __call__(self, ended: Job | None) -> None:
+        if ended is not None:
+            self.active.discard(ended)
+            state, reason = status(ended)
+            self.ended[state] += 1
+            if state == "waiting":  # stopped before its turn came
+                return
+            tqdm.write(f"{ended.variant}, seed {ended.seed}: {state}{f' ({reason})' if reason else ''}", sys.stderr)
+        for job in self.active:
+            self.steps[job] = last_step(job.run_dir)
+        done = sum(self.steps.values())
+        runs = ", ".join(f"{n} {state}" for state, n in self.ended.items() if n and state != "waiting")
+        if not self.bar.disable:
+            self.bar.set_postfix_str(f"of {self.total} runs {runs or 'none ended'}", refresh=False)
+            self.bar.update(done - self.bar.n)
+        elif time.monotonic() - self.since >= SECONDS:
+            self.since = time.monotonic()
+            rate = (done - self.start[1]) / (self.since - self.start[0])
+            left = tqdm.format_interval((self.bar.total - done) / rate) if rate > 0 else "unknown time"
+            tqdm.write(
+                f"step {done} of {self.bar.total}; of {self.total} runs {runs or 'none ended'}; {left} left", sys.stderr
+            )

@@ -1,0 +1,72 @@
+"""The sample sheet of a report: the same z and y through every variant."""
+
+import logging
+import textwrap
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import Tensor
+
+from sagan.ablation.figures import save
+from sagan.ablation.variants import Job
+from sagan.config import UserError
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoints
+from sagan.runs.networks import load_generator
+from sagan.runtime.pictures import to_uint8
+from sagan.viewing.capture import fixed_inputs
+
+GRID_IMAGES = 10
+INCH = 0.8  # of an image
+
+
+@torch.no_grad()
+def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
+    """Draw a row of images for every variant that has a checkpoint for a seed, with the classes above the columns.
+
+    A checkpoint that cannot be read is left out with a warning. Nothing is drawn if there is none; the picture of
+    checkpoints that are gone stays.
+    """
+    rows: dict[str, np.ndarray] = {}
+    titles: list[str] = []
+    for job in jobs:
+        if job.seed != seed or not checkpoints(job.run_dir):
+            continue
+        try:
+            generator = load_generator(job.run_dir)
+            z, y = fixed_inputs(generator, GRID_IMAGES)
+            titles = titles or class_titles(checkpoints(job.run_dir)[-1], y)
+        except UserError as error:
+            logging.getLogger("sagan").warning("left out of %s: %s", file.name, error)
+            continue
+        images = to_uint8(generator(z, y)).cpu().expand(-1, 3, -1, -1)
+        rows[f"{job.variant}\nstep {generator.origin.step:,}"] = images.permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
+    if rows:
+        draw_sheet(rows, titles, file)
+
+
+def class_titles(checkpoint: Path, y: Tensor | None) -> list[str]:
+    """Return the names of the classes `y`, as the checkpoint knows them, else their numbers; none without classes."""
+    if y is None:
+        return []
+    names = (load_checkpoint(checkpoint).get("data") or {}).get("class_names") or []
+    return [str(names[c]) if c < len(names) else f"class {c}" for c in y.tolist()]
+
+
+def draw_sheet(rows: dict[str, np.ndarray], titles: list[str], file: Path) -> None:
+    """Draw a sheet: a row of uint8 images (n, H, W, 3) for each name, with titles above the columns."""
+    height, width = next(iter(rows.values())).shape[1:3]
+    size = (INCH * GRID_IMAGES, INCH * height / width * len(rows))
+    figure, axes = plt.subplots(len(rows), GRID_IMAGES, figsize=size, squeeze=False)
+    figure.subplots_adjust(0, 0, 1, 1, wspace=0.04, hspace=0.06)
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for axis, image in zip(line, images, strict=True):
+            axis.imshow(image, interpolation="nearest", aspect="equal")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+    for axis, title in zip(axes[0], titles, strict=False):
+        axis.set_title("\n".join(textwrap.wrap(title, 12)), fontsize=8)
+    save(figure, file.with_suffix(""), ("png",))

@@ -1,0 +1,204 @@
+"""The sections of report.md beside the comparison: what was run, all scores, costs, endings, pictures, commands."""
+
+import math
+import shlex
+from collections import Counter
+from statistics import fmean, median, stdev
+
+from sagan.ablation.comparison import shown
+from sagan.ablation.metrics import direction, readable
+from sagan.ablation.plan import Plan
+from sagan.ablation.results import ENDED, Row
+from sagan.ablation.tables import Table, markdown
+from sagan.ablation.variants import Job
+from sagan.ablation.verdicts import Summary, scores_of
+
+SIGNS = {"saturated": "D saturated", "vanished": "G collapsed"}  # of training.health.CollapseWatch
+COSTS = {
+    "parameters": ("parameters", "{:,.0f}"),
+    "flops": ("MFLOPs per image", "{:,.1f}"),
+    "images_per_second": ("images/s", "{:.0f}"),
+    "peak_memory_gib": ("peak memory, GiB", "{:.2f}"),
+    "gamma_generator": ("mean abs. gamma in G", "{:.3f}"),
+    "gamma_discriminator": ("in D", "{:.3f}"),
+}
+
+
+def heading(plan: Plan, results: list[Row]) -> list[str]:
+    """Return the question and how far its runs have got."""
+    counts = Counter(str(row["status"]) for row in results)
+    states = ", ".join(f"{n} {state}" for state, n in counts.items())
+    size = f", size `{plan.size}`" if plan.size else ""
+    explored = f" (exploratory variants: {numbers(plan.exploratory_seeds)})" if plan.exploratory_seeds else ""
+    to_come = sum(n for state, n in counts.items() if state not in ENDED)
+    interim = [
+        "**The plan is not complete.** The error rates of the verdicts hold for its planned number of seeds; looking "
+        "again and again until a verdict appears would raise them.",
+        "",
+    ]
+    return [
+        f"# {plan.name}{size}",
+        "",
+        plan.question.strip(),
+        "",
+        f"{len(plan.variants)} variants of `{plan.preset}`, seeds {numbers(plan.seeds)}{explored}: {len(results)} "
+        f"runs, of which {states}. This page is made by `sagan ablate` from the records of the runs.",
+        "",
+        *(interim if to_come else []),
+    ]
+
+
+def numbers(values: list[int]) -> str:
+    return ", ".join(map(str, values))
+
+
+def noise(plan: Plan, results: list[Row]) -> list[str]:
+    """Return how much scores vary with the seed of the training, and with the draw of z for the same weights."""
+    column, rows = f"{plan.metric}_noise", []
+    for variant in dict.fromkeys(str(row["variant"]) for row in results):
+        scores = list(scores_of(results, variant, plan.metric).values())
+        measured = [row for row in results if row["variant"] == variant and column in row]
+        if measured:
+            over_z = math.sqrt(fmean(float(row[column]) ** 2 for row in measured))
+            over_seeds = f"{stdev(scores):.3g}" if len(scores) > 1 else ""
+            draws = median(int(row["noise_draws"]) for row in measured)
+            rows.append([f"`{variant}`", str(len(scores)), over_seeds, f"{draws:g}", f"{over_z:.3g}"])
+    if not rows:
+        return []
+    head = ["variant", "seeds", "standard deviation over seeds", "draws of z", "standard deviation over draws"]
+    return [
+        "## Seed noise and evaluation noise",
+        "",
+        *markdown(Table(head, "lrrrr", rows)),
+        "",
+        f"{readable(plan.metric)}. Each run's final weights were scored on several draws of z; the last column is the "
+        "root mean square over the runs. The variation over seeds contains that of one draw.",
+        "",
+    ]
+
+
+def scores_table(summaries: list[Summary]) -> Table:
+    """Return every metric of every variant."""
+    metrics = list(dict.fromkeys(s.metric for s in summaries))
+    cells = {(s.variant, s.metric): s for s in summaries}
+    rows = []
+    for variant in dict.fromkeys(s.variant for s in summaries):
+        known = [cells.get((variant, m)) for m in metrics]
+        seeds = max(s.seeds for s in known if s)
+        rows.append([f"`{variant}`", str(seeds), *(shown(s.score) if s else "" for s in known)])
+    return Table(["variant", "seeds", *map(readable, metrics)], "lr" + "l" * len(metrics), rows)
+
+
+def all_scores(summaries: list[Summary]) -> list[str]:
+    """Return the table of every metric of every variant."""
+    if not summaries:
+        return []
+    directions = (f"{readable(m)}: {direction(m)}" for m in dict.fromkeys(s.metric for s in summaries))
+    return [
+        "## All scores",
+        "",
+        *markdown(scores_table(summaries)),
+        "",
+        f"Means with 95 % intervals from three seeds on. {'; '.join(directions)}.",
+        "",
+    ]
+
+
+def costs(results: list[Row]) -> list[str]:
+    """Return what each variant costs: medians over its runs."""
+    rows = []
+    for variant in dict.fromkeys(str(row["variant"]) for row in results):
+        cells = [f"`{variant}`"]
+        for column, (_, form) in COSTS.items():
+            known = [float(row[column]) for row in results if row["variant"] == variant and column in row]
+            cells.append(form.format(median(known) / (1e6 if column == "flops" else 1)) if known else "")
+        rows.append(cells)
+    if not rows:
+        return []
+    return [
+        "## What each costs, and how much of it training used",
+        "",
+        "Medians over the runs. FLOPs are those of one image's forward pass through G and D, a multiply-add counted as "
+        "two; images/s are as measured, with whatever else the machine was doing. gamma is the gain of the attention "
+        "at the end: near 0 the network does without it.",
+        "",
+        *markdown(Table(["variant", *(title for title, _ in COSTS.values())], "l" + "r" * len(COSTS), rows)),
+        "",
+    ]
+
+
+def endings(results: list[Row]) -> list[str]:
+    """Return how many runs diverged, collapsed or failed, and every run that has no final score."""
+    rows = []
+    for variant in dict.fromkeys(str(row["variant"]) for row in results):
+        chosen = [row for row in results if row["variant"] == variant]
+        states = Counter(row["status"] for row in chosen)
+        signs = Counter(sign for row in chosen for sign in str(row.get("warnings", "")).split())
+        ended = states["finished"] + states["diverged"]
+        counts = (ended, states["diverged"], *(signs[sign] for sign in SIGNS), states["failed"])
+        rows.append([f"`{variant}`", *map(str, counts)])
+    table = Table(["variant", "runs that ended", "diverged", *SIGNS.values(), "failed"], "lrrrrr", rows)
+    lines = ["## Divergence and collapse", "", *markdown(table), ""]
+    lines += ["A run may warn of collapse and still recover.", ""]
+    rest = [row for row in results if row["status"] != "finished"]
+    if rest:
+        lines += ["## Runs without a final score", ""]
+        for row in rest:
+            reason = f": {row['reason']}" if row.get("reason") else ""
+            lines.append(f"- `{row['variant']}`, seed {row['seed']}: {row['status']}{reason}")
+        lines.append("")
+    return lines
+
+
+def gallery(plan: Plan) -> list[str]:
+    """Return the pictures that there are, with links to their vector files."""
+    titles = {
+        "forest": f"{readable(plan.metric)} of every run, and differences to `{plan.baseline}`",
+        "curves": f"{readable(plan.metric)} against steps",
+        "cost": f"{readable(plan.metric)} against cost",
+        "samples": f"The same z and y through every variant, seed {plan.seeds[0]}",
+    }
+    lines = []
+    for name, title in titles.items():
+        if (plan.folder / f"{name}.png").is_file():
+            vectors = [f"[{kind.upper()}]({name}.{kind})" for kind in ("svg", "pdf") if
+                       (plan.folder / f"{name}.{kind}").is_file()]  # fmt: skip
+            lines += [f"## {title}", "", f"![{title.replace('`', '')}]({name}.png)", ""]
+            lines += [f"As {' and '.join(vectors)}.", ""] if vectors else []
+    return lines
+
+
+def provenance(jobs: list[Job], facts: dict, command: list[str], protocols: set[str]) -> list[str]:
+    """Return the protocol of the scores, and the command of every run."""
+    mixed = [
+        "**The runs were scored under different protocols and must not be compared**: see the column `protocol` of "
+        "results.csv. One of them:",
+        "",
+    ]
+    protocol_lines = [f"- {name}: {value}" for name, value in facts.items()] or ["No run has been scored yet."]
+    commands = [
+        shlex.join(["sagan", *job.arguments] if job.processes == 1 else ["python", "-m", *job.module]) for job in jobs
+    ]
+    return [
+        "## Protocol",
+        "",
+        *(mixed if len(protocols) > 1 else []),
+        *protocol_lines,
+        "",
+        "## Commands",
+        "",
+        "All of it:",
+        "",
+        "```sh",
+        shlex.join(["sagan", "ablate", *(word for word in command if not word.startswith("--report"))]),
+        "```",
+        "",
+        f"<details><summary>Each of the {len(jobs)} runs by itself</summary>",
+        "",
+        "```sh",
+        *commands,
+        "```",
+        "",
+        "</details>",
+        "",
+    ]

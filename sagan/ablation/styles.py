@@ -1,0 +1,61 @@
+"""One colour for each kind of attention in every plot, and a marker that tells apart what shares a colour.
+
+Colours: Okabe and Ito's, without the yellow that fades on white, with grey and indigo. They stay apart for the common
+forms of colour blindness; more than eight would not.
+"""
+
+from dataclasses import dataclass
+
+GREY, BLUE, ORANGE, GREEN = "#555555", "#0072B2", "#E69F00", "#009E73"
+VERMILLION, SKY, PINK, INDIGO = "#D55E00", "#56B4E9", "#CC79A7", "#332288"
+PALETTE = (GREY, BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY, INDIGO)
+KIND_STYLES: dict[str, tuple[str, str]] = {
+    "none": (GREY, "o"),
+    "residual": (GREY, "s"),
+    "sagan": (BLUE, "o"),
+    "multihead": (VERMILLION, "o"),
+    "additive": (SKY, "s"),
+    "non-local": (PINK, "o"),
+    "base-oc": (SKY, "o"),
+    "pyramid-oc": (INDIGO, "s"),
+    "asp-oc": (VERMILLION, "s"),
+    "se": (ORANGE, "o"),
+    "ge": (GREEN, "o"),
+    "cbam": (INDIGO, "o"),
+    "residual-attention": (ORANGE, "s"),
+    "global-context": (GREEN, "s"),
+    "eca": (PINK, "s"),
+    "coordinate": (BLUE, "s"),
+}
+FURTHER = "^DvPX<>*hd"  # markers of further variants of one kind, and of kinds that are not listed
+DASHES = {"o": "-", "s": "--", "^": ":", "D": "-."}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a variant is drawn."""
+
+    color: str
+    marker: str
+
+    @property
+    def dash(self) -> str:
+        """The line style that goes with the marker."""
+        return DASHES.get(self.marker, "-")
+
+
+def variant_styles(kinds: dict[str, str], baseline: str) -> dict[str, Style]:
+    """Return variant -> style, from variant -> kind of attention; no two are the same in a plan of usual size.
+
+    A variant has the colour of its kind; further variants of that kind have another marker. Only if all variants are of
+    one kind, their colours are those of the palette, the baseline's first.
+    """
+    if len(kinds) > 1 and len(set(kinds.values())) == 1:
+        order = sorted(kinds, key=lambda v: v != baseline)
+        return {v: Style(PALETTE[i % len(PALETTE)], ("os" + FURTHER)[i // len(PALETTE)]) for i, v in enumerate(order)}
+    styles: dict[str, Style] = {}
+    for variant, kind in kinds.items():
+        color, marker = KIND_STYLES.get(kind, (GREY, FURTHER[0]))
+        free = [m for m in (marker, *FURTHER) if Style(color, m) not in styles.values()]
+        styles[variant] = Style(color, free[0] if free else marker)
+    return styles

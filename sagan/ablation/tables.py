@@ -1,0 +1,44 @@
+"""A table of text cells, as Markdown and as LaTeX (booktabs)."""
+
+import re
+from dataclasses import dataclass
+
+LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+         "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """A head and rows of cells. A word in `backticks` is a name that is set as code."""
+
+    head: list[str]
+    align: str
+    """A letter for each column: l (left) or r (right)."""
+    rows: list[list[str]]
+
+
+def markdown(table: Table) -> list[str]:
+    """Return a table as lines of Markdown."""
+    rules = ["---:" if letter == "r" else "---" for letter in table.align]
+    lines = [table.head, rules, *table.rows]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
+
+
+def latex(*tables: Table) -> str:
+    """Return tables of one head as a LaTeX `tabular` with a rule between them; needs the package booktabs."""
+    head, align = tables[0].head, tables[0].align
+    lines = [f"\\begin{{tabular}}{{{align}}}", "\\toprule", _latex_line(head)]
+    for table in tables:
+        lines += ["\\midrule", *map(_latex_line, table.rows)]
+    return "\n".join(["% needs \\usepackage{booktabs}", *lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def _latex_line(cells: list[str]) -> str:
+    return " & ".join(map(latex_cell, cells)) + r" \\"
+
+
+def latex_cell(text: str) -> str:
+    """Return a cell's text for LaTeX: escaped, with code in \\texttt and a minus sign before negative numbers."""
+    escaped = "".join(LATEX.get(letter, letter) for letter in text)
+    escaped = re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)

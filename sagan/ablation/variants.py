@@ -1,0 +1,142 @@
+"""From a plan to its runs: the configuration of each, and the command that gives it."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sagan.ablation.plan import Plan, require_mapping
+from sagan.config import Config, ConfigError, Setting, flatten
+from sagan.presets import load_settings
+
+NETWORKS = ("generator", "discriminator")
+# What may differ between two machines without making it another run.
+INCIDENTAL = (
+    "run_dir",
+    "device",
+    "data.path",
+    "data.memory_gb",
+    "data.workers",
+    "logging.",
+    "checkpoint.",
+    "evaluation.batch_size",
+    "evaluation.extractor.weights",
+)
+
+
+@dataclass(frozen=True, eq=False)  # a run equals itself alone; its lists have no hash
+class Job:
+    """One run of a plan: a variant with a seed."""
+
+    variant: str
+    seed: int
+    config: Config
+    arguments: tuple[str, ...]
+    """Of the command `sagan` that trains and evaluates it."""
+    processes: int = 1
+    """That share the run; more than one are started by torchrun."""
+    noise_draws: int = 1
+    """How often the final weights are scored, each time on other latent vectors."""
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(str(self.config.run_dir))
+
+    @property
+    def module(self) -> tuple[str, ...]:
+        """What a Python interpreter runs as `-m ...`, with its arguments."""
+        if self.processes == 1:
+            return ("sagan", *self.arguments)
+        launcher = ("torch.distributed.run", "--standalone", "--nproc_per_node", str(self.processes))
+        return (*launcher, "-m", "sagan", *self.arguments)
+
+    @property
+    def steps(self) -> int:
+        return self.config.training.steps
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that stand for all that the run's scores depend on except data and program."""
+        return hashlib.sha256(json.dumps(essentials(self.config)).encode()).hexdigest()[:12]
+
+    def is_run_of(self, config: Config) -> bool:
+        """Return whether a run of `config`, whose number of classes is known by now, is this one, of any length."""
+        if self.config.data.num_classes is None:
+            config = replace(config, data=replace(config.data, num_classes=None))
+        config = replace(config, training=replace(config.training, steps=self.steps))
+        return essentials(config) == essentials(self.config)
+
+
+def essentials(config: Config) -> list[tuple[str, Any]]:
+    """Return the options of a run that its scores depend on."""
+    return [(key, value) for key, value in flatten(config) if not key.startswith(INCIDENTAL)]
+
+
+def plan_jobs(plan: Plan, overrides: list[Setting]) -> list[Job]:
+    """Return every run of a plan, in the order to take them: all variants of the first seed, then of the second, so
+    that what is there at any time can be compared. `overrides` come from the command line.
+
+    Raise ConfigError, naming the plan and the variant, if the configuration of any variant is wrong.
+    """
+    where = f"{plan.file}: "
+    shared = [Setting(key, value, where) for key, value in plan.settings.items()]
+    shared += [Setting(f"evaluation.{key}", value, where) for key, value in plan.evaluation.items()]
+    made = {v: variant_config(plan, v, [*shared, *overrides]) for v in plan.variants}
+    jobs = []
+    for seed in plan.seeds:
+        for variant, (config, arguments) in made.items():
+            if seed not in plan.seeds_of(variant):
+                continue
+            run_dir = "/".join(["runs", plan.name, *([plan.size] if plan.size else []), variant, f"seed-{seed}"])
+            config = replace(config, run_dir=run_dir, training=replace(config.training, seed=seed))
+            own = ("--training.seed", str(seed), "--run_dir", run_dir)
+            command = ("train", plan.preset, *arguments, *own)
+            jobs.append(Job(variant, seed, config, command, plan.processes, plan.noise_draws))
+    return jobs
+
+
+def variant_config(plan: Plan, variant: str, shared: list[Setting]) -> tuple[Config, tuple[str, ...]]:
+    """Return the configuration of a variant, and the options that give it to `sagan train`.
+
+    Raise ConfigError as `plan_jobs` does.
+    """
+    where = f"{plan.file}: variants.{variant}"
+    changes = require_mapping(plan.variants[variant] or {}, where, "a mapping")
+    settings = [*shared, *(Setting(key, value, f"{where}: ") for key, value in changes.items())]
+    settings = [s for setting in settings for s in both_networks(setting)]
+    try:
+        config = load_settings(plan.preset, settings)
+        require_metric(config, plan)
+    except ConfigError as error:  # a contradiction names options, not where they came from
+        text = str(error)
+        raise ConfigError(text if text.startswith((str(plan.file), "--")) else f"{where}: {text}") from None
+    last = {s.key: s.value for s in settings}  # each option once, as it counts
+    return config, tuple(word for key, value in last.items() for word in (f"--{key}", as_text(value)))
+
+
+def both_networks(setting: Setting) -> list[Setting]:
+    """Return a setting of `model.*.x` as one for each network; any other as it is."""
+    if not setting.key.startswith("model.*."):
+        return [setting]
+    return [setting._replace(key=setting.key.replace("*", network, 1)) for network in NETWORKS]
+
+
+def require_metric(config: Config, plan: Plan) -> None:
+    """Raise ConfigError for a run that would end without the score that the plan is about."""
+    from sagan.data.pairs import PAIRS  # slow: torch
+    from sagan.evaluation.scores import MEASURES, RULE_MEASURES, suffix
+
+    if config.evaluation.every == 0:
+        raise ConfigError(
+            f"{plan.file}: evaluation.every 0: expected a number of steps; the last step is always scored"
+        )
+    known = [f"{name}{suffix(config.evaluation.extractor.name)}" for name in MEASURES]
+    known += RULE_MEASURES if config.data.source in PAIRS else ()
+    if plan.metric not in known:
+        raise ConfigError(f"{plan.file}: metric {plan.metric}: expected one of {', '.join(known)}")
+
+
+def as_text(value: Any) -> str:
+    """Return a value as a command line has it."""
+    return value if isinstance(value, str) else json.dumps(value)

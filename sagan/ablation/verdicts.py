@@ -1,0 +1,165 @@
+"""From rows of results to a summary for every variant and metric, with verdicts for a plan's primary comparisons."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sagan.ablation.metrics import is_score, lower_is_better
+from sagan.ablation.results import Row, metric_names
+from sagan.ablation.statistics import ALPHA, MIN_PAIRS, Decision, Interval, decide, mean_interval
+
+MIN_INTERVAL = 3
+"""Values that an interval is shown for: that of two spans 25 standard errors, and tells nothing."""
+Role = Literal["baseline", "primary", "exploratory"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the seeds of a variant say about one metric."""
+
+    variant: str
+    metric: str
+    role: Role
+    seeds: int
+    """Finished runs."""
+    score: Interval
+    """Mean over seeds, with its 95 % interval."""
+    pairs: int = 0
+    """Seeds that both the variant and the baseline finished."""
+    difference: Interval | None = None
+    """To the baseline: the interval that the verdict uses, or an uncorrected one; None without pairs."""
+    confidence: float | None = None
+    """Of that interval."""
+    p: float | None = None
+    """Of the paired t test, adjusted by Holm's method; None without a test."""
+    equivalence: Interval | None = None
+    """The interval that "equal within the margin" uses; None without a test or a margin."""
+    verdict: str = ""
+    """Empty for the baseline."""
+
+
+def summarize(
+    rows: list[Row], baseline: str, metric: str, primary: Sequence[str], margin: float | None = None
+) -> list[Summary]:
+    """Return a summary for every variant and metric of the finished rows, the primary `metric` first.
+
+    The `primary` variants get verdicts on that metric. Everything else is exploratory. `rows` has a row for every run
+    of the plan, whatever became of it.
+    """
+    variants = list(dict.fromkeys(str(row["variant"]) for row in rows))
+    lacking = Counter(row["variant"] for row in rows if row["status"] != "finished" or metric not in row)
+    planned = Counter(row["variant"] for row in rows)
+    metrics = sorted(filter(is_score, metric_names(rows)), key=lambda name: name != metric)
+    summaries = []
+    for name in metrics:
+        scores = {v: scores_of(rows, v, name) for v in variants}
+        differences = {v: paired_differences(scores[v], scores.get(baseline, {})) for v in variants if v != baseline}
+        decisions = decide({v: differences[v] for v in primary}, margin) if name == metric else {}
+        for v in variants:
+            if scores[v] and v == baseline:
+                summaries.append(Summary(v, name, "baseline", len(scores[v]), shown_interval(list(scores[v].values()))))
+            elif scores[v] and v in decisions:
+                summary = primary_summary(v, name, scores[v], differences[v], decisions[v])
+                lost = {u: f"{lacking[u]} of {planned[u]} runs of {u}" for u in (v, baseline) if lacking[u]}
+                summaries.append(without_survivors(summary, lost, baseline))
+            elif scores[v]:
+                summaries.append(exploratory_summary(v, name, scores[v], differences[v]))
+    return summaries
+
+
+def scores_of(rows: list[Row], variant: str, metric: str) -> dict[int, float]:
+    """Return a variant's final scores by seed."""
+    chosen = (row for row in rows if row["variant"] == variant and row["status"] == "finished" and metric in row)
+    return {int(row["seed"]): float(row[metric]) for row in chosen}
+
+
+def paired_differences(scores: dict[int, float], baseline: dict[int, float]) -> list[float]:
+    """Return the scores minus the baseline's, for the seeds that both have."""
+    return [scores[seed] - baseline[seed] for seed in sorted(scores.keys() & baseline.keys())]
+
+
+def shown_interval(values: list[float]) -> Interval:
+    """Return the mean and its 95 % interval, without bounds if there are fewer than MIN_INTERVAL values."""
+    interval = mean_interval(values)
+    return interval if len(values) >= MIN_INTERVAL else Interval(interval.mean, math.nan, math.nan)
+
+
+def exploratory_summary(variant: str, metric: str, scores: dict[int, float], differences: list[float]) -> Summary:
+    """Return the summary of a comparison without a verdict: the uncorrected interval alone."""
+    return Summary(
+        variant,
+        metric,
+        role="exploratory",
+        seeds=len(scores),
+        score=shown_interval(list(scores.values())),
+        pairs=len(differences),
+        difference=shown_interval(differences) if differences else None,
+        confidence=1 - ALPHA if differences else None,
+        verdict="exploratory",
+    )
+
+
+def primary_summary(
+    variant: str, metric: str, scores: dict[int, float], differences: list[float], decision: Decision | None
+) -> Summary:
+    """Return the summary of a primary comparison; without a decision its interval is the uncorrected one."""
+    pairs = len(differences)
+    if decision is None:
+        few = f"no verdict: {pairs} {'seed' if pairs == 1 else 'seeds'}, at least {MIN_PAIRS} needed"
+        verdict = few if pairs < MIN_PAIRS else "no verdict: a score is not a number"
+    else:
+        verdict = in_words(decision, lower_is_better(metric))
+    return Summary(
+        variant,
+        metric,
+        role="primary",
+        seeds=len(scores),
+        score=shown_interval(list(scores.values())),
+        pairs=pairs,
+        difference=decision.interval if decision else shown_interval(differences) if differences else None,
+        confidence=decision.confidence if decision else 1 - ALPHA if differences else None,
+        p=decision.p if decision else None,
+        equivalence=decision.equivalence if decision else None,
+        verdict=verdict,
+    )
+
+
+def in_words(decision: Decision, lower_better: bool) -> str:
+    """Return a decision as better, worse, equal within the margin, or undecided."""
+    if decision.outcome == "equal":
+        return "equal within the margin"
+    if decision.outcome == "undecided":
+        return "undecided"
+    word = "better" if (decision.outcome == "lower") == lower_better else "worse"
+    return f"{word}, but within the margin" if decision.within_margin else word
+
+
+def without_survivors(summary: Summary, lost: dict[str, str], baseline: str) -> Summary:
+    """Return the summary without a verdict that may be due to lost runs: those that are left may be the lucky ones.
+
+    `lost` says, in words, how many runs have no score, of the variant and of the baseline.
+    """
+    winners = {"better": [summary.variant], "worse": [baseline], "equal": [summary.variant, baseline]}
+    suspects = winners.get(summary.verdict.partition(" ")[0].rstrip(","), [])
+    missing = [lost[name] for name in suspects if name in lost]
+    if not missing:
+        return summary
+    return replace(summary, verdict=f"no verdict: {' and '.join(missing)} without a score")
+
+
+def summary_rows(summaries: list[Summary]) -> list[Row]:
+    """Return the rows of summary.csv; bounds that there are not are left empty."""
+    rows = []
+    for s in summaries:
+        row: dict[str, str | float | int | None] = {"variant": s.variant, "metric": s.metric, "role": s.role}
+        row |= {"seeds": s.seeds, "mean": s.score.mean, "low": s.score.low, "high": s.score.high, "pairs": s.pairs}
+        if s.difference is not None:
+            row |= {"difference": s.difference.mean, "difference_low": s.difference.low}
+            row |= {"difference_high": s.difference.high, "confidence": s.confidence, "p_holm": s.p}
+        if s.equivalence is not None:
+            row |= {"equivalence_low": s.equivalence.low, "equivalence_high": s.equivalence.high}
+        row["verdict"] = s.verdict
+        rows.append({k: v for k, v in row.items() if v is not None and v == v})  # NaN is unequal to itself
+    return rows

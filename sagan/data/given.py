@@ -1,0 +1,77 @@
+"""A data set given from Python: any `torch.utils.data.Dataset` of images and labels."""
+
+from collections.abc import Sized
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sagan.config import ConfigError, DataConfig, UserError
+from sagan.data.dataset import Dataset, MemoryDataset
+
+SOURCE = "dataset"
+"""The `data.source` of a run that was given its data from Python."""
+
+
+def wrap_dataset(given: Any, data: DataConfig) -> Dataset:
+    """Return a map-style data set of (uint8 image (C, H, W), int label) in the form that training and evaluation read.
+
+    Every item is read once, for its label: images that fit into `data.memory_gb` are kept, larger sets are read again
+    as they are needed. Class names come from `given.classes` if there are any.
+
+    Raise ConfigError if an item has another shape or type than the configuration says, naming its index.
+    """
+    if not isinstance(given, Sized) or not hasattr(given, "__getitem__"):
+        raise ConfigError(f"dataset {type(given).__name__}: expected a data set with a length and items by index")
+    count, (height, width) = len(given), data.size
+    if count == 0:
+        raise UserError(f"dataset {type(given).__name__}: it is empty")
+    keep = count * data.channels * height * width <= data.memory_gb * 2**30
+    images = torch.empty((count if keep else 0, data.channels, height, width), dtype=torch.uint8)
+    labels = torch.empty(count, dtype=torch.long)
+    for i in tqdm(range(count), desc="reading images", unit=" images", delay=1, leave=False, disable=None):
+        image, labels[i] = read_item(given, i, data)
+        if keep:
+            images[i] = image
+    names, source = class_names(given, int(labels.max()) + 1), f"{type(given).__name__} given from Python"
+    if keep:
+        return MemoryDataset(images, labels, names, source)
+    return GivenDataset(given, labels, names, data, source)
+
+
+class GivenDataset(Dataset):
+    """A data set from Python that is read as needed."""
+
+    def __init__(self, given: Any, labels: Tensor, names: list[str], data: DataConfig, source: str):
+        super().__init__(labels, names, data.size, data.channels, source)
+        self.given = given
+        self.data = data
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return torch.stack([read_item(self.given, i, self.data)[0] for i in indices.tolist()])
+
+
+def read_item(given: Any, index: int, data: DataConfig) -> tuple[Tensor, int]:
+    """Return the image and the label of an item. Raise ConfigError if either is of another type or shape."""
+    item = given[index]
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        raise ConfigError(f"dataset[{index}]: {type(item).__name__}, expected a pair (image, label)")
+    image, label = torch.as_tensor(item[0]), item[1]
+    expected = (data.channels, *data.size)
+    if image.dtype != torch.uint8 or tuple(image.shape) != expected:
+        found = f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}"
+        raise ConfigError(
+            f"dataset[{index}]: the image is {found}, expected uint8 {expected} (data.resolution, data.channels)"
+        )
+    if isinstance(label, bool) or int(label) != label or label < 0:
+        raise ConfigError(f"dataset[{index}]: the label is {label}, expected an integer from 0")
+    return image, int(label)
+
+
+def class_names(given: Any, count: int) -> list[str]:
+    """Return the names of the classes; their numbers if the data set has no `classes`, or too few."""
+    names = getattr(given, "classes", None)
+    if isinstance(names, (list, tuple)) and len(names) >= count:
+        return [str(name) for name in names]
+    return [str(c) for c in range(count)]

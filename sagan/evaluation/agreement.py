@@ -1,0 +1,62 @@
+"""Agreement: do the two parts of generated images match, as the rule of their source demands?
+
+agreement = 1 - gap / chance. `gap` is the mean gap between the left and the right part of an image. `chance` is the
+mean gap over all pairs of a left part with another image's right part, so it accounts for a generator that paints few
+hues. A missing part counts at chance. Parts that always match score 1, independent ones 0 up to noise.
+"""
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+
+from sagan.data.rules import Rule
+
+CHUNK = 2**22  # numbers in a block of the table of all pairs
+
+
+class Agreement(NamedTuple):
+    gap: float  # NaN if chance is
+    chance: float  # NaN without two images of which one has a left part and the other a right part
+    both_parts: float  # share of the images
+
+    @property
+    def score(self) -> float:
+        return 1 - self.gap / self.chance if self.chance > 0 else math.nan
+
+
+def agreement(parts: Tensor, rule: Rule) -> Agreement:
+    """Compare the parts of n images, (n, 2, columns) as `Rule.read` gives them; NaN marks a missing part.
+
+    Chance is exact: it covers every pair, in blocks, so memory does not grow with the square of n.
+    """
+    present = ~parts.isnan().any(2)  # (n, 2)
+    both = present.all(1)
+    own = rule.gap(*parts[both].unbind(1)).double().sum().item()
+    left, right = parts[present[:, 0], 0], parts[present[:, 1], 1]
+    pairs = len(left) * len(right) - int(both.sum())
+    chance = (sum_of_gaps(left, right, rule) - own) / pairs if pairs else math.nan
+    gap = (own + int((~both).sum()) * chance) / len(parts)
+    return Agreement(gap, chance, both.double().mean().item())
+
+
+def sum_of_gaps(left: Tensor, right: Tensor, rule: Rule) -> float:
+    """Return the sum of the gaps between every left part (n, columns) and every right part (m, columns)."""
+    rows = max(1, CHUNK // max(1, right.numel()))
+    return sum(rule.gap(some[:, None], right[None]).double().sum().item() for some in left.split(rows))
+
+
+def agreement_scores(parts: Tensor, rule: Rule) -> tuple[dict[str, float], list[str]]:
+    """Return the scores by name, and what is left out with the reason.
+
+    Agreement is left out if chance is below `rule.least_chance`, because then nearly all parts match nearly all others.
+    """
+    found = agreement(parts, rule)
+    values = {"gap": found.gap, "chance": found.chance, "both_parts": found.both_parts}
+    scores = {f"agreement_{name}": value for name, value in values.items() if not math.isnan(value)}
+    if math.isnan(found.chance):
+        return scores, [f"agreement: {len(parts)} generated images have no left and right part to compare"]
+    if found.chance < rule.least_chance:
+        reason = f"the gap at chance is {found.chance:.3g}, and at least {rule.least_chance:.3g} {rule.unit} are needed"
+        return scores, [f"agreement: {reason}; the images are too alike"]
+    return {"agreement": found.score, **scores}, []

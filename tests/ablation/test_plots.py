@@ -1,0 +1,180 @@
+"""Plots: colours that everybody can tell apart, every run a dot, names that do not cover each other."""
+
+import itertools
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from sagan.ablation import plots, samples
+from sagan.ablation.figures import label_points
+from sagan.ablation.plan import Plan
+from sagan.ablation.plots import alone, axis_label, seed_curves
+from sagan.ablation.styles import KIND_STYLES, PALETTE, variant_styles
+from sagan.ablation.variants import Job
+from sagan.ablation.verdicts import summarize
+from sagan.attention import KINDS
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoints
+from sagan.runs.networks import load_generator
+from sagan.runtime.pictures import to_uint8
+from sagan.viewing.capture import fixed_inputs
+from tests.helpers.tiny_runs import untrained_run
+
+METRIC = "kid_mean"
+# Machado et al. 2009, severity 1, on linear RGB; and normal sight.
+SIGHT = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+def lab(color, sight):
+    """CIELAB (D65) of a #rrggbb colour as somebody sees it."""
+    channels = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(SIGHT[sight]) @ linear, 0, 1)
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]]
+    xyz = np.array(to_xyz) @ seen / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), 841 / 108 * xyz + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_differ_for_everybody(sight):
+    """A difference (CIE76) of 2 can just be noticed side by side; in a plot it wants many times that."""
+    pairs = itertools.combinations([*PALETTE, "#ffffff"], 2)
+    assert min(np.linalg.norm(lab(a, sight) - lab(b, sight)) for a, b in pairs) > 15
+
+
+def test_every_kind_has_a_style_of_its_own():
+    assert list(KINDS) and set(KIND_STYLES) == set(KINDS)
+    assert len(set(KIND_STYLES.values())) == len(KINDS) and {c for c, _ in KIND_STYLES.values()} == set(PALETTE)
+
+
+def test_styles_of_variants():
+    kinds = {"none": "none", "a": "sagan", "b": "sagan", "c": "coordinate", "own": "my.Kind", "other": "my.Other"}
+    styles = variant_styles(kinds, "none")
+    assert {s.color for v, s in styles.items() if kinds[v] == "sagan"} == {KIND_STYLES["sagan"][0]}
+    assert (styles["a"].color, styles["a"].marker) == KIND_STYLES["sagan"]
+    assert len(set(styles.values())) == len(kinds)
+    same = variant_styles({f"v{i}": "sagan" for i in range(12)}, "v3")  # not a question of kinds
+    assert len(set(same.values())) == 12 and same["v3"].color == PALETTE[0] and same["v0"].color == PALETTE[1]
+
+
+SCORES = {"none": [0.5, 0.6, 0.55], "a": [0.3, 0.42, 0.35], "two": [0.9, 0.8], "one": [0.1]}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """drawn(function, ...): the figure that a plot would save."""
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, stem: figures.append(figure))
+    yield lambda function, *arguments: [function(*arguments), figures[-1]][1]
+    plt.close("all")
+
+
+def records():
+    """A plan, results, summaries and styles."""
+    plan = Plan("Which?", "cifar10", "none", METRIC, [0, 1, 2], {v: {} for v in SCORES}, ["a"])
+    costs = {"parameters": 1000, "flops": 2e6, "images_per_second": 10.0}
+    results = [
+        {"variant": v, "seed": i, "status": "finished", METRIC: x, **costs}
+        for v, xs in SCORES.items()
+        for i, x in enumerate(xs)
+    ]
+    kinds = dict(zip(SCORES, ("none", "sagan", "se", "ge"), strict=True))
+    return plan, results, summarize(results, "none", METRIC, ["a"]), variant_styles(kinds, "none")
+
+
+def test_the_forest_plot_has_every_run_and_no_interval_of_two_seeds(drawn):
+    left, right = drawn(plots.forest, *records()).axes
+    assert [t.get_text() for t in left.get_yticklabels()] == ["two", "none", "a"]  # the best, with a low KID, on top
+    runs = [line for line in left.lines if line.get_markersize() < 4 and line.get_linestyle() == "None"]
+    assert sorted(x for line in runs for x in line.get_xdata()) == sorted(SCORES["none"] + SCORES["a"] + SCORES["two"])
+    spans = {round(float(line.get_ydata()[0])): line.get_xdata() for line in left.lines if
+             line.get_linestyle() == "-" and len(line.get_xdata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]
+             and line.get_marker() == "None"}  # fmt: skip
+    assert sorted(spans) == [1, 2]  # none and a, not the two seeds
+    half = 4.302652729911275 * np.std(SCORES["a"], ddof=1) / math.sqrt(3)
+    assert spans[2] == pytest.approx([np.mean(SCORES["a"]) - half, np.mean(SCORES["a"]) + half])
+    low, high = left.get_xlim()
+    assert low < min(x[0] for x in spans.values()) and 0.9 < high < 1.1 and low < right.get_xlim()[1]
+    assert left.get_xlabel() == "KID, lower is better"
+
+
+def test_the_cost_plot_names_what_is_compared(drawn):
+    plan, results, summaries, styles = records()
+    figure = drawn(plots.score_against_cost, plan, results, summaries, styles)
+    assert [a.get_xlabel() for a in figure.axes] == list(plots.COSTS.values())
+    for axis in figure.axes:
+        assert sorted(t.get_text() for t in axis.texts if t.get_text()) == ["a", "none", "two"]
+
+
+def test_names_cover_neither_each_other_nor_points():
+    random = np.random.default_rng(0)
+    points = {f"variant-{i}": (float(x), float(y)) for i, (x, y) in enumerate(random.normal(size=(19, 2)))}
+    figure, axes = plt.subplots(figsize=(6, 5))
+    axes.plot(*zip(*points.values(), strict=True), "o")
+    axes.margins(0.15)
+    figure.canvas.draw()
+    label_points(axes, points, 7.5)
+    renderer = figure.canvas.get_renderer()
+    texts = [t for t in axes.texts if t.get_text()]
+    boxes = [t.get_window_extent(renderer) for t in texts]
+    assert len(texts) == 19 and not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    places = [axes.transData.transform(p) for p in points.values()]
+    assert not any(box.contains(x, y) for box in boxes for x, y in places)
+    frame = axes.get_window_extent(renderer)
+    assert all(frame.x0 <= b.x0 and b.x1 <= frame.x1 and frame.y0 <= b.y0 and b.y1 <= frame.y1 for b in boxes)
+    plt.close(figure)
+
+
+def test_bands_only_of_three_complete_curves(drawn):
+    full, short = ([1, 2], [0.5, 0.4]), ([1], [0.6])
+    assert alone([full, full]) == [full, full] and alone([full] * 3) == []
+    assert alone([full, full, full, short]) == [short] and alone([full, full, short]) == [full, full, short]
+    assert alone([]) == []
+    plan, _, _, styles = records()
+    curves = [{"variant": v, "seed": s, "step": t, METRIC: 1 / t + s} for v in ("none", "a", "two", "one")
+              for s in range(len(SCORES[v])) for t in (10, 20)]  # fmt: skip
+    assert seed_curves(curves, "two", METRIC) == {0: ([10, 20], [0.1, 0.05]), 1: ([10, 20], [1.1, 1.05])}
+    figure = drawn(plots.score_against_steps, plan, curves, styles)
+    panels = {axis.get_title(): axis for axis in figure.axes}
+    assert {v: len(a.collections) for v, a in panels.items()} == {"a": 2, "two": 1, "one": 1}  # none has a band in each
+    assert {v: len(a.lines) for v, a in panels.items()} == {"a": 2, "two": 3, "one": 2}
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words[0] == "none, baseline" and words[-1] == "one seed"
+
+
+def test_labels_of_axes():
+    assert axis_label("recall_efficientnet_lite0") == "recall (EfficientNet-lite0), higher is better"
+
+
+def test_the_sample_sheet_names_classes_and_leaves_out_damaged_files(make_config, tmp_path, monkeypatch, caplog):
+    def job(variant):
+        run_dir = tmp_path / variant / "seed-0"
+        untrained_run(run_dir)
+        return Job(variant, 0, make_config(f"run_dir={run_dir}"), ("train",))
+
+    jobs = [job("none"), job("residual-attention-with-a-long-name"), job("damaged")]
+    path, names = checkpoints(jobs[0].run_dir)[0], ["cat", "dog", "a very long name of a class"]
+    torch.save({**load_checkpoint(path), "data": {"class_names": names, "images": 3}}, path)
+    checkpoints(jobs[2].run_dir)[0].write_bytes(b"damaged")
+    sheets = []
+    monkeypatch.setattr(samples, "save", lambda figure, stem, kinds: sheets.append((figure, stem, kinds)))
+    samples.sample_sheet(jobs, tmp_path / "samples.png", 0)
+    ((figure, stem, kinds),) = sheets
+    assert (stem, kinds) == (tmp_path / "samples", ("png",)) and "left out of samples.png" in caplog.text
+    rows = np.array(figure.axes).reshape(2, samples.GRID_IMAGES)
+    assert [axis.get_ylabel().split("\n")[0] for axis in rows[:, 0]] == ["none", "residual-attention-with-a-long-name"]
+    assert [axis.get_title() for axis in rows[0, :4]] == ["cat", "dog", "a very long\nname of a\nclass", "cat"]
+    generator = load_generator(jobs[0].run_dir)
+    z, y = fixed_inputs(generator, samples.GRID_IMAGES)
+    expected = to_uint8(generator(z, y))[3].permute(1, 2, 0).numpy()
+    assert (rows[0, 3].images[0].get_array() == expected).all()
+    plt.close("all")

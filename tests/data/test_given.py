@@ -1,0 +1,70 @@
+"""Data sets given from Python."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from sagan.config import ConfigError, DataConfig, UserError
+from sagan.data import TrainingBatches
+from sagan.data.given import GivenDataset, wrap_dataset
+
+IMAGES = torch.randint(0, 256, (7, 3, 32, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0])
+DATA = DataConfig(resolution=[32, 48])
+
+
+class Named(TensorDataset):
+    classes = ("ant", "bee", "cow")
+
+
+@pytest.mark.parametrize("memory_gb", [4.0, 0.0])
+def test_images_labels_and_names_are_those_given(memory_gb):
+    data = wrap_dataset(Named(IMAGES, LABELS), replace(DATA, memory_gb=memory_gb))
+    assert isinstance(data, GivenDataset) == (memory_gb == 0)
+    assert torch.equal(data.batch(torch.tensor([6, 2, 2])), IMAGES[[6, 2, 2]])
+    assert torch.equal(data.labels, LABELS) and data.class_names == ["ant", "bee", "cow"]
+    assert data.size == (32, 48) and data.channels == 3 and len(data) == 7
+    assert data.fingerprint == wrap_dataset(Named(IMAGES, LABELS), DATA).fingerprint
+    other = wrap_dataset(Named(255 - IMAGES, LABELS), DATA)
+    assert data.fingerprint != other.fingerprint
+
+
+def test_the_same_batches_whether_in_memory_or_read_by_workers():
+    sets = [wrap_dataset(Named(IMAGES, LABELS), replace(DATA, memory_gb=gb)) for gb in (4.0, 0.0)]
+    one, two = (iter(TrainingBatches(d, seed=0, batch_size=4, flip=True, workers=2)) for d in sets)
+    for _ in range(3):
+        (a, y), (b, z) = next(one), next(two)
+        assert torch.equal(a, b) and torch.equal(y, z)
+
+
+def test_names_are_numbers_if_there_are_none():
+    assert wrap_dataset(TensorDataset(IMAGES, LABELS), DATA).class_names == ["0", "1", "2"]
+
+
+def test_arrays_and_numpy_labels_are_taken():
+    items = [(IMAGES[i].numpy(), np.int64(LABELS[i])) for i in range(7)]
+    assert torch.equal(wrap_dataset(items, DATA).batch(torch.arange(7)), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([(IMAGES[0].float(), 0)], r"dataset\[0\]: the image is float32 \(3, 32, 48\), expected uint8 \(3, 32, 48\)"),
+        ([(IMAGES[0], 0), (IMAGES[1, :, :16], 0)], r"dataset\[1\]: the image is uint8 \(3, 16, 48\), expected uint8"),
+        ([(IMAGES[0], -1)], r"dataset\[0\]: the label is -1, expected an integer from 0"),
+        ([(IMAGES[0], 0.5)], r"dataset\[0\]: the label is 0.5, expected an integer from 0"),
+        ([IMAGES[0]], r"dataset\[0\]: Tensor, expected a pair \(image, label\)"),
+        (iter([]), "dataset list_iterator: expected a data set with a length and items by index"),
+    ],
+)
+def test_items_that_do_not_fit_are_named(given, message):
+    with pytest.raises(ConfigError, match=message):
+        wrap_dataset(given, DATA)
+
+
+def test_an_empty_data_set_is_refused():
+    with pytest.raises(UserError, match="dataset list: it is empty"):
+        wrap_dataset([], DATA)
