@@ -74,7 +74,7 @@ def test_chosen_kinds_and_a_kind_of_ones_own(capsys):
         ("--kinds [se,none]", "--kinds ['se', 'none']: expected null or kinds that do something"),
         ("--kinds see", "attention.kind see: expected one of none, residual"),
         ("--precision half", "--precision half: expected one of float32, bf16"),
-        ("--sizes [16,7]", "kind sagan cannot stand on a 7x7 map"),
+        ("--sizes [16,7]", "kind sagan does not fit a 7x7 map"),
         ("--device gpu", "device gpu: expected auto, cpu"),
     ],
 )

@@ -150,7 +150,7 @@ def test_auto_takes_this_processes_gpu_or_the_cpu(monkeypatch):
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
     assert choose_device("cuda:0") == torch.device("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ConfigError, match="number 2 is wanted, and this machine has 2"):
+    with pytest.raises(ConfigError, match="requested CUDA device 2, but found 2"):
         choose_device("auto")
 
 

@@ -1,4 +1,4 @@
-"""Where the weights of a loaded network come from."""
+"""The origin of a loaded network's weights."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,7 @@ from sagan.config import Config
 
 @dataclass(frozen=True)
 class Origin:
-    """What a loaded network knows of its training: `network.origin`, None for a fresh one."""
+    """The training run behind a loaded network: `network.origin`, which is None for a fresh network."""
 
     config: Config
     """Configuration of the run."""
