@@ -55,6 +55,8 @@ TINY_PLAN = {
     "variants": {"none": {"model.*.attention.kind": "none"}},
     "sizes": {"cpu": None, "gpu": None},
 }
+# What a plan needs for its power to be known.
+PRIMARY = {"seeds": [0, 1], "variants": {**TINY_PLAN["variants"], "sagan": {}}, "primary": ["sagan"]}
 
 # What makes each verb cheap: appended to the command, so it wins.
 TINY_TRAIN = {
@@ -121,7 +123,8 @@ def make_tiny(words, images):
         if not words[1].endswith(".yaml"):  # the name of a shipped plan
             words = [verb, f"experiments/{words[1]}/plan.yaml", *words[2:]]
         Path(words[1]).parent.mkdir(parents=True, exist_ok=True)
-        Path(words[1]).write_text(yaml.safe_dump(TINY_PLAN))
+        plan = {**TINY_PLAN, **PRIMARY} if "--power" in words else TINY_PLAN
+        Path(words[1]).write_text(yaml.safe_dump(plan))
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
         options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
     if verb == "bench" or "--print_config" in words:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Gt, doc
 from cyclopts import Parameter
 
-from sagan.commands.options import Flat, Given, RunConfig
+from sagan.commands.options import Flat, Given, TrainOptions
 from sagan.config import Config, ConfigError
 from sagan.config.types import Positive
 from sagan.runtime.files import check_writable
@@ -43,13 +43,11 @@ class Options:
     """A difference that the plan should be able to show: says how many seeds it needs."""
 
 
+PlanFile = Annotated[str, Parameter(help="the name of a plan, such as attention-kinds, or a YAML file")]
+
+
 def ablate(
-    plan: Annotated[str, Parameter(help="the name of a plan, such as attention-kinds, or a YAML file")],
-    /,
-    *,
-    given: Given,
-    options: Annotated[Options, Flat] = Options(),
-    config: RunConfig = Config(),
+    plan: PlanFile, /, *, given: Given, options: Flat[Options] = Options(), config: TrainOptions = Config()
 ) -> None:
     """Train and score every variant of a plan with every seed, and write tables, plots and report.md.
 

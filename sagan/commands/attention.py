@@ -47,12 +47,7 @@ class Options:
 
 
 def attention(
-    run: Run,
-    /,
-    *,
-    given: Given,
-    options: Annotated[Options, Flat] = Options(),
-    data: DataOptions = DataConfig(),
+    run: Run, /, *, given: Given, options: Flat[Options] = Options(), data: DataOptions = DataConfig()
 ) -> None:
     """Draw attention maps: where each of some points of an image looks, and gates as bars or masks.
 

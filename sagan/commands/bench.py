@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, MinLen, doc
 from cyclopts import Group, Parameter
 
-from sagan.commands.options import Flat, Given, Preset, RunConfig
+from sagan.commands.options import Flat, Given, Preset, TrainOptions
 from sagan.config import Config, ConfigError
 from sagan.config.types import Positive
 from sagan.presets import load_settings
@@ -46,14 +46,17 @@ class Costs:
     """Number of passes, of which the best time is shown."""
 
 
+CostOptions = Annotated[Costs, Parameter(name="*", group=Group("options of --attention", sort_key=1))]
+
+
 def bench(
     preset: Preset = None,
     /,
     *,
     given: Given,
-    options: Annotated[Options, Flat] = Options(),
-    costs: Annotated[Costs, Flat, Parameter(group=Group("options of --attention", sort_key=1))] = Costs(),
-    config: RunConfig = Config(),
+    options: Flat[Options] = Options(),
+    costs: CostOptions = Costs(),
+    config: TrainOptions = Config(),
 ) -> None:
     """Measure a training step on random images, compared with the same model written plainly.
 

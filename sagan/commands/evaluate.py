@@ -35,18 +35,18 @@ class Protocol(EvaluationConfig):
     every: Annotated[int, Parameter(parse=False)] = 0
 
 
-Protocols = Annotated[
-    Protocol, Flat, Parameter(group=Group("protocol (default: as in the run)", sort_key=2), show_default=False)
-]
+OF_PROTOCOL = Group("protocol (default: as in the run)", sort_key=2)
+AnyRun = Annotated[str | None, Parameter(help="a run directory, a checkpoint or exported weights")]
+ProtocolOptions = Annotated[Protocol, Parameter(name="*", group=OF_PROTOCOL, show_default=False)]
 
 
 def evaluate(
-    run: Annotated[str | None, Parameter(help="a run directory, a checkpoint or exported weights")] = None,
+    run: AnyRun = None,
     /,
     *,
     given: Given,
-    options: Annotated[Options, Flat] = Options(),
-    protocol: Protocols = Protocol(),
+    options: Flat[Options] = Options(),
+    protocol: ProtocolOptions = Protocol(),
     data: DataOptions = DataConfig(),
 ) -> None:
     """Measure a run or a checkpoint against its data, or a folder of images against another.

@@ -1,19 +1,22 @@
 """`sagan export`: write a run's weights as safetensors."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from sagan.commands.options import Checkpoint, Run
+from sagan.commands.options import Checkpoint, Flat, Run
 from sagan.runtime.files import check_writable
 
-OUT = "Folder to write; null: export/ in the run directory, or beside the checkpoint."
+
+@dataclass(frozen=True)
+class Options:
+    """Which weights are written, and where."""
+
+    checkpoint: Checkpoint = None
+    out: str | None = None
+    """Folder to write; null: export/ in the run directory, or beside the checkpoint."""
 
 
-def export(
-    run: Run, /, *, checkpoint: Checkpoint = None, out: Annotated[str | None, Parameter(help=OUT)] = None
-) -> None:
+def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     """Write the weights of G (its moving average if there is one) and D as safetensors.
 
     The configuration is inside the files. Any program can read them.
@@ -22,9 +25,8 @@ def export(
       sagan export runs/quickstart --out weights
       sagan sample weights/generator.safetensors       # needs no other file
     """
-    folder = Path(out or (Path(run) if Path(run).is_dir() else Path(run).parent) / "export")
+    folder = Path(options.out or (Path(run) if Path(run).is_dir() else Path(run).parent) / "export")
     check_writable(folder, "--out", folder=True)
     from sagan.runs.networks import export as write
 
-    for file in write(run, folder, checkpoint):
-        print(file)
+    print(*write(run, folder, options.checkpoint), sep="\n")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, chosen_classes
 from sagan.config import ConfigError, DataConfig, ExtractorConfig, UserError
@@ -46,7 +46,7 @@ class Options:
     device: Device = "auto"
 
 
-def sample(run: Run, /, *, options: Annotated[Options, Flat] = Options()) -> None:
+def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     """Generate images from a run. By default: one grid, with a class in each row.
 
     RUN is a run directory (its newest checkpoint), a checkpoint or an exported generator.safetensors. Nothing else is

@@ -2,6 +2,7 @@
 
 import inspect
 import textwrap
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Group, Parameter
@@ -10,16 +11,19 @@ from sagan.commands.options import Flat, Given, Preset
 from sagan.config import Config, to_yaml
 from sagan.presets import describe_preset, load_settings, presets
 
+RunOptions = Annotated[Config, Parameter(name="*", group=Group("options of a run", sort_key=2))]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is done with the configuration."""
+
+    print_config: bool = False
+    """Print it, itself such a YAML file, and stop."""
+
 
 def train(
-    preset: Preset = None,
-    /,
-    *,
-    given: Given,
-    print_config: Annotated[
-        bool, Parameter(help="Print the configuration, itself such a YAML file, and stop.")
-    ] = False,
-    config: Annotated[Config, Flat, Parameter(group=Group("options of a run", sort_key=2))] = Config(),
+    preset: Preset = None, /, *, given: Given, options: Flat[Options] = Options(), config: RunOptions = Config()
 ) -> None:
     """Train a run, or resume it: the same command continues where the run stopped.
 
@@ -35,7 +39,7 @@ def train(
       torchrun --nproc_per_node 2 -m sagan train cifar10 # on two GPUs
     """
     config = load_settings(preset, given.of(Config))
-    if print_config:
+    if options.print_config:
         return print(to_yaml(config), end="")
     from sagan.api import train as train_run
 
@@ -43,10 +47,9 @@ def train(
 
 
 def preset_table() -> str:
-    """Return a line for each preset: its name, and what it is."""
-    names = presets()
-    width = max(map(len, names), default=0)
-    lines = (f"  {name:{width}}  {describe_preset(name)}" for name in names)
+    """Return what each preset is, below its name."""
+    width = max(map(len, presets()), default=0)
+    lines = (f"  {name:{width}}  {describe_preset(name)}" for name in presets())
     return "\n".join(textwrap.fill(line, 79, subsequent_indent=" " * (width + 4)) for line in lines)
 
 

@@ -158,8 +158,6 @@ def _mapping_of(key: str, types: Mapping[str, Any]) -> str | None:
 
 def _assemble(cls: Any, values: dict[str, Any], prefix: str = "") -> Any:
     """Return an instance of a dataclass from the values of its options by dotted name."""
-    return cls(**{
-        f.name: _assemble(f.type, values, f"{key}.") if is_dataclass(f.type) else values[key]
-        for f in fields(cls)
-        if (key := f"{prefix}{f.name}") in values or is_dataclass(f.type)
-    })  # fmt: skip
+    own = {f.name: values[f"{prefix}{f.name}"] for f in fields(cls) if f"{prefix}{f.name}" in values}
+    parts = {f.name: _assemble(f.type, values, f"{prefix}{f.name}.") for f in fields(cls) if is_dataclass(f.type)}
+    return cls(**own, **parts)

@@ -74,23 +74,11 @@ def range_in_words(kind: Any) -> str:
     return f"{low}value{high}" if low or high else ""
 
 
-def choices(kind: Any) -> list[str]:
-    """Return the values that a type accepts if they can be listed, else none: z, classes, null."""
-    known = {NoneType: ["null"], bool: ["true", "false"]}
-    lists = [list(map(str, get_args(m))) if get_origin(m) is Literal else known.get(m, []) for m in members(kind)]
-    return [word for words in lists for word in words] if all(lists) and kind is not NoneType else []
-
-
 def as_text(value: Any) -> str:
     """Return a value as a person writes it: null, true, [64, 32]."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"[{', '.join(map(as_text, value))}]" if isinstance(value, list) else str(value)
-
-
-def members(kind: Any) -> tuple:
-    """Return the alternatives of a union, or the type itself."""
-    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
 def _convert(kind: Any, value: Any) -> Any:
@@ -132,44 +120,27 @@ def _items(value: Any) -> list:
     return items if isinstance(items, list) else [items]
 
 
-def _null(value: Any) -> None:
-    if value not in (None, "null"):
+def _number(value: Any, make: type, *accepted: type) -> Any:
+    if type(value) not in (str, *accepted) or not math.isfinite(float(value)):
         raise ValueError
+    return make(value)
 
 
-def _bool(value: Any) -> bool:
-    return value if isinstance(value, bool) else {"true": True, "false": False}[value.lower()]
-
-
-def _int(value: Any) -> int:
-    if isinstance(value, (bool, float)):
+def _plain(value: Any, kind: type = object) -> Any:
+    """Return text as YAML understands it, anything else as it is. Raise ValueError unless that is a `kind`."""
+    plain = yaml.safe_load(value) if isinstance(value, str) else value
+    if not isinstance(plain, kind):
         raise ValueError
-    return int(value)
+    return plain
 
 
-def _float(value: Any) -> float:
-    if isinstance(value, bool) or not math.isfinite(float(value)):
-        raise ValueError
-    return float(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, (str, int, float)) or isinstance(value, bool):
-        raise ValueError
-    return str(value)
-
-
-def _mapping(value: Any) -> dict:
-    mapping = _plain(value)
-    if not isinstance(mapping, dict):
-        raise ValueError
-    return mapping
-
-
-def _plain(value: Any) -> Any:
-    """Return text as YAML understands it, anything else as it is."""
-    return yaml.safe_load(value) if isinstance(value, str) else value
-
-
-SCALARS = {NoneType: _null, bool: _bool, int: _int, float: _float, str: _text, dict: _mapping, Any: _plain}
-NOT_OF_TYPE = (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError)
+SCALARS = {
+    NoneType: lambda value: {None: None, "null": None}[value],
+    bool: lambda value: {"true": True, "false": False}[str(value).lower()],
+    int: lambda value: _number(value, int, int),
+    float: lambda value: _number(value, float, int, float),
+    str: lambda value: {str: value, int: str(value), float: str(value)}[type(value)],
+    dict: lambda value: _plain(value, dict),
+    Any: _plain,
+}
+NOT_OF_TYPE = (KeyError, OverflowError, TypeError, ValueError, yaml.YAMLError)

@@ -157,6 +157,35 @@ def test_help_teaches_without_noise(capsys):
         assert capsys.readouterr().out.startswith(f"usage: sagan {verb} ")
 
 
+def test_a_help_page_has_choices_ranges_defaults_and_no_line_that_is_too_long(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for verb in VERBS:
+        assert main([verb, "--help-all"]) == 0
+        page = capsys.readouterr().out
+        assert max(map(len, page.splitlines())) <= 80, verb
+    assert main(["sample", "--help"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    assert "--interpolate {z,classes} Draw rows" in page and "--classes [N|TEXT,...] Classes," in page
+    assert "--num N Number of images" in page and "[a number above 0] (default: null)" in page
+    assert "[0 (never), or at least 0.01] (default: 0.0)" in page
+
+
+def test_a_help_page_shows_the_values_of_a_preset_that_is_named(capsys):
+    assert main(["train", "imagenet", "--help"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    assert "in 3..7. (default: 128)" in page and "micro-batches. [a number above 0] (default: 256)" in page
+    assert main(["train", "nosuch", "--help"]) == 2
+
+
+@pytest.mark.parametrize("verb", ["ablate", "bench", "pack"])
+def test_the_options_of_train_are_listed_elsewhere_on_request(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "--training.steps" not in page and "--help-all lists them" in page and page.count("\n") < 75
+    assert main([verb, "--help-all"]) == 0
+    assert "--training.steps N" in capsys.readouterr().out
+
+
 def test_print_config_is_a_file_to_train_from(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["train", "cifar10-sngan", "--training.steps", "7", "--data.resolution", "[64,32]"]

@@ -34,8 +34,11 @@ SAME = {
         "--model.generator.spectral_norm --model.generator.spectral-norm=false",
     ],
     "run_dir=runs/x": ["--run_dir runs/x", "--run-dir runs/x", "--run-dir=runs/x", "--run_dir y --run_dir runs/x"],
-    "training.batch_size=8": ["--training.batch-size 8", "--training.batch_size=8", "--training.batch_size 9 "
-                              "--training.batch-size 8"],
+    "training.batch_size=8": [
+        "--training.batch-size 8",
+        "--training.batch_size=8",
+        "--training.batch_size 9 --training.batch-size 8",
+    ],
     "data.num_classes=null": ["--data.num_classes null", "--data.num-classes=null"],
     "training.seed=0": ["--training.seed 0"],
     "model.generator.attention.resolutions=[8,16]": [
@@ -48,7 +51,7 @@ SAME = {
         '--model.generator.attention.options {"variant":"v1"}',
     ],
     "data.resolution=[64,32]": ["--data.resolution [64,32]", "--data.resolution 64,32"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("override", "forms"), SAME.items())
