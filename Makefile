@@ -1,18 +1,34 @@
-# train: set up what is missing, then train the quickstart.   test: set up, then ruff and pytest.
+# Each target sets up what it needs, from a bare checkout.
+#
+#   train   train the quickstart          docs    build the API reference in build/docs
+#   test    lint, then run the tests      wheel   build the wheel and the source archive in dist
+#   lint    check style and format        types   check types
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test
+.PHONY: train test lint types docs wheel
 train: .venv/installed
 	$(BIN)/sagan train quickstart
 
-test: .venv/installed
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+
+# The variable keeps pyright from asking the network for a newer version of itself.
+types: .venv/installed
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: .venv/installed
+	$(BIN)/python docs/reference.py build/docs
+
+wheel: .venv/installed
+	$(BIN)/python -m hatchling build --directory dist
 
 # The wheels of torch are large: quiet, and only when pyproject.toml has changed.
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,offline,ray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,offline,ray]'
 	touch $@

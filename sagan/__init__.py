@@ -9,6 +9,8 @@ Names are imported on first use: `import sagan` loads no torch.
 
 import importlib
 
+from sagan.version import __version__ as __version__
+
 _HOME = {
     "load_config": "sagan.parsing",
     "build_generator": "sagan.models.build",

@@ -1,5 +1,5 @@
 """A picture of TensorBoard's attention tab, with a record for every checkpoint that a run has kept:
-python samples/attention_tab.py RUN OUT.png (needs Chromium, on PATH or named by CHROMIUM)."""
+python -m samples.attention_tab RUN OUT.png (needs Chromium, on PATH or named by CHROMIUM)."""
 
 import json
 import logging
@@ -18,8 +18,8 @@ from sagan.runs.networks import load_discriminator, load_generator
 from sagan.viewing.capture import fixed_inputs, fixed_real, view_attention
 from sagan.viewing.plugin import NAME
 from sagan.viewing.records import encode, record_tag
-
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "viewing"))  # the browser, and TensorBoard's loaders
+from tests.helpers.chromium import Chromium
+from tests.helpers.providers import loaded, web_application
 
 
 def write_records(run: Path, logdir: Path) -> list[str]:
@@ -41,9 +41,6 @@ def write_records(run: Path, logdir: Path) -> list[str]:
 
 def main(run: Path, out: Path) -> None:
     """Generated images on the left, the discriminator on real ones on the right, the query in the middle of each."""
-    from chromium import Chromium
-    from providers import loaded, web_application
-
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         logdir = Path(folder) / "logs" / run.name

@@ -1,7 +1,5 @@
 """The table of costs, against sums done by hand."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -61,9 +59,8 @@ def test_every_kind_has_a_row_on_every_map(capsys):
     assert device_name(torch.device("cpu")) in head  # the model, where the system tells
 
 
-def test_chosen_kinds_and_a_kind_of_ones_own(capsys, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent / "attention")
-    path = "own_attention.NeighbourhoodGate"
+def test_chosen_kinds_and_a_kind_of_ones_own(capsys):
+    path = "tests.helpers.own_attention.NeighbourhoodGate"
     _, rows = table(capsys, "--channels", "32", "--sizes", "8", "--kinds", f"[se,{path}]", "--precision", "bf16")
     assert [row["kind"] for row in rows] == ["`se`", f"`{path}`"]
 
@@ -77,7 +74,7 @@ def test_chosen_kinds_and_a_kind_of_ones_own(capsys, monkeypatch):
         ("--kinds [se,none]", "--kinds ['se', 'none']: expected null or kinds that do something"),
         ("--kinds see", "attention.kind see: expected one of none, residual"),
         ("--precision half", "--precision half: expected one of float32, bf16"),
-        ("--sizes [16,7]", "kind sagan cannot stand on a 7x7 map"),
+        ("--sizes [16,7]", "kind sagan does not fit a 7x7 map"),
         ("--device gpu", "device gpu: expected auto, cpu"),
     ],
 )

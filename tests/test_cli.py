@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_runs import TINY, tokens, train_run, untrained_run
 
 import sagan
 from sagan.cli import VERBS, main
 from sagan.parsing import load_config, presets
+from tests.helpers.tiny_runs import TINY, tokens, train_run, untrained_run
 
 
 @pytest.fixture(scope="module")

@@ -62,10 +62,17 @@ dist.barrier()  # a peer that leaves early may abort the other
 dist.destroy_process_group()
 """
 
-STEPS = ("training.steps=2", "training.batch_size=8", "training.d_steps=2", "model.generator.norm_sync=true",
-         "logging.every=1", "data.flip=true", "training.diffaugment=[color,translation]",
-         # Adam's first steps are the signs of gradients, even of those that are rounding errors: damp them.
-         "optimizer.eps=1e-3")  # fmt: skip
+STEPS = (
+    "training.steps=2",
+    "training.batch_size=8",
+    "training.d_steps=2",
+    "model.generator.norm_sync=true",
+    "logging.every=1",
+    "data.flip=true",
+    "training.diffaugment=[color,translation]",
+    # Adam's first steps are the signs of gradients, even of those that are rounding errors: damp them.
+    "optimizer.eps=1e-3",
+)
 
 
 def run_processes(config, tmp_path, count=2):
@@ -144,7 +151,7 @@ def test_auto_takes_this_processes_gpu_or_the_cpu(monkeypatch):
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
     assert choose_device("cuda:0") == torch.device("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ConfigError, match="number 2 is wanted, and this machine has 2"):
+    with pytest.raises(ConfigError, match="requested CUDA device 2, but found 2"):
         choose_device("auto")
 
 

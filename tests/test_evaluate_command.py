@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import cheap_extractor, train_run
 
 from sagan.cli import main
 from sagan.evaluation import command
 from sagan.runs.records import read_records
+from tests.helpers.tiny_runs import cheap_extractor, train_run
 
 TWO = """
 import sys
-from tiny_runs import cheap_extractor
+from tests.helpers.tiny_runs import cheap_extractor
 from sagan.evaluation import command
 command.build_extractor = cheap_extractor
 from sagan.cli import main
@@ -139,8 +139,14 @@ def test_two_processes_find_the_scores_of_one(run, tmp_path):
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
     before = read_records(run / "metrics.jsonl")
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
-              "PYTHONPATH": str(Path(__file__).parent), "SAGAN_CACHE": str(tmp_path / "other")}  # fmt: skip
+    common = {
+        **os.environ,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "WORLD_SIZE": "2",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "SAGAN_CACHE": str(tmp_path / "other"),
+    }
     arguments = ["evaluate", str(run), "--batch_size", "5", "--standing_statistics", "2", "--device", "cpu"]
     processes = [
         subprocess.Popen(

@@ -21,10 +21,17 @@ CHANGES = {
 @pytest.mark.parametrize("preset", CHANGES)
 def test_a_hundred_steps_with_every_kind(preset, kind, tmp_path):
     """No warning, from Python or in the log, and no number that is none: the run itself stops at the first."""
-    config = load_config(preset, [
-        *CHANGES[preset], f"run_dir={tmp_path}", "training.steps=100", "logging.every=10",
-        f"model.generator.attention.kind={kind}", f"model.discriminator.attention.kind={kind}",
-    ])  # fmt: skip
+    config = load_config(
+        preset,
+        [
+            *CHANGES[preset],
+            f"run_dir={tmp_path}",
+            "training.steps=100",
+            "logging.every=10",
+            f"model.generator.attention.kind={kind}",
+            f"model.discriminator.attention.kind={kind}",
+        ],
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(config)

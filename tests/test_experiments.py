@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_runs import TINY
 
 from sagan.parsing import config_file, describe_preset, load_config, presets
 from sagan.training.loop import train
+from tests.helpers.tiny_runs import TINY
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
@@ -15,8 +15,16 @@ NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 def test_all_presets_are_known_by_name():
     assert presets() == NAMES
-    assert {"quickstart", "cifar10", "cifar10-sngan", "cifar10-studiogan", "cifar10-cpu", "tiny-imagenet",
-            "imagenet", "imagenet-best"} <= set(NAMES)  # fmt: skip
+    assert {
+        "quickstart",
+        "cifar10",
+        "cifar10-sngan",
+        "cifar10-studiogan",
+        "cifar10-cpu",
+        "tiny-imagenet",
+        "imagenet",
+        "imagenet-best",
+    } <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_runs import train_run, untrained_run
 
 from sagan import load_generator
 from sagan.config import ConfigError, UserError
@@ -17,6 +16,7 @@ from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
 from sagan.runs.directory import run_directory
 from sagan.runs.networks import export, load_discriminator, load_run_config
 from sagan.runtime.draws import labels, latents
+from tests.helpers.tiny_runs import train_run, untrained_run
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
+
+from sagan import __version__
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(file.stem for file in (ROOT / "experiments").glob("*.yaml"))
@@ -33,17 +36,24 @@ print(sys.modules["sagan"].__file__, *plugin.get_plugin_apps())
 """
 
 
+def test_citation_and_changelog_name_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert __version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("hatchling") is None, reason="building the wheel needs hatchling: pip install hatchling")
-def test_the_wheel_carries_presets_and_tab(tmp_path):
+def test_the_wheel_carries_presets_tab_types_and_licence(tmp_path):
     def pip(*arguments):
         subprocess.run([sys.executable, "-m", "pip", "--quiet", *map(str, arguments)], check=True, timeout=200)
 
     pip("wheel", ROOT, "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path)
-    (wheel,) = tmp_path.glob("sagan-*.whl")
+    (wheel,) = tmp_path.glob("sagan_pytorch-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert [name for name in NAMES if f"sagan/experiments/{name}.yaml" not in names] == []
+    assert "sagan/py.typed" in names and any(name.endswith("/licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "experiments/", "runs/", "data/")) for name in names)
 
     installed = tmp_path / "installed"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from sagan.checks import RULES
-from sagan.config import Config, ConfigError
+from sagan.config import DRAWN, Config, ConfigError
 from sagan.option_parser import OptionParser, Setting, option_types, token_settings
 from sagan.parsing import config_file, flatten, load_config, presets, refuse_changes, to_config, to_yaml
 
@@ -97,7 +97,6 @@ def test_a_yaml_file_may_hold_a_bare_list_item_and_numbers_that_yaml_reads_as_te
             "model.generator.attention.options.precision half: expected one of float32, bf16",
         ),
         ("data.path=here", "data.path here: data.source shapes draws its images, so expected null"),
-        ("data.path=here data.source=pairs", "data.path here: data.source pairs draws its images, so expected null"),
         ("training.steps", "training.steps: expected an override such as training.steps=1000"),
         ("data.resolution=[32,32,32]", "data.resolution [32, 32, 32]: expected N or [H, W]"),
         ("data.source=folder", "data.path null: data.source folder needs a folder"),
@@ -105,6 +104,12 @@ def test_a_yaml_file_may_hold_a_bare_list_item_and_numbers_that_yaml_reads_as_te
 )
 def test_errors_name_option_value_and_what_was_expected(override, expected):
     assert message(override) == expected
+
+
+def test_no_source_that_draws_its_images_has_a_path():
+    for source in DRAWN:
+        expected = f"data.path here: data.source {source} draws its images, so expected null"
+        assert message("data.path=here", f"data.source={source}") == expected
 
 
 def test_sizes_that_do_not_exist_are_refused_with_those_that_do():
@@ -173,8 +178,16 @@ def test_every_rule_refuses_a_negative_number(key):
     assert message(f"{key}=-1").startswith(f"{key} -1")
 
 
-@pytest.mark.parametrize("override", ["optimizer.beta2=1", "training.steps=0", "evaluation.truncation=1e-5",
-                                      "training.ema_decay=1.5", "logging.every=0"])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer.beta2=1",
+        "training.steps=0",
+        "evaluation.truncation=1e-5",
+        "training.ema_decay=1.5",
+        "logging.every=0",
+    ],
+)
 def test_limits_are_held(override):
     key, _, _ = override.partition("=")
     assert message(override).startswith(f"{key} ")
@@ -183,8 +196,11 @@ def test_limits_are_held(override):
 def test_token_settings():
     tokens = ["--a.b", "-1", "--c=d=e", "--f", "[1, 2]"]
     assert token_settings(tokens) == [("a.b", "-1", "--"), ("c", "d=e", "--"), ("f", "[1, 2]", "--")]
-    for wrong, said in ((["32]"], "32]: expected an option"), (["--a"], "--a: expected a value"),
-                        (["--a", "--b"], "--a: expected a value")):  # fmt: skip
+    for wrong, said in (
+        (["32]"], "32]: expected an option"),
+        (["--a"], "--a: expected a value"),
+        (["--a", "--b"], "--a: expected a value"),
+    ):
         with pytest.raises(ConfigError, match=said.replace("[", r"\[")):
             token_settings(wrong)
 
@@ -203,13 +219,20 @@ def test_one_entry_of_a_mapping_keeps_the_others():
 
 @pytest.mark.parametrize("name", [*presets(), None])
 def test_yaml_brings_back_the_same_configuration(tmp_path, name):
-    config = load_config(name, ["data.resolution=[64,32]",
-                                "model.generator.channels=16", "model.discriminator.channels=16",
-                                "model.generator.attention.options.precision=bf16",
-                                "training.diffaugment=color", "optimizer.eps=1e-12",
-                                "model.generator.attention.kind=sagan",
-                                "model.generator.attention.resolutions=16",
-                                "model.discriminator.attention.resolutions=16"])  # fmt: skip
+    config = load_config(
+        name,
+        [
+            "data.resolution=[64,32]",
+            "model.generator.channels=16",
+            "model.discriminator.channels=16",
+            "model.generator.attention.options.precision=bf16",
+            "training.diffaugment=color",
+            "optimizer.eps=1e-12",
+            "model.generator.attention.kind=sagan",
+            "model.generator.attention.resolutions=16",
+            "model.discriminator.attention.resolutions=16",
+        ],
+    )
     file = tmp_path / "another-name.yaml"
     file.write_text(to_yaml(config))
     assert load_config(str(file)) == config
@@ -235,9 +258,21 @@ def test_resumption_refuses_what_makes_another_run_and_shows_both_values():
 
 def test_resumption_allows_what_leaves_the_run_the_same():
     old = load_config("cifar10")
-    new = load_config("cifar10", ["training.steps=9", "evaluation.every=3", "evaluation.extractor.name=vgg16",
-                                     "logging.every=1", "logging.images_every=7", "data.path=elsewhere", "device=cpu",
-                                     "checkpoint.every=2", "data.workers=0", "run_dir=moved"])  # fmt: skip
+    new = load_config(
+        "cifar10",
+        [
+            "training.steps=9",
+            "evaluation.every=3",
+            "evaluation.extractor.name=vgg16",
+            "logging.every=1",
+            "logging.images_every=7",
+            "data.path=elsewhere",
+            "device=cpu",
+            "checkpoint.every=2",
+            "data.workers=0",
+            "run_dir=moved",
+        ],
+    )
     refuse_changes(old, new, Path("runs/x"))
 
 

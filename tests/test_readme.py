@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_runs import TINY, cheap_extractor, tokens
 
 import sagan.benchmark.step
 import sagan.data.shapes
@@ -21,9 +20,10 @@ import sagan.training.evaluator
 from sagan.cli import VERBS, main
 from sagan.evaluation import command as evaluation
 from sagan.parsing import presets
+from tests.helpers.tiny_runs import TINY, cheap_extractor, tokens
 
 README = Path(__file__).parent.parent / "README.md"
-OWN_ATTENTION = Path(__file__).parent / "attention" / "own_attention.py"
+OWN_ATTENTION = Path(__file__).parent / "helpers" / "own_attention.py"
 
 # Programs that are not run, and why.
 SKIPPED = {
@@ -41,17 +41,33 @@ TINY_PLAN = {
     "baseline": "none",
     "metric": "fid_efficientnet_lite0",
     "seeds": [0],
-    "settings": {"model.*.channels": 8, "device": "cpu", "training.batch_size": 4, "training.steps": 2,
-                 "data.memory_gb": 0, "data.workers": 0, "logging.images_every": 0},
+    "settings": {
+        "model.*.channels": 8,
+        "device": "cpu",
+        "training.batch_size": 4,
+        "training.steps": 2,
+        "data.memory_gb": 0,
+        "data.workers": 0,
+        "logging.images_every": 0,
+    },
     "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
     "variants": {"none": {"model.*.attention.kind": "none"}},
     "sizes": {"cpu": None, "gpu": None},
-}  # fmt: skip
+}
 
 # What makes each verb cheap: appended to the command, so it wins.
-TINY_TRAIN = {**TINY, "data.resolution": 32, "data.memory_gb": 0, "data.workers": 0, "data.num_classes": "null",
-              "model.generator.attention.resolutions": 16, "model.discriminator.attention.resolutions": 16,
-              "evaluation.every": 0, "logging.images_every": 0, "checkpoint.every": 1}  # fmt: skip
+TINY_TRAIN = {
+    **TINY,
+    "data.resolution": 32,
+    "data.memory_gb": 0,
+    "data.workers": 0,
+    "data.num_classes": "null",
+    "model.generator.attention.resolutions": 16,
+    "model.discriminator.attention.resolutions": 16,
+    "evaluation.every": 0,
+    "logging.images_every": 0,
+    "checkpoint.every": 1,
+}
 TINY_OPTIONS = {
     "train": TINY_TRAIN,
     "pack": TINY_TRAIN,

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import cheap_extractor, untrained_run
 
 from sagan import load_generator, sampling
 from sagan.cli import main
@@ -14,6 +13,7 @@ from sagan.data import MemoryDataset
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import image_grid, save_png, to_uint8
 from sagan.sampling import by_class, nearest, slerp
+from tests.helpers.tiny_runs import cheap_extractor, untrained_run
 
 FRAME = 2  # white pixels around each image of a grid
 

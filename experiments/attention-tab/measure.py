@@ -1,4 +1,4 @@
-"""What the attention tab costs: `python experiments/attention-tab/measure.py training|bytes|browser`.
+"""What the attention tab costs: `python -m experiments.attention-tab.measure training|bytes|browser`.
 
 `browser` needs Chromium, on PATH or named by CHROMIUM.
 """
@@ -29,8 +29,8 @@ from sagan.viewing.capture import LayerView
 from sagan.viewing.overlays import board_images
 from sagan.viewing.plugin import NAME
 from sagan.viewing.records import encode, record_tag
-
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "viewing"))  # the browser, and TensorBoard's two loaders
+from tests.helpers.chromium import Chromium
+from tests.helpers.providers import LOADERS, loaded, web_application
 
 PRESETS = {
     "quickstart": [],
@@ -46,8 +46,11 @@ def training() -> None:
     for name, overrides in PRESETS.items():
         step, record, writing, every = _training(name, overrides)
         share = 100 * record / (every * step)
-        print(f"{name:14} step {step:.3f} s, record {record:.3f} s ({writing:.3f} s to encode and write), "
-              f"every {every} steps: {share:.3f} %", flush=True)  # fmt: skip
+        print(
+            f"{name:14} step {step:.3f} s, record {record:.3f} s ({writing:.3f} s to encode and write), "
+            f"every {every} steps: {share:.3f} %",
+            flush=True,
+        )
 
 
 def _training(name: str, overrides: list[str]) -> tuple[float, float, float, int]:
@@ -122,9 +125,6 @@ def _bytes(view: LayerView) -> int:
 
 def browser() -> None:
     """Redraw after a hover and the choice of a step, on forty steps of the largest maps, with both loaders."""
-    from chromium import Chromium
-    from providers import LOADERS, loaded, web_application
-
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         logdir = Path(folder) / "logs"

@@ -70,7 +70,7 @@ def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> It
         import ray
     except ImportError:
         raise UserError(
-            "--executor ray: the package ray is missing. Install the extra: pip install 'sagan[ray]'"
+            "--executor ray: the package ray is missing. Install the extra in a checkout: pip install '.[ray]'"
         ) from None
     try:
         ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)

@@ -15,6 +15,7 @@ from sagan.evaluation.folder import FolderImages
 from sagan.evaluation.reference import Images, Reference, reference
 from sagan.evaluation.scores import MAX_MANIFOLD, Scores, score_features
 from sagan.runtime.draws import labels
+from sagan.version import __version__
 
 Sample = Callable[[int, int, Tensor | None], Tensor]
 """(start, stop, y) -> uint8 images (stop - start, C, H, W) of sample indices start..stop-1, of classes y (int64, CPU).
@@ -89,7 +90,8 @@ def compare(
         "n_real": n_real,
         "n_fake": n_fake,
         **facts,
-        **{package: version(package) for package in ("sagan", "torch", "torch-fidelity")},
+        "sagan": __version__,
+        **{package: version(package) for package in ("torch", "torch-fidelity")},
     }
     if max(n_real, n_fake) > MAX_MANIFOLD:
         protocol["precision_recall_n"] = f"{min(n_real, MAX_MANIFOLD)} real, {min(n_fake, MAX_MANIFOLD)} generated"

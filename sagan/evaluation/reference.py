@@ -26,6 +26,7 @@ from sagan.evaluation.metrics import Moments, moments
 from sagan.runtime.distributed import is_main
 from sagan.runtime.draws import generator_for
 from sagan.runtime.files import write_atomically
+from sagan.version import __version__
 
 FORMAT = 2  # raise it whenever this module, an extractor or the reading of files comes to compute something else
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def reference_key(real: Images, split: str, indices: Tensor, extractor: Extracto
         "extractor": extractor.name,
         "weights": extractor.weights_sha256,
         "resize": extractor.resize,
-        "sagan": version("sagan"),
+        "sagan": __version__,
         "torch-fidelity": version("torch-fidelity"),
     }
 

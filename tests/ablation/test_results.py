@@ -36,9 +36,16 @@ def write_run(job, scores, **last):
     records = []
     for step in (10, 20):
         speed, memory = {10: 100.0, 20: 300.0}[step], {10: 1.0, 20: 2.5}[step]
-        records.append({"step": step, "speed/images_per_second": speed, "memory/peak_gib": memory,
-                        "attention/gamma/generator.blocks.0.attention": -0.1 * step,
-                        "attention/gamma/generator.blocks.1.attention": 0.3 * step} | last)  # fmt: skip
+        records.append(
+            {
+                "step": step,
+                "speed/images_per_second": speed,
+                "memory/peak_gib": memory,
+                "attention/gamma/generator.blocks.0.attention": -0.1 * step,
+                "attention/gamma/generator.blocks.1.attention": 0.3 * step,
+            }
+            | last
+        )
         if step in scores:
             protocol = {"protocol": {"n_fake": 16, "step": step}}
             records.append(

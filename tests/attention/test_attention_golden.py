@@ -1,19 +1,27 @@
-"""Every kind against values computed from the authors' or third-party code, in float64, on one fixed input."""
+"""Golden values computed with the authors' or third-party code, in float64, on one fixed input."""
 
 import math
 
 import pytest
 import torch
-from attention_kinds import build
 
 from sagan.attention import capture_maps
 from sagan.attention.multihead import sinusoidal_positions
+from tests.helpers.attention_kinds import build
 
 SAGAN_CODE = ["query.weight", "key.weight", "value.weight", "out.weight"]
 SAGAN_V1 = ["query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias"]
 NON_LOCAL = ["g.weight", "g.bias", "out.weight", "out.bias", "theta.weight", "theta.bias", "phi.weight", "phi.bias"]
-CONTEXT = ["context.key.conv.weight", "context.key.conv.bias", "context.value.weight", "context.value.bias",
-           "context.out.weight", "context.out.bias", "fuse.conv.weight", "fuse.conv.bias"]  # fmt: skip
+CONTEXT = [
+    "context.key.conv.weight",
+    "context.key.conv.bias",
+    "context.value.weight",
+    "context.value.bias",
+    "context.out.weight",
+    "context.out.bias",
+    "fuse.conv.weight",
+    "fuse.conv.bias",
+]
 BOTTLENECK = ["squeeze.weight", "squeeze.bias", "excite.weight", "excite.bias"]
 MASK = [f"{unit}.conv{i}.weight" for unit in ("before", "trunk.0", "trunk.1", "down.0", "bottom") for i in (1, 2, 3)]
 MASK += ["head.2.weight", "head.5.weight", *(f"after.conv{i}.weight" for i in (1, 2, 3))]
@@ -26,8 +34,12 @@ GOLDEN = [
     ("non-local", {"scale": False, "subsample": "conv-first"}, NON_LOCAL, (5.18942957, 263.79125354, 0.96689450)),
     ("non-local", {"subsample": "none"}, NON_LOCAL, (6.85600302, 259.19413899, 0.92084444)),
     ("non-local", {"form": "dot-product", "subsample": "none"}, NON_LOCAL, (-3.50824618, 275.33689881, 1.16941641)),
-    ("non-local", {"form": "dot-product", "subsample": "conv-first"}, NON_LOCAL,
-     (-2.73483773, 272.62816143, 1.14544600)),
+    (
+        "non-local",
+        {"form": "dot-product", "subsample": "conv-first"},
+        NON_LOCAL,
+        (-2.73483773, 272.62816143, 1.14544600),
+    ),
     ("base-oc", {}, CONTEXT, (162.06409933, 139.56482362, 1.21099619)),
     ("se", {"reduction": 8}, BOTTLENECK, (0.08204382, 63.82999079, 0.53500016)),
     ("ge", {"variant": "theta-minus", "extent": "global"}, [], (0.81169667, 64.04405367, 0.51774972)),
@@ -36,7 +48,7 @@ GOLDEN = [
     ("ge", {"variant": "theta", "extent": "global"}, ["gather.0.weight"], (1.45473791, 77.38627402, 0.20239341)),
     ("cbam", {"reduction": 8}, [*BOTTLENECK, "conv.weight"], (0.03665592, 16.28355274, 0.31118534)),
     ("residual-attention", {"depth": 1}, MASK, (0.71730631, 583.16837681, 1.55710974)),
-]  # fmt: skip
+]
 
 
 def wave(number: int) -> torch.Tensor:
@@ -53,12 +65,12 @@ def fill(tensor: torch.Tensor, k: int) -> None:
 
 
 def golden_layer(kind: str, options: dict, names: list[str]) -> torch.nn.Module:
-    """The published form in evaluation mode, with the parameters of the golden rows; every gain is 1."""
+    """Return the published form in evaluation mode, with the parameters of the golden rows; every gain is 1."""
     layer = build(kind, options, channels=16, size=(4, 4), gate="none").double().eval()
     parameters = dict(layer.named_parameters())
     for k, name in enumerate(names, 1):
         fill(parameters.pop(name), k)
-    for name, parameter in parameters.items():  # what is left are gains and biases of norms, and gamma
+    for name, parameter in parameters.items():  # the rest are gains and biases of norms, and gamma
         with torch.no_grad():
             parameter.fill_(0.0 if name.endswith("norm.bias.weight") or ".bias.weight" in name else 1.0)
     return layer
@@ -68,7 +80,7 @@ def golden_layer(kind: str, options: dict, names: list[str]) -> torch.nn.Module:
 def test_golden_value(kind, options, names, expected):
     layer = golden_layer(kind, options, names)
     if hasattr(layer, "norm") and kind == "non-local":
-        layer.norm = torch.nn.Identity()  # the rows were made without batch norm
+        layer.norm = torch.nn.Identity()  # the golden rows were computed without batch norm
     y = layer(golden_input())
     assert [y.sum().item(), y.square().sum().item(), y[1, 7, 2, 3].item()] == pytest.approx(expected, abs=2e-8)
 

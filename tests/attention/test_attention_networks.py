@@ -1,20 +1,23 @@
-"""Attention inside the networks: places, gates, one's own kind, and what is refused."""
+"""Attention inside the networks: places, gates, custom kinds, and refusals."""
 
 import pytest
 import torch
-from attention_kinds import build, images
 
 from sagan.attention import KINDS, capture_maps, resolve
 from sagan.config import AttentionConfig, ConfigError
 from sagan.layers import Conv2d
 from sagan.models.build import build_discriminator, build_generator
 from sagan.parsing import load_config
+from tests.helpers.attention_kinds import build, images
 
 
 def networks(kind: str, *overrides: str, channels: int = 16):
-    """The small 32 x 32 model, with the same attention in both networks."""
-    both = [f"model.{network}.{option}" for network in ("generator", "discriminator")
-            for option in (f"channels={channels}", f"attention.kind={kind}", *overrides)]  # fmt: skip
+    """Return the small 32 x 32 model with the same attention in both networks."""
+    both = [
+        f"model.{network}.{option}"
+        for network in ("generator", "discriminator")
+        for option in (f"channels={channels}", f"attention.kind={kind}", *overrides)
+    ]
     config = load_config(None, ["data.num_classes=10", *both])
     return build_generator(config), build_discriminator(config)
 
@@ -22,7 +25,7 @@ def networks(kind: str, *overrides: str, channels: int = 16):
 @pytest.mark.parametrize("placement", ["between", "in_residual"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_networks_with_every_kind(kind, placement):
-    """At gain 0 they are the networks without attention; everything gets a finite gradient."""
+    """At gain 0 they equal the networks without attention, and all gradients are finite."""
     reference = networks("none")
     generator, discriminator = networks(kind, f"attention.placement={placement}")
     for network, plain in zip((generator, discriminator), reference, strict=True):
@@ -74,14 +77,14 @@ def test_checking_a_configuration_leaves_the_random_state_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_kind_of_ones_own():
+def test_a_custom_kind():
     options = "attention.options.kernel_size=5"
-    generator, discriminator = networks("own_attention.NeighbourhoodGate", options)
+    generator, discriminator = networks("tests.helpers.own_attention.NeighbourhoodGate", options)
     assert generator.blocks[1].attention.score.weight.shape == (1, 64, 5, 5)
     with capture_maps(discriminator) as maps:
         discriminator(generator(torch.randn(2, 128), torch.arange(2)), torch.arange(2))
     assert maps["blocks.0.attention"][0].weights.shape == (2, 1, 16, 16)
-    layer, x = build("own_attention.NeighbourhoodGate", spectral_norm=True), images()
+    layer, x = build("tests.helpers.own_attention.NeighbourhoodGate", spectral_norm=True), images()
     assert torch.equal(layer(x), x)
 
 
@@ -128,12 +131,12 @@ def test_refusals_name_kind_map_and_reason(kind, options, channels, size, messag
     with pytest.raises(ConfigError, match=message) as error:
         build(kind, options, channels=channels, size=size)
     assert str(error.value).startswith(f"attention: kind {kind} ")
-    assert f"{size[0]}x{size[1]} map of width {channels}" in str(error.value)
+    assert f"{size[0]}x{size[1]} map with {channels} channels" in str(error.value)
 
 
 def test_a_configuration_is_refused_before_anything_is_built():
     with pytest.raises(
-        ConfigError, match="model.discriminator.attention: kind se cannot stand on a 16x16 map of width 40"
+        ConfigError, match="model.discriminator.attention: kind se does not fit a 16x16 map with 40 channels"
     ):
         load_config(None, ["model.discriminator.channels=20", "model.discriminator.attention.kind=se"])
 
@@ -163,8 +166,14 @@ class Even(Attention):
     [
         (AttentionConfig(kind="sagn"), "attention.kind sagn: expected one of none, residual, sagan"),
         (AttentionConfig(kind="none", options={"heads": 1}), "kind none has no options"),
-        (AttentionConfig(kind="residual", options={"heads": 1}), "attention.options.heads: .* it has none"),
-        (AttentionConfig(kind="multihead", options={"head": 1}), "attention.options.head: .* it has .*heads"),
+        (
+            AttentionConfig(kind="residual", options={"heads": 1}),
+            "attention.options.heads: not an option of kind residual, which has none",
+        ),
+        (
+            AttentionConfig(kind="multihead", options={"head": 1}),
+            "attention.options.head: not an option of kind multihead, which has .*heads",
+        ),
         (
             AttentionConfig(kind="multihead", options={"heads": "many"}),
             "^attention.options.heads many: expected an integer",
@@ -174,7 +183,7 @@ class Even(Attention):
             "^attention.options.extent 3: expected one of 2, 4, 8, global$",
         ),
         (AttentionConfig(kind="no_such_module.Kind"), "cannot be imported"),
-        (AttentionConfig(kind="own_attention.Options"), "expected a subclass"),
+        (AttentionConfig(kind="tests.helpers.own_attention.Options"), "expected a subclass"),
         (
             AttentionConfig(kind="broken_kinds.Kind"),
             "broken_kinds.Kind: cannot be imported: SyntaxError: ",

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from stand_ins import make_real
-from tiny_runs import cheap_extractor
 
 from sagan.config import EvaluationConfig
 from sagan.data.pairs import PairsDataset
@@ -19,6 +17,8 @@ from sagan.data.rules import SameHue, SamePattern
 from sagan.evaluation import agreement as module
 from sagan.evaluation import evaluate
 from sagan.evaluation.agreement import agreement, agreement_scores
+from tests.helpers.stand_ins import make_real
+from tests.helpers.tiny_runs import cheap_extractor
 
 HUE, PATTERN = SameHue(), SamePattern()
 NAN = math.nan

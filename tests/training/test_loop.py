@@ -18,9 +18,17 @@ from sagan.training.health import NonFiniteError
 from sagan.viewing import recorder
 from sagan.viewing.plugin import NAME as PLUGIN
 
-FULL = ("training.d_steps=2", "training.micro_batches=2", "training.diffaugment=[color,translation,cutout]",
-        "data.flip=true", "training.ema_start=1", "logging.every=1", "logging.images_every=2",
-        "logging.attention_every=2", "checkpoint.every=2")  # fmt: skip
+FULL = (
+    "training.d_steps=2",
+    "training.micro_batches=2",
+    "training.diffaugment=[color,translation,cutout]",
+    "data.flip=true",
+    "training.ema_start=1",
+    "logging.every=1",
+    "logging.images_every=2",
+    "logging.attention_every=2",
+    "checkpoint.every=2",
+)
 UNSTEADY = ("time", "speed/images_per_second", "memory/peak_gib")
 
 
@@ -102,16 +110,32 @@ def test_a_run_killed_after_its_checkpoint_takes_the_same_steps_again(configure,
 def test_what_a_run_leaves(configure, tmp_path, capsys):
     run_dir = train(configure("run", 3, *FULL))
     assert {p.name for p in run_dir.iterdir() if not p.name.startswith(("events.", "."))} == {
-        "config.yaml", "log.txt", "metrics.jsonl", "checkpoints", "samples"
-    }  # fmt: skip
+        "config.yaml",
+        "log.txt",
+        "metrics.jsonl",
+        "checkpoints",
+        "samples",
+    }
     assert [p.name for p in (run_dir / "checkpoints").iterdir()] == ["step-00000002.pt", "step-00000003.pt"]
     records = read_records(run_dir / "metrics.jsonl")
     training = {
-        "loss/discriminator", "loss/generator", "logits/real", "logits/fake", "accuracy/real", "accuracy/fake",
-        "spread/real", "spread/fake", "gradient/generator", "gradient/discriminator", "lr/generator",
-        "lr/discriminator", "speed/images_per_second", "memory/peak_gib",
-        "attention/gamma/generator.blocks.1.attention", "attention/gamma/discriminator.blocks.0.attention",
-    }  # fmt: skip
+        "loss/discriminator",
+        "loss/generator",
+        "logits/real",
+        "logits/fake",
+        "accuracy/real",
+        "accuracy/fake",
+        "spread/real",
+        "spread/fake",
+        "gradient/generator",
+        "gradient/discriminator",
+        "lr/generator",
+        "lr/discriminator",
+        "speed/images_per_second",
+        "memory/peak_gib",
+        "attention/gamma/generator.blocks.1.attention",
+        "attention/gamma/discriminator.blocks.0.attention",
+    }
     assert training | {"step", "images_seen", "time"} == set(records[0])
     assert records[0]["images_seen"] == 4 and records[0]["lr/discriminator"] == 4e-4
     looks = next(r for r in records if "singular_value/generator.project" in r)
@@ -129,9 +153,11 @@ def test_what_a_run_leaves(configure, tmp_path, capsys):
     assert [e.step for e in board.Scalars("loss/generator")] == [1, 2, 3]
     assert [e.step for e in board.Images("samples/real")] == [0]
     assert [e.step for e in board.Images("samples/ema")] == [2, 3]
-    attention = {"attention-maps/generator/blocks.1.attention/generated",
-                 "attention-maps/discriminator/blocks.0.attention/generated",
-                 "attention-maps/discriminator/blocks.0.attention/real"}  # fmt: skip
+    attention = {
+        "attention-maps/generator/blocks.1.attention/generated",
+        "attention-maps/discriminator/blocks.0.attention/generated",
+        "attention-maps/discriminator/blocks.0.attention/real",
+    }
     assert attention == set(board.PluginTagToContent(PLUGIN))
     assert all([e.step for e in board.Tensors(tag)] == [2, 3] for tag in attention)
 
@@ -285,10 +311,16 @@ def test_images_that_are_left_out_are_said_in_the_log(configure, image_folder, t
 
 def test_collapse_is_said_in_the_log(configure, monkeypatch):
     monkeypatch.setattr("sagan.training.health.CollapseWatch.PATIENCE", 2)
-    monkeypatch.setattr("sagan.training.steps._discriminator_metrics", lambda *args: {
-        "loss/discriminator": torch.tensor(0.001), "accuracy/real": torch.ones(()), "accuracy/fake": torch.ones(()),
-        "spread/real": torch.ones(()), "spread/fake": torch.ones(()),
-    })  # fmt: skip
+    monkeypatch.setattr(
+        "sagan.training.steps._discriminator_metrics",
+        lambda *args: {
+            "loss/discriminator": torch.tensor(0.001),
+            "accuracy/real": torch.ones(()),
+            "accuracy/fake": torch.ones(()),
+            "spread/real": torch.ones(()),
+            "spread/fake": torch.ones(()),
+        },
+    )
     run_dir = train(configure("run", 4, "logging.every=1"))
     assert (run_dir / "log.txt").read_text().count("step 2: warning: the discriminator tells every real image") == 1
     assert {"step": 2, "warning": "saturated"} in read_records(run_dir / "metrics.jsonl")
@@ -362,7 +394,7 @@ def test_standing_statistics_serve_the_evaluation_and_leave_the_generator_alone(
     monkeypatch.setattr(evaluator, "image_sampler", lambda generator, seed, truncation: lambda *args: generator)
     before = {k: v.clone() for k, v in state.generator_ema.state_dict().items()}
     evaluator.Evaluator(state.config.evaluation, None)(state.generator_ema, None, 7, ema=True)
-    (measured, facts), = given  # fmt: skip
+    ((measured, facts),) = given
     assert facts["protocol"] == {"step": 7, "ema": True, "batch_norm": "standing over 2 batches of 4"}
     assert all(torch.equal(v, before[k]) for k, v in state.generator_ema.state_dict().items())
     assert not torch.equal(measured.norm.running_mean, before["norm.running_mean"]) and not measured.training

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import untrained_run
 
 from sagan import load_generator
 from sagan.cli import main
@@ -16,6 +15,7 @@ from sagan.runs.networks import load_discriminator
 from sagan.viewing.capture import fixed_inputs, view_attention
 from sagan.viewing.command import title
 from sagan.viewing.overlays import layer_pictures, view_queries
+from tests.helpers.tiny_runs import untrained_run
 
 G, D = "generator-blocks.1.attention-generated", "discriminator-blocks.0.attention"
 KIND = "model.{}.attention.kind"
@@ -35,9 +35,16 @@ def runs(tmp_path_factory, image_folder):
         save_checkpoint(root / "run", {**content, "step": step}, keep=3)
     untrained_run(root / "plain", **{"data.num_classes": 0, "data.source": "folder", "data.path": image_folder})
     untrained_run(root / "none", **{KIND.format("generator"): "none", KIND.format("discriminator"): "residual"})
-    untrained_run(root / "gates", **{KIND.format("generator"): "residual", KIND.format("discriminator"): "cbam",
-                                     "data.channels": 1, "data.resolution": "[32,64]",
-                                     "model.discriminator.channels": 16})  # fmt: skip
+    untrained_run(
+        root / "gates",
+        **{
+            KIND.format("generator"): "residual",
+            KIND.format("discriminator"): "cbam",
+            "data.channels": 1,
+            "data.resolution": "[32,64]",
+            "model.discriminator.channels": 16,
+        },
+    )
     assert main(["export", str(root / "run"), "--out", str(root / "weights")]) == 0
     (root / "alone").mkdir()
     shutil.copy(root / "weights" / "generator.safetensors", root / "alone")
@@ -73,8 +80,10 @@ def test_it_draws_both_networks_and_prints_the_files(attention):
 
 @pytest.mark.parametrize("ema", [True, False])
 def test_pictures_are_those_of_the_networks_for_fixed_latents(attention, ema, tmp_path):
-    code, (file,), _ = attention(f"run --num 2 --seed 3 --ema {str(ema).lower()} --out {tmp_path} --network generator "
-                                 "--layer blocks.1.attention --checkpoint step-00000010.pt")  # fmt: skip
+    code, (file,), _ = attention(
+        f"run --num 2 --seed 3 --ema {str(ema).lower()} --out {tmp_path} --network generator "
+        "--layer blocks.1.attention --checkpoint step-00000010.pt"
+    )
     generator = load_generator("run", checkpoint="step-00000010.pt", ema=ema)
     z, y = fixed_inputs(generator, 2, seed=3)
     (view,) = view_attention(generator, None, z, y)
@@ -106,8 +115,10 @@ def test_real_images_are_of_the_chosen_classes(attention, image_folder, tmp_path
 def test_unconditional_runs_exports_and_runs_without_their_data(attention, runs, tmp_path):
     code, said, _ = attention(f"plain --num 1 --out {tmp_path / 'a'}")
     assert code == 0 and [Path(file).name.split("-step")[0] for file in said] == [
-        f"{G}-map", f"{D}-generated-map", f"{D}-real-map"
-    ]  # fmt: skip
+        f"{G}-map",
+        f"{D}-generated-map",
+        f"{D}-real-map",
+    ]
     code, said, _ = attention(f"weights/generator.safetensors --num 2 --out {tmp_path / 'b'}")
     assert code == 0 and len(said) == 3
     again = attention(f"run --num 2 --out {tmp_path / 'c'}")[1]
@@ -182,8 +193,11 @@ WRONG = {
     "run --classes []": (2, "--classes []: expected at least one class"),
     "run --classes [3]": (2, "--classes [3]: the generator has 3 classes, 0 to 2"),
     "plain --classes [0]": (2, "--classes [0]: the generator is unconditional"),
-    "run --layer blocks.7": (2, "--layer blocks.7: there is no such attention layer; expected one of: "
-                                "blocks.1.attention in the generator; blocks.0.attention in the discriminator"),
+    "run --layer blocks.7": (
+        2,
+        "--layer blocks.7: there is no such attention layer; expected one of: "
+        "blocks.1.attention in the generator; blocks.0.attention in the discriminator",
+    ),
     "run --network generator --layer blocks.0.attention": (2, "--layer blocks.0.attention: there is no such"),
     "run --network both": (2, "--network both: expected one of generator, discriminator or null"),
     "run --network generator --data.path x": (2, "--data.path: --network generator shows generated images only"),
@@ -195,7 +209,7 @@ WRONG = {
     "alone/generator.safetensors --network discriminator": (1, "alone/discriminator.safetensors: cannot be read"),
     "nowhere": (1, "nowhere: neither a checkpoint file nor a run directory"),
     "run --out weights/generator.safetensors": (1, "is a file, expected a folder"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("command", WRONG)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from attention_kinds import CASES, build, images, open_gate
-from attention_logs import damaged_records, decode, matrix, view_of
 from PIL import Image
 
 from sagan.attention import AttentionMap, capture_maps
 from sagan.viewing.plugin.record import BadRecord, blob_of_image, read_header, read_image, read_map
 from sagan.viewing.records import MOST_WEIGHTS, encode, record_tag
+from tests.helpers.attention_kinds import CASES, build, images, open_gate
+from tests.helpers.attention_logs import damaged_records, decode, matrix, view_of
 
 SMALL = [case for case in CASES if case.maps]
 
@@ -44,8 +44,16 @@ def test_the_header_says_what_the_page_shows():
     blobs = encode(view_of(m), "multihead", ["cat"])
     header = read_header(blobs[0], len(blobs))
     about = {k: v for k, v in header.items() if k != "maps"}
-    assert about == {"network": "generator", "layer": "blocks.1.attention", "source": "generated", "kind": "multihead",
-                     "gamma": 0.25, "labels": ["cat", "1"], "images": 2, "size": [16, 16]}  # fmt: skip
+    assert about == {
+        "network": "generator",
+        "layer": "blocks.1.attention",
+        "source": "generated",
+        "kind": "multihead",
+        "gamma": 0.25,
+        "labels": ["cat", "1"],
+        "images": 2,
+        "size": [16, 16],
+    }
     entry, w = header["maps"][0], m.weights.double()
     entropy = -(w * w.log()).sum(-1).mean((1, 2)) / np.log(4)
     torch.testing.assert_close(torch.tensor(entry["entropy"], dtype=torch.float64), entropy, rtol=1e-5, atol=0)

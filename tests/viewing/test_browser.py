@@ -6,14 +6,14 @@ import threading
 import numpy as np
 import pytest
 import torch
-from attention_logs import HOSTILE, damaged_records, decode, good_record, matrix, view_of, write_run
-from chromium import CHROMIUM, Chromium
-from providers import loaded, web_application
 from werkzeug.serving import make_server
 
 from sagan.attention import AttentionMap
 from sagan.viewing.plugin import NAME
 from sagan.viewing.records import encode
+from tests.helpers.attention_logs import HOSTILE, damaged_records, decode, good_record, matrix, view_of, write_run
+from tests.helpers.chromium import CHROMIUM, Chromium
+from tests.helpers.providers import loaded, web_application
 
 pytestmark = [
     pytest.mark.browser,
@@ -181,8 +181,11 @@ def test_windows_hostile_names_and_a_damaged_step(page):
 def test_choosing_keeps_the_focus_where_it_is(page):
     page.choose(0, "run", "first")
     page.state(0, run="first", image=0, state="ready", strip="ready")
-    for selector, change in ((".images button:nth-child(2)", {"image": 1}), (".strip button", {"step": 10}),
-                             (".heads button:last-child", {"group": 1})):  # fmt: skip
+    for selector, change in (
+        (".images button:nth-child(2)", {"image": 1}),
+        (".strip button", {"step": 10}),
+        (".heads button:last-child", {"group": 1}),
+    ):
         page.browser.evaluate(f"document.querySelector('{selector}').focus()")
         page.browser.evaluate("document.activeElement.click()")
         page.state(0, state="ready", strip="ready", **change)

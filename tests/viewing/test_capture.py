@@ -8,9 +8,13 @@ from sagan.models.build import build_discriminator, build_generator
 from sagan.runtime.pictures import to_uint8
 from sagan.viewing.capture import fixed_inputs, fixed_labels, fixed_real, view_attention
 
-OVERRIDES = ["model.generator.attention.resolutions=[8,16]", "model.generator.channels=8",
-             "model.discriminator.attention.kind=cbam", "model.discriminator.attention.resolutions=[16]",
-             "model.discriminator.channels=8"]  # fmt: skip
+OVERRIDES = [
+    "model.generator.attention.resolutions=[8,16]",
+    "model.generator.channels=8",
+    "model.discriminator.attention.kind=cbam",
+    "model.discriminator.attention.resolutions=[16]",
+    "model.discriminator.channels=8",
+]
 
 
 def networks(config):
@@ -32,9 +36,11 @@ def test_views_are_those_of_a_plain_pass(make_config):
     z, y, real = draws()
     views = view_attention(generator, discriminator, z, y, real, torch.tensor([2, 0]))
     assert [(v.network, v.layer, v.source) for v in views] == [
-        ("generator", "blocks.0.attention", "generated"), ("generator", "blocks.1.attention", "generated"),
-        ("discriminator", "blocks.0.attention", "generated"), ("discriminator", "blocks.0.attention", "real"),
-    ]  # fmt: skip
+        ("generator", "blocks.0.attention", "generated"),
+        ("generator", "blocks.1.attention", "generated"),
+        ("discriminator", "blocks.0.attention", "generated"),
+        ("discriminator", "blocks.0.attention", "real"),
+    ]
     generator.eval(), discriminator.eval()
     with torch.no_grad(), capture_maps(generator) as of_g, capture_maps(discriminator) as of_d:
         images = generator(z, y)
@@ -51,8 +57,7 @@ def test_views_are_those_of_a_plain_pass(make_config):
 
 def test_looking_changes_nothing(make_config):
     generator, discriminator = networks(make_config(*OVERRIDES))
-    before = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in
-              (("g", generator), ("d", discriminator))}  # fmt: skip
+    before = {n: {k: v.clone() for k, v in m.state_dict().items()} for n, m in (("g", generator), ("d", discriminator))}
     z, y, real = draws()
     view_attention(generator, discriminator, z, y, real, torch.tensor([2, 0]))
     assert generator.training and discriminator.training

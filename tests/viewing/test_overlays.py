@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from attention_kinds import CASES, build, open_gate
-from attention_kinds import images as activations
 from PIL import Image
 
 from sagan.attention import AttentionMap, capture_maps
@@ -15,6 +13,8 @@ from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import COLOURS, DIVERGING, GAP, HEAT
 from sagan.viewing.overlays import board_images, layer_pictures, numbers, view_queries
 from sagan.viewing.panels import Panels
+from tests.helpers.attention_kinds import CASES, build, open_gate
+from tests.helpers.attention_kinds import images as activations
 
 SIZE, SCALE = (16, 24), 4  # of the images; how much 96 pixels enlarge them
 QUERIES, KEYS = (8, 12), (4, 6)

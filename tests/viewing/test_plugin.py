@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from attention_logs import HOSTILE, QUOTED, damaged_records, decode, good_record, write_run
-from providers import LOADERS, loaded, web_application
 from werkzeug.test import Client
 
 from sagan.viewing.plugin import NAME, AttentionLoader
+from tests.helpers.attention_logs import HOSTILE, QUOTED, damaged_records, decode, good_record, write_run
+from tests.helpers.providers import LOADERS, loaded, web_application
 
 TAG = "attention-maps/generator/blocks.1.attention/generated"
 RECORDS = {step: good_record(step)[2] for step in (0, 10, 20)}
@@ -99,8 +99,9 @@ def test_arguments_that_are_none_are_refused(client, route, change):
     assert HOSTILE not in answer.text and f"Expected {next(iter(change))}" in answer.text
 
 
-@pytest.mark.parametrize("change", [{"run": HOSTILE + "x"}, {"tag": HOSTILE}, {"run": "empty"}, {"step": 11},
-                                    {"image": 2}, {"map": 1}])  # fmt: skip
+@pytest.mark.parametrize(
+    "change", [{"run": HOSTILE + "x"}, {"tag": HOSTILE}, {"run": "empty"}, {"step": 11}, {"image": 2}, {"map": 1}]
+)
 def test_what_is_not_there_is_not_found(client, change):
     answer = get(client, "map", **whole(**change))
     assert answer.status_code == 404 and HOSTILE not in answer.text

@@ -1,4 +1,4 @@
-"""The one list of attention kinds and option variants that every test here goes through."""
+"""The single list of attention kinds and option variants that all tests here use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from sagan.layers import initialize
 
 @dataclass(frozen=True)
 class Case:
-    """A kind with options, and its number of parameters behind gate `zero`: f(C, H, W, with batch norm)."""
+    """A kind with options and its number of parameters with gate `zero`: f(C, H, W, with batch norm)."""
 
     kind: str
     parameters: Callable[[int, int, int, bool], float]
@@ -23,7 +23,7 @@ class Case:
 
     @property
     def size(self) -> tuple[int, int]:
-        """A small map that shows all of the kind; never square, so that rows taken for columns show."""
+        """Return the size of a small map that exercises all of the kind; not square, so that swapped axes show."""
         large = self.kind == "pyramid-oc" or self.options.get("extent") == 8 or self.options.get("depth") == 2
         return (8, 12) if large else (4, 6)
 
@@ -33,7 +33,7 @@ class Case:
 
     @property
     def exact(self) -> bool:
-        """Whether it computes in the precision of its input."""
+        """Return whether the kind computes in the precision of its input."""
         return self.options.get("precision") != "bf16"
 
     def __str__(self) -> str:
@@ -47,9 +47,12 @@ def _control(c, h, w, bn):
 
 def _pyramid(n):
     return lambda c, h, w, bn: (
-        n * (2.5 * c**2 + (3.5 if bn else 2.5) * c) + n * (c**2 + (3 if bn else 1) * c)
-        + 2 * n * c**2 + (3 if bn else 1) * c + 1
-    )  # fmt: skip
+        n * (2.5 * c**2 + (3.5 if bn else 2.5) * c)
+        + n * (c**2 + (3 if bn else 1) * c)
+        + 2 * n * c**2
+        + (3 if bn else 1) * c
+        + 1
+    )
 
 
 def _ge(variant, extent):
@@ -77,8 +80,11 @@ CASES = [
     Case("multihead", lambda c, h, w, bn: 4 * c**2 + 1, {"heads": 2, "positions": "sinusoidal", "pool": "average"}),
     Case("multihead", lambda c, h, w, bn: 4 * c**2 + c * h * w + 1, {"positions": "learned"}),
     Case("multihead", lambda c, h, w, bn: 4 * c**2 + (2 * h + 2 * w - 2) * c / 8 + 1, {"positions": "relative"}),
-    Case("multihead", lambda c, h, w, bn: 4 * c**2 + (2 * h + 2 * w - 2) * c / 4 + 1,
-         {"heads": 4, "positions": "relative", "pool": "max"}),
+    Case(
+        "multihead",
+        lambda c, h, w, bn: 4 * c**2 + (2 * h + 2 * w - 2) * c / 4 + 1,
+        {"heads": 4, "positions": "relative", "pool": "max"},
+    ),
     Case("additive", lambda c, h, w, bn: 1.25 * c**2 + c / 8 + 1),
     Case("additive", lambda c, h, w, bn: 1.25 * c**2 + c / 4 + 1, {"pool": False, "bias": True}),
     Case("non-local", lambda c, h, w, bn: c**2 + 1, {"form": "gaussian"}),
@@ -98,10 +104,17 @@ CASES = [
         for variant in ("theta-minus", "theta", "theta-plus")
         for extent in (2, 4, 8, "global")
     ),
-    Case("cbam", lambda c, h, w, bn: c**2 / 8 + c / 16 + c + (100 if bn else 99) + 1,
-         maps=("channel gate", "spatial gate")),
-    Case("cbam", lambda c, h, w, bn: c**2 / 4 + c / 8 + c + 1, {"parts": "channel", "reduction": 8},
-         maps=("channel gate",)),
+    Case(
+        "cbam",
+        lambda c, h, w, bn: c**2 / 8 + c / 16 + c + (100 if bn else 99) + 1,
+        maps=("channel gate", "spatial gate"),
+    ),
+    Case(
+        "cbam",
+        lambda c, h, w, bn: c**2 / 4 + c / 8 + c + 1,
+        {"parts": "channel", "reduction": 8},
+        maps=("channel gate",),
+    ),
     Case("cbam", lambda c, h, w, bn: (100 if bn else 99) + 1, {"parts": "spatial"}, maps=("spatial gate",)),
     Case("residual-attention", _mask(1), maps=("full gate",)),
     Case("residual-attention", _mask(2), {"depth": 2, "normalization": "channel"}, maps=("full gate",)),
@@ -109,9 +122,12 @@ CASES = [
     Case("global-context", lambda c, h, w, bn: c**2 / 8 + 2 * c + 3 * c / 16 + 1),
     Case("eca", lambda c, h, w, bn: int(log2(c) / 2 + 0.5) // 2 * 2 + 2, maps=("channel gate",)),
     Case("eca", lambda c, h, w, bn: 8, {"kernel_size": 7}, maps=("channel gate",)),
-    Case("coordinate", lambda c, h, w, bn: 3 * c * max(8, c // 32) + (3 if bn else 1) * max(8, c // 32) + 2 * c + 1,
-         maps=("full gate",)),
-]  # fmt: skip
+    Case(
+        "coordinate",
+        lambda c, h, w, bn: 3 * c * max(8, c // 32) + (3 if bn else 1) * max(8, c // 32) + 2 * c + 1,
+        maps=("full gate",),
+    ),
+]
 
 SIZE = (8, 12)  # fits every case
 
@@ -127,7 +143,7 @@ def build(
     norm: dict | None = None,
     gate: str = "zero",
 ) -> Attention:
-    """A layer with seeded initial weights."""
+    """Return a layer with seeded initial weights."""
     torch.manual_seed(0)
     place = Place(channels, size, spectral_norm, batch_norm, norm or {})
     layer = build_attention(AttentionConfig(kind=kind, gate=gate, options=options or {}), place)
@@ -136,7 +152,7 @@ def build(
 
 
 def open_gate(layer: Attention, gain: float = 0.7) -> Attention:
-    """The same layer with random biases, tables, statistics and gains, so that all of them show."""
+    """Give the layer random biases, tables, statistics and gains, so that all of them affect the output."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
@@ -155,6 +171,6 @@ def open_gate(layer: Attention, gain: float = 0.7) -> Attention:
 
 
 def images(channels: int = 32, size: tuple[int, int] = SIZE, number: int = 2, dtype=torch.float32) -> torch.Tensor:
-    """Random activations in channels_last."""
+    """Return random activations in channels_last."""
     x = torch.randn(number, channels, *size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     return x.to(dtype, memory_format=torch.channels_last)
