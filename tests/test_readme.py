@@ -120,7 +120,8 @@ def make_tiny(words, images):
         if not words[1].endswith(".yaml"):  # the name of a shipped plan
             words = [verb, f"experiments/{words[1]}/plan.yaml", *words[2:]]
         Path(words[1]).parent.mkdir(parents=True, exist_ok=True)
-        Path(words[1]).write_text(yaml.safe_dump(TINY_PLAN))
+        compared = {"variants": {**TINY_PLAN["variants"], "other": {}}} if "--power" in words else {}  # trains nothing
+        Path(words[1]).write_text(yaml.safe_dump({**TINY_PLAN, **compared}))
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
         options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
     if verb == "bench" or "--print_config" in words:
