@@ -12,7 +12,7 @@ import importlib
 from sagan.version import __version__ as __version__
 
 _HOME = {
-    "load_config": "sagan.parsing",
+    "load_config": "sagan.presets",
     "build_generator": "sagan.models.build",
     "build_discriminator": "sagan.models.build",
     "load_generator": "sagan.runs.networks",

@@ -17,7 +17,7 @@ NAMES = sorted(file.stem for file in (ROOT / "experiments").glob("*.yaml"))
 
 LOOK = """
 import sagan, sys
-from sagan.parsing import config_file, describe_preset, presets
+from sagan.presets import config_file, describe_preset, presets
 print(sagan.__file__, *presets())
 assert all(describe_preset(name) for name in presets())
 from sagan.ablation.plan import load_plan, plan_file, plan_names

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ import yaml
 
 import sagan.benchmark.step
 import sagan.data.shapes
-import sagan.sampling
+import sagan.evaluation
+import sagan.runs.evaluation
 import sagan.training.evaluator
-from sagan.cli import VERBS, main
-from sagan.evaluation import command as evaluation
-from sagan.parsing import presets
+from sagan.commands.app import VERBS, main
+from sagan.presets import presets
 from tests.helpers.tiny_runs import TINY, cheap_extractor, tokens
 
 README = Path(__file__).parent.parent / "README.md"
@@ -94,7 +95,7 @@ def python_blocks(text):
 
 def help_commands():
     """The examples of the help pages, but that of torchrun, which the README has too."""
-    pages = "\n".join(inspect.getdoc(verb) for verb in VERBS.values())
+    pages = "\n".join(inspect.getdoc(getattr(import_module(f"sagan.commands.{verb}"), verb)) for verb in VERBS)
     examples = re.findall(r"^  (sagan .*)$", pages, flags=re.M)
     return [shlex.split(line, comments=True) for line in examples]
 
@@ -177,7 +178,7 @@ def workplace(tmp_path_factory, image_folder):
         patch.delitem(sys.modules, "own_attention", raising=False)
         (root / "own_attention.py").write_text(python_blocks(README.read_text())[1])
         patch.setenv("SAGAN_CACHE", str(root / "cache"))
-        for module in (sagan.sampling, sagan.training.evaluator, evaluation):
+        for module in (sagan.evaluation, sagan.training.evaluator, sagan.runs.evaluation):
             patch.setattr(module, "build_extractor", cheap_extractor)
         patch.setattr(sagan.data.shapes, "SPLITS", {"train": range(0, 40), "test": range(40, 60)})
         patch.setattr(sagan.benchmark.step, "SECONDS", 0.0)

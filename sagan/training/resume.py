@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from sagan.config import Config, ConfigError, UserError
+from sagan.config import Config, ConfigError, UserError, refuse_changes
 from sagan.data import Dataset
-from sagan.parsing import refuse_changes, to_config
-from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.checkpoints import checkpoint_config, load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import evaluated
 from sagan.training.state import TrainState
@@ -27,7 +26,7 @@ def resumed_config(config: Config, saved: dict | None, run_dir: Path) -> Config:
     """`config` as the run that left `saved` may go on with. Raises ConfigError, with both values, where it may not."""
     if saved is None:
         return config
-    old = to_config(saved["config"])
+    old = checkpoint_config(saved, run_dir)
     if config.data.num_classes is None:  # the run has found it out
         config = replace(config, data=replace(config.data, num_classes=old.data.num_classes))
     if "dtype" in saved:  # what precision came to is compared instead, by `require_same_dtype`

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 import sagan
-from sagan.cli import VERBS, main
-from sagan.parsing import load_config, presets
+from sagan.commands.app import VERBS, main
+from sagan.presets import load_config, presets
 from tests.helpers.tiny_runs import TINY, tokens, train_run, untrained_run
 
 
@@ -49,7 +49,7 @@ def said(runs, monkeypatch, capsys):
 BAD_OPTIONS = {
     "frobnicate": "frobnicate: there is no such verb; expected one of train, sample",
     "sample": "RUN is missing",
-    "sample --num 3 run": "RUN is missing",
+    "sample --num 3": "RUN is missing",
     "sample run more": "more: expected an option",
     "sample run --clases 3": "--clases: there is no such option; did you mean classes?",
     "sample run --classes 3": "--classes [3]: the generator has 3 classes, 0 to 2",
@@ -125,7 +125,7 @@ def test_what_is_missing_or_damaged_is_named_with_exit_code_1(said, command):
 def test_torch_is_not_loaded_for_help_and_for_mistakes_in_options():
     script = """
 import sys, sagan
-from sagan.cli import VERBS, main
+from sagan.commands.app import VERBS, main
 assert main(["--help"]) == main([]) == 0
 for verb in VERBS:
     assert main([verb, "--help"]) == 0, verb
