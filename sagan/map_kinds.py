@@ -1,6 +1,6 @@
-"""The kinds of attention maps, described once for whoever records, draws or shows them.
+"""The kinds of attention maps, described once for the code that records, draws and serves them.
 
-This module imports nothing: TensorBoard reads it in a process without torch.
+This module imports nothing but `typing`: TensorBoard reads it in a process without torch.
 """
 
 from typing import Literal, NamedTuple
@@ -9,14 +9,14 @@ Name = Literal["matrix", "windowed matrix", "channel gate", "spatial gate", "ful
 
 
 class MapKind(NamedTuple):
-    """What sets one kind of map apart."""
+    """Properties of one kind of map."""
 
     gate: bool
-    """Factors of the values themselves; otherwise weights, a row of them for each query position."""
+    """True: factors that multiply the values. False: weights, one row per query position."""
     windowed: bool = False
-    """Queries and keys are the positions of one window, and there is a matrix for each window."""
+    """Whether there is one matrix per window, with the positions of that window as queries and keys."""
     positions: bool = True
-    """There is a value for each position of a grid; otherwise one for each channel, drawn as bars."""
+    """True: one value per position of a grid. False: one value per channel, drawn as bars."""
 
 
 MAP_KINDS: dict[str, MapKind] = {

@@ -5,7 +5,7 @@ import torch
 
 from sagan.attention import KINDS
 from sagan.benchmark.attention import _flops, _peak_bytes
-from sagan.cli import main
+from sagan.commands.app import main
 from sagan.runtime.device import device_name
 
 # Multiply-adds of one 256-channel 32x32 map, L = 1024 positions, P = 256 pooled ones.
@@ -74,7 +74,7 @@ def test_chosen_kinds_and_a_kind_of_ones_own(capsys):
         ("--kinds [se,none]", "--kinds ['se', 'none']: expected null or kinds that do something"),
         ("--kinds see", "attention.kind see: expected one of none, residual"),
         ("--precision half", "--precision half: expected one of float32, bf16"),
-        ("--sizes [16,7]", "kind sagan cannot stand on a 7x7 map"),
+        ("--sizes [16,7]", "kind sagan does not fit a 7x7 map"),
         ("--device gpu", "device gpu: expected auto, cpu"),
     ],
 )

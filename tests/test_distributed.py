@@ -8,8 +8,7 @@ import sys
 import pytest
 import torch
 
-from sagan.config import ConfigError
-from sagan.parsing import to_yaml
+from sagan.config import ConfigError, to_yaml
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
@@ -23,7 +22,7 @@ import torch, torch.distributed as dist
 from dataclasses import replace
 from sagan.runtime.distributed import all_reduce_sum, any_process, average
 from sagan.models.sampling import set_standing_statistics
-from sagan.parsing import load_config
+from sagan.presets import load_config
 from sagan.runs.networks import load_generator
 from sagan.training import loop, steps
 
@@ -137,7 +136,8 @@ def test_one_process_needs_no_group():
 
 def test_devices_that_do_not_exist_are_refused(monkeypatch):
     assert choose_device("cpu") == torch.device("cpu")
-    for name, words in (("gpu", "expected auto, cpu, cuda"), ("cuda:99", "CUDA devices"), ("xpu", "cannot use it")):
+    cases = {"gpu": "expected auto, cpu, cuda", "cuda:99": "requested CUDA device 99, but found", "xpu": "not usable"}
+    for name, words in cases.items():
         with pytest.raises(ConfigError, match=f"device {name}: .*{words}"):
             choose_device(name)
 
@@ -151,7 +151,7 @@ def test_auto_takes_this_processes_gpu_or_the_cpu(monkeypatch):
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
     assert choose_device("cuda:0") == torch.device("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ConfigError, match="number 2 is wanted, and this machine has 2"):
+    with pytest.raises(ConfigError, match="requested CUDA device 2, but found 2"):
         choose_device("auto")
 
 

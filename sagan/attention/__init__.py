@@ -1,9 +1,10 @@
-"""Attention systems that can stand in SAGAN's place. `KINDS` is the list; `resolve` turns a configuration into one."""
+"""Attention systems that can replace SAGAN's. `KINDS` lists them; `resolve` turns a configuration into one."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
+from typing import cast
 
 from torch import nn
 
@@ -19,9 +20,8 @@ from sagan.attention.object_context import AspContext, BaseContext, PyramidConte
 from sagan.attention.residual_attention import ResidualAttention
 from sagan.attention.sagan import ResidualControl, SaganAttention
 from sagan.attention.squeeze_excite import EfficientChannelAttention, SqueezeExcite
-from sagan.config import AttentionConfig, ConfigError
+from sagan.config import AttentionConfig, ConfigError, Setting, read
 from sagan.layers import Conv2d, Linear
-from sagan.option_parser import OptionParser, Setting
 
 __all__ = [
     "KINDS",
@@ -30,6 +30,7 @@ __all__ = [
     "Conv2d",
     "Linear",
     "Place",
+    "ablate_layers",
     "attention_layers",
     "build_attention",
     "capture_maps",
@@ -57,9 +58,10 @@ KINDS: dict[str, type[Attention] | None] = {
 
 
 def resolve(spec: AttentionConfig, option: str = "attention") -> tuple[type[Attention] | None, object]:
-    """The class and the options of a kind. This is the one place where a name becomes an attention system.
+    """Return the class and the options of the configured kind; (None, None) for kind `none`.
 
-    `option` is how the configuration calls `spec`. Raises ConfigError for an unknown kind or option.
+    This is the only function that turns a name into an attention system. `option` is the name of `spec` in the
+    configuration, for errors. Raise ConfigError for an unknown kind or option.
     """
     kind = _kind(spec.kind, option)
     if kind is None:
@@ -70,37 +72,38 @@ def resolve(spec: AttentionConfig, option: str = "attention") -> tuple[type[Atte
 
 
 def build_attention(spec: AttentionConfig, place: Place, option: str = "attention") -> nn.Module:
-    """The attention layer of a configuration for one place; the identity for kind `none`.
+    """Return the attention layer of a configuration for one place; the identity for kind `none`.
 
-    Raises ConfigError where the kind cannot stand there, or as `resolve` does.
+    Raise ConfigError if the kind does not fit the place, or as `resolve` does.
     """
     kind, options = resolve(spec, option)
     if kind is None:
         return nn.Identity()
+    build = cast(Callable[[object, Place], Attention], kind)  # the constructor of a kind takes its options first
     try:
-        return kind(options, replace(place, gate=spec.gate))
+        return build(options, replace(place, gate=spec.gate))
     except ConfigError as error:
         height, width = place.size
         raise ConfigError(
-            f"{option}: kind {spec.kind} cannot stand on a {height}x{width} map of width {place.channels}: {error}"
+            f"{option}: kind {spec.kind} does not fit a {height}x{width} map with {place.channels} channels: {error}"
         ) from None
 
 
 def attention_layers(network: nn.Module) -> dict[str, Attention]:
-    """The attention layers of a network, by name."""
+    """Return the attention layers of a network by name."""
     return {name: m for name, m in network.named_modules() if isinstance(m, Attention)}
 
 
 @contextmanager
 def capture_maps(network: nn.Module) -> Iterator[dict[str, list[AttentionMap]]]:
-    """Collects, by layer name, the attention maps of the last forward pass made inside the block.
+    """Collect, by layer name, the attention maps of the last forward pass inside the block.
 
     >>> with capture_maps(generator) as maps:
     ...     images = generator(z, y)
     >>> maps["blocks.1.attention"][0].weights.shape  # (N, heads, queries, keys)
 
-    A layer may have several maps (a channel and a spatial gate, one for each level of a pyramid) or none. Outside the
-    block, forward passes neither compute nor keep a map.
+    A layer may have several maps (a channel gate and a spatial gate, or one per level of a pyramid) or none. Outside
+    the block, forward passes neither compute nor store maps.
     """
     layers = attention_layers(network)
     maps: dict[str, list[AttentionMap]] = {name: [] for name in layers}
@@ -111,6 +114,22 @@ def capture_maps(network: nn.Module) -> Iterator[dict[str, list[AttentionMap]]]:
     finally:
         for layer in layers.values():
             layer.viewer = None
+
+
+def ablate_layers(network: nn.Module, layer: str, option: str = "--ablate_layer") -> list[str]:
+    """Turn one attention layer of a network, or "all", into the identity, and return the names.
+
+    The effect is that of gamma = 0, for kinds without gamma too. Raise ConfigError if there is no such layer.
+    """
+    layers = attention_layers(network)
+    names = list(layers) if layer == "all" else [layer]
+    if not names or names[0] not in layers:
+        raise ConfigError(
+            f"{option} {layer}: expected all, or one of the attention layers: {', '.join(layers) or 'none'}"
+        )
+    for name in names:
+        layers[name].bypassed = True
+    return names
 
 
 def _kind(name: str, option: str) -> type[Attention] | None:
@@ -124,12 +143,12 @@ def _kind(name: str, option: str) -> type[Attention] | None:
         )
     try:
         kind = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module of the user's fails in its own way
+    except Exception as error:  # a user's module may raise anything
         raise ConfigError(f"{option}.kind {name}: cannot be imported: {type(error).__name__}: {error}") from error
     if not (isinstance(kind, type) and issubclass(kind, Attention)):
-        raise ConfigError(f"{option}.kind {name}: expected a subclass of sagan.attention.Attention, given {kind!r}")
+        raise ConfigError(f"{option}.kind {name}: expected a subclass of sagan.attention.Attention, got {kind!r}")
     if not (isinstance(kind.Options, type) and is_dataclass(kind.Options)):
-        raise ConfigError(f"{option}.kind {name}: expected a dataclass as its Options, given {kind.Options!r}")
+        raise ConfigError(f"{option}.kind {name}: expected a dataclass as its Options, got {kind.Options!r}")
     return kind
 
 
@@ -138,13 +157,14 @@ def _options(kind: type[Attention], spec: AttentionConfig, option: str) -> objec
     for key in spec.options:
         if key not in known:
             raise ConfigError(
-                f"{option}.options.{key}: kind {spec.kind} has no such option; it has {', '.join(known) or 'none'}"
+                f"{option}.options.{key}: not an option of kind {spec.kind}, which has {', '.join(known) or 'none'}"
             )
     if not known:
         return kind.Options()
     settings = [Setting(key, value, f"{option}.options.") for key, value in spec.options.items()]
-    values = OptionParser().add(kind.Options).parse(settings)
     try:
-        return kind.Options(**values)
-    except ValueError as error:  # of a __post_init__
+        return read(kind.Options, settings)
+    except ConfigError:
+        raise
+    except ValueError as error:  # raised by a __post_init__
         raise ConfigError(f"{option}.options {spec.options}: {error}") from error

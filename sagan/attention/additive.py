@@ -1,4 +1,4 @@
-"""Attention with additive scores (Bahdanau et al. 2015) over the pixels of a map."""
+"""Additive attention (Bahdanau et al. 2015) over the pixels of a map."""
 
 from dataclasses import dataclass
 
@@ -14,22 +14,22 @@ from sagan.layers import Conv2d
 @dataclass(frozen=True)
 class AdditiveOptions:
     pool: bool = True
-    """2x2 max-pooling of keys and values, as kind `sagan` has it."""
+    """Max-pool keys and values 2x2, as in kind `sagan`."""
     bias: bool = False
-    """One bias inside the tanh."""
+    """Learn a bias inside the tanh."""
 
 
 class AdditiveAttention(Attention):
-    """y = x + gamma W_o sum_k softmax_k(e[q, k]) value_k, with e[q, k] = v . tanh(W x_q + U x_k).
+    """Additive attention: y = x + gamma W_o sum_k softmax_k(e[q, k]) value_k, with e[q, k] = v . tanh(W x_q + U x_k).
 
     Only the score differs from kind `sagan`, so that the two can be compared: W and U are 1x1 convolutions C -> C/8,
-    the value C -> C/2, W_o C/2 -> C. 1.25 C^2 + C/8 + 1 parameters, and C/8 more with a bias.
+    the value is one C -> C/2, and W_o is one C/2 -> C. 1.25 C^2 + C/8 + 1 parameters, and C/8 more with a bias.
 
-    v starts at 0 (uniform weights) and is outside spectral norm: |e| is at most the sum of |v|, so it bounds the logits
-    itself. The tanh of every pair of positions is computed for a few queries at a time and not kept.
+    v starts at 0 (uniform weights). It is outside spectral norm, because it bounds the logits itself: |e| is at most
+    the sum of |v|. The tanh of every pair of positions is computed for a few queries at a time and not stored.
 
-    Source: Bahdanau et al. 2015, section 3.1 and appendix A.1.2; values and output as in SAGAN are ours. Raises
-    ConfigError where C is no multiple of 8, or where pooling meets an odd height or width.
+    Source: Bahdanau et al. 2015, section 3.1 and appendix A.1.2; values and output follow SAGAN instead. Raise
+    ConfigError if C is not a multiple of 8, or if pooling is on and height or width is odd.
     """
 
     Options = AdditiveOptions
@@ -39,7 +39,8 @@ class AdditiveAttention(Attention):
         expect_width(place, 8)
         if options.pool:
             expect_even(place, "options.pool")
-        channels, self.pooled = place.channels, options.pool
+        channels = place.channels
+        self.pooled = options.pool
         self.query = Conv2d(channels, channels // 8, 1, bias=options.bias, spectral_norm=place.spectral_norm)
         self.key = Conv2d(channels, channels // 8, 1, bias=False, spectral_norm=place.spectral_norm)
         self.value = Conv2d(channels, channels // 2, 1, bias=False, spectral_norm=place.spectral_norm)
@@ -58,6 +59,6 @@ class AdditiveAttention(Attention):
         return self.out(from_tokens(o, size).to(x.dtype))
 
     def weights(self, query: Tensor, key: Tensor) -> Tensor:
-        """(N, 1, L, d), (N, 1, P, d) -> (N, 1, L, P), rows summing to 1."""
+        """Return the weights, whose rows sum to 1: (N, 1, L, d), (N, 1, P, d) -> (N, 1, L, P)."""
         pairs = torch.tanh(query[:, :, :, None] + key[:, :, None])  # (N, 1, L, P, d)
         return torch.softmax(pairs @ self.v, dim=-1)

@@ -1,4 +1,4 @@
-"""What every attention system shares: where it stands, how it starts, and the maps that a viewer may ask for."""
+"""What all attention systems share: their place in a network, their gate, and the recording of maps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,64 +11,67 @@ from sagan import map_kinds
 from sagan.config import ConfigError
 from sagan.layers import BatchNorm
 
-Size = tuple[int, int]  # height, width
+Size = tuple[int, int] | torch.Size  # height, width: (H, W) or x.shape[2:]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an attention layer stands: what it takes and gives, and what network and configuration ask of it."""
+    """The place of an attention layer: the shape of its input, and what network and configuration require."""
 
     channels: int
-    size: Size
+    size: tuple[int, int]
+    """Height and width of the map."""
     spectral_norm: bool
     batch_norm: bool
     """False in a discriminator, where no layer may mix the images of a batch."""
     norm: dict[str, Any] = field(default_factory=dict)
-    """Options of batch norm, where it is allowed."""
+    """Options of batch norm, if it is allowed."""
     gate: Literal["zero", "none"] = "zero"
-    """zero: the identity at first, by a gain of 0. none: as published."""
+    """zero: the identity at first, through a gain that starts at 0. none: the published form."""
 
     @property
     def zero_weights(self) -> bool:
-        """Whether a weight that the paper starts at 0 does so. Under spectral norm it cannot (0 / 0 is NaN), and behind
-        gate `zero` it need not."""
+        """Return whether weights that the paper initializes to 0 start at 0.
+
+        Under spectral norm they cannot, because 0 / 0 is NaN. Behind gate `zero` they need not.
+        """
         return self.gate == "none" and not self.spectral_norm
 
 
 @dataclass(frozen=True)
 class NoOptions:
-    """For a kind without options."""
+    """The options of a kind that has none."""
 
 
 @dataclass(frozen=True)
 class ProductOptions:
-    """For a kind that weighs values by products of queries and keys."""
+    """The options of kinds that score queries and keys by their products."""
 
     precision: Literal["float32", "bf16"] = "float32"
-    """Of query, key and value. Logits that the width does not scale cost about 8e-3 of error in the output in bf16."""
+    """Dtype of queries, keys and values. With bf16 and unscaled logits, the output error is about 8e-3."""
 
     def cast(self, *tensors: Tensor) -> list[Tensor]:
-        """The tensors in that precision (float64 stays)."""
+        """Return the tensors in this precision; float32 leaves float64 unchanged."""
         bf16 = self.precision == "bf16"
         return [t.to(torch.bfloat16 if bf16 else torch.promote_types(t.dtype, torch.float32)) for t in tensors]
 
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """What a layer attended to, detached.
+    """What a layer attended to, detached from the graph.
 
     ================  =========================  ==================================================================
     kind              weights                    meaning
     ================  =========================  ==================================================================
-    matrix            (N, heads, queries, keys)  row q is what query position q draws from; positions count row by row
-                                                 on `query_size` and `key_size`, which both cover the whole map (a
-                                                 1 x 1 `query_size`: all positions draw the same)
-    windowed matrix   (N, s * s, queries, keys)  the same inside each of s x s equal windows of `key_size`, counted
+    matrix            (N, heads, queries, keys)  row q holds the weights of all keys for query position q; positions
+                                                 are numbered row by row on `query_size` and `key_size`, which both
+                                                 cover the whole map (1 x 1 `query_size`: one row for all positions)
+    windowed matrix   (N, s * s, queries, keys)  the same within each of s x s equal windows of `key_size`, numbered
                                                  row by row on a map of `query_size`
     channel gate      (N, C)                     factor of each channel
     spatial gate      (N, 1, H, W)               factor of each position
-    full gate         (N, C, h, w)               factor of each value; a grid coarser than `query_size` stands for its
-                                                 nearest up-sampling
+    full gate         (N, C, h, w)               factor of each value; a grid coarser than `query_size` is applied
+                                                 after nearest up-sampling
     ================  =========================  ==================================================================
     """
 
@@ -77,17 +80,17 @@ class AttentionMap:
     query_size: Size
     key_size: Size | None = None
     distribution: bool = False
-    """Whether rows are >= 0 and sum to 1."""
+    """Whether rows are non-negative and sum to 1."""
 
     @property
     def form(self) -> map_kinds.MapKind:
-        """Return the description of the map's kind."""
+        """Return the properties of this kind of map."""
         return map_kinds.MAP_KINDS[self.kind]
 
     def entropy(self) -> Tensor | None:
-        """Mean entropy of the rows, as a fraction of that of uniform weights, ln(keys): a scalar in [0, 1].
+        """Return the mean entropy of the rows as a fraction of the uniform entropy, ln(keys): a scalar in [0, 1].
 
-        None for a map whose rows are no distributions.
+        Return None if the rows are not distributions.
         """
         if not self.distribution:
             return None
@@ -99,26 +102,27 @@ class Attention(nn.Module):
     """Base class of the kinds: (N, C, H, W) -> (N, C, H, W).
 
         y = x + gamma T(x)          T(x) is a correction of x, the default
-        y = x + gamma (T(x) - x)    T(x) takes the place of x: `rewrites`
+        y = x + gamma (T(x) - x)    T(x) replaces x, if `rewrites`
 
-    gamma is a scalar that starts at 0, outside spectral norm: the layer is the identity until training asks for it.
-    With gate `none` there is no gamma (it counts as 1), and the layer is T as published.
+    gamma is a scalar outside spectral norm that starts at 0, so the layer is the identity until training changes it.
+    With gate `none` there is no gamma (it counts as 1), and the layer has its published form.
 
-    A kind is built as `Kind(options, place)`, with `options` an instance of its own frozen dataclass `Kind.Options`,
-    and defines `transform`, which is T. `forward` returns the output alone; maps go to `record`, for a viewer that
-    looks. T may not draw random numbers: a resumed run could not repeat them.
+    A kind is built as `Kind(options, place)`, with an instance of its own frozen dataclass `Kind.Options`. It defines
+    `transform`, which is T. `forward` returns only the output; maps go to `record`, which passes them to a viewer. T
+    must not draw random numbers: a resumed run could not repeat them.
     """
 
     Options: type = NoOptions
     rewrites = False
 
     def __init__(self, place: Place, gamma: bool | None = None):
-        """`gamma`: whether there is one, for a kind whose published form answers that; None leaves it to the gate."""
+        """Create gamma if `gamma` is true, or if it is None and the gate is `zero`."""
         super().__init__()
         self.place = place
         gamma = place.gate == "zero" if gamma is None else gamma
         self.gamma = nn.Parameter(torch.zeros(())) if gamma else None
         self.viewer: list[AttentionMap] | None = None
+        self.bypassed = False  # True: the layer is the identity, as with gamma = 0
 
     def extra_repr(self) -> str:
         height, width = self.place.size
@@ -130,13 +134,15 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.viewer is not None:
             self.viewer.clear()
+        if self.bypassed:
+            return x
         t = self.transform(x)
         if self.gamma is None:
             return t if self.rewrites else x + t
         return x + self.gamma.to(x.dtype) * (t - x if self.rewrites else t)
 
     def record(self, make: Callable[[], AttentionMap]) -> None:
-        """Hands a map to the viewer, if there is one; only then is it made."""
+        """Pass a map to the viewer. Without a viewer, `make` is not called."""
         if self.viewer is not None:
             with torch.no_grad():
                 attention_map = make()
@@ -144,24 +150,24 @@ class Attention(nn.Module):
 
 
 def batch_norm(channels: int, place: Place) -> nn.Module:
-    """Batch norm where the network has it, the identity where it does not."""
+    """Return a batch norm layer, or the identity if the network has no batch norm."""
     return BatchNorm(channels, **place.norm) if place.batch_norm else nn.Identity()
 
 
 def expect_width(place: Place, multiple: int) -> None:
-    """Raises ConfigError if the width is no multiple of `multiple`."""
+    """Raise ConfigError unless the number of channels is a multiple of `multiple`."""
     if place.channels % multiple:
-        raise ConfigError(f"expected a width that is a multiple of {multiple}")
+        raise ConfigError(f"expected a multiple of {multiple} channels")
 
 
 def expect_even(place: Place, what: str) -> None:
-    """Raises ConfigError if height or width is odd, so that 2x2 pooling would drop positions."""
+    """Raise ConfigError if height or width is odd: 2x2 pooling would drop positions."""
     if place.size[0] % 2 or place.size[1] % 2:
-        raise ConfigError(f"{what} expects an even height and width")
+        raise ConfigError(f"{what} requires an even height and width")
 
 
 def reduced_width(place: Place, reduction: int) -> int:
-    """The width divided by options.reduction. Raises ConfigError if it does not divide it."""
+    """Return the number of channels divided by options.reduction. Raise ConfigError if it is not a divisor."""
     if reduction < 1 or place.channels % reduction:
-        raise ConfigError(f"options.reduction {reduction}: expected a divisor of the width")
+        raise ConfigError(f"options.reduction {reduction}: expected a divisor of the number of channels")
     return place.channels // reduction

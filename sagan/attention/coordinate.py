@@ -1,4 +1,4 @@
-"""Coordinate attention (Hou et al. 2021): gates for rows and columns."""
+"""Coordinate attention (Hou et al. 2021): gates per row and per column."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,19 @@ from sagan.layers import Conv2d
 @dataclass(frozen=True)
 class CoordinateOptions:
     reduction: int = 32
-    """Width over the bottleneck's width, which is at least 8."""
+    """Reduction of the bottleneck, which has C / reduction channels, but at least 8."""
 
 
 class CoordinateAttention(Attention):
-    """T(x) = x * g_y(row) * g_x(column): the mean of each row and of each column passes one bottleneck, then parts.
+    """Coordinate attention: T(x) = x * g_y(row) * g_x(column).
 
-    h = hard-swish(BN(W_1 [means of rows; means of columns])), C -> m = max(8, C/r); g_y = sigmoid(W_y h) on the rows'
-    part, g_x = sigmoid(W_x h) on the columns', m -> C; all 1x1 convolutions with biases. 3 C m + 3 m + 2 C + 1
-    parameters with batch norm, 2 m fewer without.
+        h = hard-swish(BN(W_1 [means of rows; means of columns])), one bottleneck for both
+        g_y = sigmoid(W_y h) on the rows' part of h, g_x = sigmoid(W_x h) on the columns' part
 
-    Source: Hou et al. 2021, section 3.2, and the authors' code. Raises ConfigError for a reduction below 1.
+    W_1 (C -> m = max(8, C/r)), W_y and W_x (m -> C) are 1x1 convolutions with biases. 3 C m + 3 m + 2 C + 1 parameters
+    with batch norm, 2 m fewer without.
+
+    Source: Hou et al. 2021, section 3.2, and the authors' code. Raise ConfigError for a reduction below 1.
     """
 
     Options = CoordinateOptions
@@ -34,7 +36,8 @@ class CoordinateAttention(Attention):
         super().__init__(place)
         if options.reduction < 1:
             raise ConfigError(f"options.reduction {options.reduction}: expected 1 or more")
-        channels, hidden = place.channels, max(8, place.channels // options.reduction)
+        channels = place.channels
+        hidden = max(8, channels // options.reduction)
         self.squeeze = Conv2d(channels, hidden, 1, spectral_norm=place.spectral_norm)
         self.norm = batch_norm(hidden, place)
         self.rows = Conv2d(hidden, channels, 1, spectral_norm=place.spectral_norm)

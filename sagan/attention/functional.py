@@ -1,4 +1,4 @@
-"""Attention as pure tensor functions: pixels as tokens, fused and memory-bounded weighted sums."""
+"""Attention as pure tensor functions: pixels as tokens, and weighted sums in bounded memory."""
 
 from collections.abc import Callable
 
@@ -7,39 +7,43 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-CHUNK_ELEMENTS = 2**24  # of the largest intermediate tensor of `chunked_attention`: 64 MiB in float32
+from sagan.attention.base import Size
+
+CHUNK_ELEMENTS = 2**24  # limit of an intermediate tensor in `chunked_attention`: 64 MiB in float32
 
 
 def tokens(x: Tensor, heads: int = 1) -> Tensor:
-    """The pixels of a map as a sequence, row by row, for heads of neighbouring channels: (N, C, H, W) ->
-    (N, heads, HW, C / heads), without a copy in channels_last."""
+    """Return the pixels of a map as a sequence, row by row: (N, C, H, W) -> (N, heads, HW, C / heads).
+
+    Each head has consecutive channels. In channels_last nothing is copied.
+    """
     return x.flatten(2).unflatten(1, (heads, -1)).transpose(2, 3)
 
 
-def from_tokens(t: Tensor, size: tuple[int, int]) -> Tensor:
-    """The inverse of `tokens`: (N, heads, HW, d) -> (N, heads d, H, W), in channels_last."""
+def from_tokens(t: Tensor, size: Size) -> Tensor:
+    """Invert `tokens`: (N, heads, HW, d) -> (N, heads d, H, W), in channels_last."""
     return t.transpose(1, 2).flatten(2).transpose(1, 2).unflatten(2, size)
 
 
 def window_tokens(x: Tensor, s: int) -> Tensor:
-    """The pixels of s x s equal windows, each a sequence of its own: (N, C, H, W) -> (N, s s, HW / s s, C)."""
+    """Return the pixels of s x s equal windows, one sequence per window: (N, C, H, W) -> (N, s s, HW / s s, C)."""
     grid = x.unflatten(3, (s, -1)).unflatten(2, (s, -1))  # (N, C, s, h, s, w)
     return grid.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(1, 2)
 
 
-def from_window_tokens(t: Tensor, s: int, size: tuple[int, int]) -> Tensor:
-    """The inverse of `window_tokens`, in channels_last."""
+def from_window_tokens(t: Tensor, s: int, size: Size) -> Tensor:
+    """Invert `window_tokens`: (N, s s, HW / s s, C) -> (N, C, H, W), in channels_last."""
     h, w = size[0] // s, size[1] // s
     grid = t.unflatten(2, (h, w)).unflatten(1, (s, s))  # (N, s, s, h, w, C)
     return grid.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
 
 def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """softmax(scale Q K^T) V by a fused kernel that keeps no map: (N, heads, L, d), (N, heads, P, d), (N, heads, P, e)
-    -> (N, heads, L, e).
+    """Return softmax(scale Q K^T) V by a fused kernel that stores no map.
 
-    The CPU's fused kernel wants d = e and dense rows, and otherwise falls back to the explicit product; zeros appended
-    to query and key (or to the value, and cut off after) change nothing in the result.
+    (N, heads, L, d), (N, heads, P, d), (N, heads, P, e) -> (N, heads, L, e). The fused CPU kernel requires d = e and
+    dense rows, and falls back to the explicit product otherwise. So query and key, or the value, are padded with zeros,
+    which do not change the result.
     """
     d, e = query.shape[-1], value.shape[-1]
     if query.device.type == "cpu":
@@ -50,7 +54,7 @@ def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, scale: float) 
 
 
 def dot_product_weights(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """The map of `scaled_dot_product`, for a viewer: (N, heads, L, P), float32 at least."""
+    """Return the map of `scaled_dot_product` for a viewer: (N, heads, L, P), float32 or float64."""
     logits = query @ key.mT
     return torch.softmax(scale * logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
 
@@ -58,10 +62,10 @@ def dot_product_weights(query: Tensor, key: Tensor, scale: float) -> Tensor:
 def chunked_attention(
     weigh: Callable[[Tensor, Tensor], Tensor], query: Tensor, key: Tensor, value: Tensor, per_query: int
 ) -> Tensor:
-    """weigh(query, key) @ value for weights that no fused kernel computes: (N, heads, L, e).
+    """Return weigh(query, key) @ value for weights that no fused kernel computes: (N, heads, L, e).
 
-    A few queries are taken at a time, so that no intermediate of `per_query` elements a query grows beyond
-    CHUNK_ELEMENTS, and the backward pass computes the weights anew instead of keeping them.
+    Queries are processed in chunks, so that an intermediate tensor with `per_query` elements per query stays within
+    CHUNK_ELEMENTS. The backward pass recomputes the weights instead of storing them.
     """
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -12,30 +12,42 @@ from sagan.attention.squeeze_excite import channel_means
 from sagan.config import ConfigError
 from sagan.layers import Conv2d
 
+Extent = Literal[2, 4, 8, "global"]
+
 
 @dataclass(frozen=True)
 class GatherExciteOptions:
     variant: Literal["theta-minus", "theta", "theta-plus"] = "theta-plus"
-    """What is learned: nothing; the gathering; the gathering and a bottleneck after it."""
-    extent: Literal[2, 4, 8, "global"] = 8
-    """How many positions, along each side, a gate stands for."""
+    """What is learned. theta-minus: nothing. theta: the gathering. theta-plus: the gathering and a bottleneck."""
+    extent: Extent = 8
+    """Side, in positions, of the square that shares one gate; global: the whole map."""
+
+
+def gathering(extent: Extent, place: Place) -> nn.Sequential:
+    """Return the learned gathering: (N, C, H, W) -> (N, C, ceil(H/e), ceil(W/e)), or (N, C, 1, 1) if global."""
+    if extent == "global":
+        return nn.Sequential(DepthwiseConv(place, place.size, stride=1, padding=0))
+    stages: list[nn.Module] = []
+    for _ in range(extent.bit_length() - 1):  # log2(e)
+        stages += [DepthwiseConv(place, (3, 3), stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*stages[:-1])
 
 
 class GatherExcite(Attention):
-    """T(x) = x * sigmoid(nearest up-sampling of xi(x)), where xi gathers to a grid of ceil(H/e) x ceil(W/e).
+    """Gather-excite: T(x) = x * sigmoid(nearest up-sampling of xi(x)); xi gathers to a ceil(H/e) x ceil(W/e) grid.
 
-    theta-minus  xi is average pooling with kernel 2e - 1 and stride e, the mean if global; no parameters but gamma.
+    theta-minus  xi is average pooling with kernel 2e - 1 and stride e, the mean if global. gamma is the only parameter.
     theta        xi is log2(e) depth-wise 3x3 convolutions of stride 2, each with batch norm and all but the last with a
                  ReLU; if global, one depth-wise H x W convolution. 11 C log2(e) + 1, or C (H W + 2) + 1 parameters.
-    theta-plus   then ReLU and two 1x1 convolutions C -> C/16 -> C with a ReLU between: C^2/8 + C/16 + C more.
+    theta-plus   adds a ReLU and two 1x1 convolutions C -> C/16 -> C with a ReLU between. C^2/8 + C/16 + C more.
 
-    Without batch norm its bias stays, on the convolutions: 10 C for each 11 C, H W + 1 for H W + 2. The depth-wise
-    weights are outside spectral norm: their (C, k k) matrix mixes channels that the operator keeps apart. Global
-    gathering with batch norm normalises 1 x 1 maps, so it needs batches of many images.
+    Without batch norm, the convolutions have biases instead: 10 C replaces 11 C, and H W + 1 replaces H W + 2. The
+    depth-wise weights are outside spectral norm: as a (C, k k) matrix they would mix channels that the convolution
+    keeps apart. With batch norm, global gathering normalizes 1 x 1 maps, so it needs large batches.
 
-    Source: Hu et al. 2018 (Gather-Excite), section 3 and figure 5, which puts it on the residual branch: placement
-    `in_residual`. Raises ConfigError where the extent exceeds the map, or where theta-plus meets a C that is no
-    multiple of 16.
+    Source: Hu et al. 2018 (Gather-Excite), section 3 and figure 5, which applies it to the residual branch: placement
+    `in_residual`. Raise ConfigError if the extent exceeds the map, or if theta-plus has a C that is not a multiple of
+    16.
     """
 
     Options = GatherExciteOptions
@@ -43,17 +55,11 @@ class GatherExcite(Attention):
 
     def __init__(self, options: GatherExciteOptions, place: Place):
         super().__init__(place)
-        channels, self.extent = place.channels, options.extent
+        channels = place.channels
+        self.extent: Extent = options.extent
         if self.extent != "global" and self.extent > min(place.size):
-            raise ConfigError(f"options.extent {self.extent}: expected no more than the map's shorter side")
-        stages: list[nn.Module] = []
-        if options.variant != "theta-minus" and self.extent == "global":
-            stages = [DepthwiseConv(place, place.size, stride=1, padding=0)]
-        elif options.variant != "theta-minus":
-            for _ in range(self.extent.bit_length() - 1):
-                stages += [DepthwiseConv(place, (3, 3), stride=2, padding=1), nn.ReLU()]
-            stages.pop()
-        self.gather = nn.Sequential(*stages) if stages else None
+            raise ConfigError(f"options.extent {self.extent}: expected at most {min(place.size)}, the shorter side")
+        self.gather = None if options.variant == "theta-minus" else gathering(self.extent, place)
         self.excite = None
         if options.variant == "theta-plus":
             expect_width(place, 16)
@@ -68,11 +74,12 @@ class GatherExcite(Attention):
         gathered = self.average(x) if self.gather is None else self.gather(x)  # (N, C, h, w)
         logits = gathered if self.excite is None else self.excite(gathered)
         gate = torch.sigmoid(logits)
-        # The paper enlarges before the sigmoid. With nearest up-sampling that gives the same, at a higher price.
+        # The paper enlarges before the sigmoid. With nearest up-sampling the result is the same, at a higher cost.
         self.record(lambda: AttentionMap("full gate", gate, x.shape[2:], gate.shape[2:]))
         return x * F.interpolate(gate, x.shape[2:], mode="nearest")
 
     def average(self, x: Tensor) -> Tensor:
+        """Gather by average pooling: (N, C, H, W) -> (N, C, h, w)."""
         if self.extent == "global":
             return channel_means(x)[:, :, None, None].to(x.dtype)
         e = self.extent
@@ -80,14 +87,15 @@ class GatherExcite(Attention):
 
 
 class DepthwiseConv(nn.Module):
-    """A convolution of each channel with its own kernel, then batch norm; a bias in its place where there is none."""
+    """A depth-wise convolution, then batch norm; with a bias instead if the network has no batch norm."""
 
     def __init__(self, place: Place, kernel_size: tuple[int, int], stride: int, padding: int):
         super().__init__()
         self.weight = nn.Parameter(nn.init.kaiming_normal_(torch.empty(place.channels, 1, *kernel_size)))
         self.bias = None if place.batch_norm else nn.Parameter(torch.zeros(place.channels))
         self.norm = batch_norm(place.channels, place)
-        self.stride, self.padding = stride, padding
+        self.stride = stride
+        self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)

@@ -1,4 +1,4 @@
-"""Global context (Cao et al. 2019): the non-local block after the finding that its rows are all alike."""
+"""Global context (Cao et al. 2019): a non-local block simplified to one row of weights for all positions."""
 
 from dataclasses import dataclass
 
@@ -14,25 +14,26 @@ from sagan.layers import Conv2d, Linear
 @dataclass(frozen=True)
 class GlobalContextOptions:
     reduction: int = 16
-    """Width over the bottleneck's width."""
+    """Reduction of the bottleneck, which has C / reduction channels."""
 
 
 class GlobalContext(Attention):
-    """y = x + gamma W_2 ReLU(LayerNorm(W_1 c)), with c = sum_j softmax_j(w . x_j) x_j: one context for all positions.
+    """Global context: y = x + gamma W_2 ReLU(LayerNorm(W_1 c)), with one c = sum_j softmax_j(w . x_j) x_j per image.
 
-    w is a 1x1 convolution C -> 1 without bias (which the softmax would cancel), W_1 and W_2 are linear with biases,
-    C -> C/r -> C. 2 C^2 / r + 2 C + 3 C / r + 1 parameters. As published (gate `none`) W_2 starts at 0; under spectral
-    norm, where it cannot, gamma stays.
+    w is a 1x1 convolution C -> 1 without a bias, which the softmax would cancel. W_1 and W_2 are linear with biases,
+    C -> C/r -> C. 2 C^2 / r + 2 C + 3 C / r + 1 parameters. In the published form (gate `none`), W_2 starts at 0
+    instead of gamma; under spectral norm it cannot, so gamma remains.
 
-    Source: Cao et al. 2019, section 3.4 (fusion by addition). Raises ConfigError where the reduction does not divide C
-    or leaves fewer than 2 channels to the layer norm.
+    Source: Cao et al. 2019, section 3.4 (fusion by addition). Raise ConfigError if the reduction does not divide C, or
+    leaves fewer than 2 channels for the layer norm.
     """
 
     Options = GlobalContextOptions
 
     def __init__(self, options: GlobalContextOptions, place: Place):
         super().__init__(place, gamma=not place.zero_weights)
-        channels, hidden = place.channels, reduced_width(place, options.reduction)
+        channels = place.channels
+        hidden = reduced_width(place, options.reduction)
         if hidden < 2:
             raise ConfigError(f"options.reduction {options.reduction}: expected to leave at least 2 channels")
         self.score = Conv2d(channels, 1, 1, bias=False, spectral_norm=place.spectral_norm)

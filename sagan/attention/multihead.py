@@ -1,12 +1,13 @@
 """Multi-head scaled dot-product attention over the pixels of a map (Vaswani et al. 2017), with 2-D positions."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from sagan.attention.base import Attention, AttentionMap, Place, ProductOptions, expect_even, expect_width
+from sagan.attention.base import Attention, AttentionMap, Place, ProductOptions, Size, expect_even, expect_width
 from sagan.attention.functional import dot_product_weights, from_tokens, scaled_dot_product, tokens
 from sagan.config import ConfigError
 from sagan.layers import Conv2d
@@ -15,46 +16,50 @@ from sagan.layers import Conv2d
 @dataclass(frozen=True)
 class MultiheadOptions(ProductOptions):
     heads: int = 8
-    """Heads, each on its own share of the channels."""
+    """Number of heads, a divisor of the number of channels."""
     pool: Literal["none", "max", "average"] = "none"
     """2x2 pooling of keys and values."""
     positions: Literal["none", "sinusoidal", "learned", "relative"] = "none"
-    """sinusoidal and learned are added to the input; relative adds to the logits, by offset."""
+    """Position encoding. sinusoidal, learned: added to the input. relative: added to the logits, by offset."""
     bias: bool = False
     """Biases on the four projections."""
 
 
 class MultiheadAttention(Attention):
-    """y = x + gamma W_o concat_h(A_h V_h), with A_h = softmax_k(Q_h K_h^T / sqrt(d)) and d = C / heads.
+    """Multi-head attention: y = x + gamma W_o concat_h(A_h V_h), A_h = softmax_k(Q_h K_h^T / sqrt(d)), d = C / heads.
 
     Q, K, V and W_o are 1x1 convolutions C -> C. 4 C^2 + 1 parameters, and 4 C more with biases. Positions:
 
     sinusoidal   a fixed table (`sinusoidal_positions`) is added to x before the projections.
-    learned      so is a table (C, H, W) of parameters, from N(0, 0.02^2) within two standard deviations.
+    learned      a table (C, H, W) of parameters is added instead, drawn from N(0, 0.02^2) truncated at two standard
+                 deviations.
     relative     the logits become (q . k + q . R^W[x_k - x_q] + q . R^H[y_k - y_q]) / sqrt(d), with tables of
-                 (2W - 1 + 2H - 1) d parameters that all heads share, from N(0, 1/d) (Bello et al. 2019; the start
-                 of Srinivas et al. 2021). Pooled keys stand at twice their index, which is ours.
+                 (2W - 1 + 2H - 1) d parameters shared by all heads, drawn from N(0, 1/d) (Bello et al. 2019; initial
+                 values as in Srinivas et al. 2021). A pooled key is placed at twice its index, which is our choice.
 
-    Source: Vaswani et al. 2017, section 3.2; gamma and the pooling are ours. Raises ConfigError where the heads do not
-    divide C, where C is no multiple of 4 for sinusoidal positions, and where pooling meets an odd height or width.
+    Source: Vaswani et al. 2017, section 3.2; gamma and the pooling are ours. Raise ConfigError if the heads do not
+    divide C, if C is not a multiple of 4 with sinusoidal positions, or if pooling is on and height or width is odd.
     """
 
     Options = MultiheadOptions
+    table: Tensor
 
     def __init__(self, options: MultiheadOptions, place: Place):
         super().__init__(place)
-        channels, (height, width) = place.channels, place.size
+        channels = place.channels
+        height, width = place.size
         if options.heads < 1 or channels % options.heads:
-            raise ConfigError(f"options.heads {options.heads}: expected a divisor of the width")
+            raise ConfigError(f"options.heads {options.heads}: expected a divisor of the number of channels")
         if options.pool != "none":
             expect_even(place, f"options.pool {options.pool}")
-        self.options, self.head_width = options, channels // options.heads
+        self.options = options
+        self.head_width = channels // options.heads
         self.pool = {"none": nn.Identity(), "max": nn.MaxPool2d(2), "average": nn.AvgPool2d(2)}[options.pool]
-        convolution = dict(bias=options.bias, spectral_norm=place.spectral_norm)
-        self.query = Conv2d(channels, channels, 1, **convolution)
-        self.key = Conv2d(channels, channels, 1, **convolution)
-        self.value = Conv2d(channels, channels, 1, **convolution)
-        self.out = Conv2d(channels, channels, 1, **convolution)
+        conv1x1 = partial(Conv2d, kernel_size=1, bias=options.bias, spectral_norm=place.spectral_norm)
+        self.query = conv1x1(channels, channels)
+        self.key = conv1x1(channels, channels)
+        self.value = conv1x1(channels, channels)
+        self.out = conv1x1(channels, channels)
         # Position tables are outside spectral norm: they are inputs, not maps between activations.
         if options.positions == "sinusoidal":
             expect_width(place, 4)
@@ -81,11 +86,11 @@ class MultiheadAttention(Attention):
         o = scaled_dot_product(query, key, value, scale)  # (N, heads, L, d)
         return self.out(from_tokens(o, size).to(x.dtype))
 
-    def with_offsets(self, query: Tensor, key: Tensor, key_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Query and key, widened so that their product includes the relative logits, whose (L, P) table is never made.
+    def with_offsets(self, query: Tensor, key: Tensor, key_size: Size) -> tuple[Tensor, Tensor]:
+        """Extend query and key so that their product includes the relative logits, without an (L, P) table of them.
 
-        To the query come its logits for every row and every column of keys, to the key the indicators of its own row
-        and column: (N, heads, L, d + H' + W') and (N, heads, P, d + H' + W').
+        The query is extended by its logits for every row and every column of keys, the key by the one-hot codes of its
+        own row and column: (N, heads, L, d + H' + W') and (N, heads, P, d + H' + W').
         """
         (height, width), (rows, columns) = self.place.size, key_size
         grid = query.unflatten(2, (height, width))  # (N, heads, H, W, d)
@@ -99,7 +104,7 @@ class MultiheadAttention(Attention):
 
 
 def offsets(table: Tensor, queries: int, keys: int) -> Tensor:
-    """Rows of a table by key position minus query position: (2 queries - 1, d) -> (queries, keys, d)."""
+    """Look up the rows of a table by key position minus query position: (2 queries - 1, d) -> (queries, keys, d)."""
     stride = queries // keys
     key_index = stride * torch.arange(keys, device=table.device)
     query_index = torch.arange(queries, device=table.device)
@@ -107,7 +112,7 @@ def offsets(table: Tensor, queries: int, keys: int) -> Tensor:
 
 
 def sinusoidal_positions(channels: int, height: int, width: int) -> Tensor:
-    """(C, H, W): sin(y w), sin(x w), cos(y w), cos(x w), with C/4 frequencies w_k = 10000^(-k / (C/4)) each.
+    """Return sin(y w), sin(x w), cos(y w), cos(x w) for C/4 frequencies w_k = 10000^(-k / (C/4)): (C, H, W).
 
     Source: Vaswani et al. 2017, section 3.5, in the 2-D form of vision transformers.
     """

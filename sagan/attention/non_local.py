@@ -1,6 +1,7 @@
 """Non-local blocks (Wang et al. 2018)."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch.nn.functional as F
@@ -14,15 +15,15 @@ from sagan.layers import BatchNorm, Conv2d, Linear
 @dataclass(frozen=True)
 class NonLocalOptions(ProductOptions):
     form: Literal["gaussian", "embedded-gaussian", "dot-product", "concatenation"] = "embedded-gaussian"
-    """How a pair of positions is scored."""
+    """Function that scores a pair of positions."""
     subsample: Literal["none", "pool-first", "conv-first"] = "pool-first"
-    """2x2 max-pooling of keys and values, before (the authors) or after their convolutions (SAGAN)."""
+    """2x2 max-pooling of keys and values, before (the authors) or after (SAGAN) their convolutions."""
     scale: bool = True
-    """Divide the logits of the softmax forms by the square root of their width (the authors' code; not the paper)."""
+    """Divide the logits of the softmax forms by the square root of their width, as the authors' code does."""
 
 
 class NonLocalBlock(Attention):
-    """y = x + gamma W_z z, with z_i = (1 / c) sum_j f(x_i, x_j) g(x_j), a weighted mean over positions.
+    """Non-local block: y = x + gamma W_z z, with the weighted mean z_i = (1 / c) sum_j f(x_i, x_j) g(x_j).
 
     ==================  ============================  ================  =================  ===================
     form                f(x_i, x_j)                   c                 gate zero          gate none, with BN
@@ -33,13 +34,14 @@ class NonLocalBlock(Attention):
     concatenation       ReLU(w . [theta_i; phi_j])    number of keys    2 C^2 + C + 1      2 C^2 + 5.5 C
     ==================  ============================  ================  =================  ===================
 
-    g, theta and phi are 1x1 convolutions C -> C/2, W_z is one C/2 -> C. As published (gate `none`) they have biases and
-    batch norm follows W_z, with a gain that starts at 0. A discriminator, without batch norm, keeps gamma in its place.
+    g, theta and phi are 1x1 convolutions C -> C/2, W_z is one C/2 -> C. In the published form (gate `none`) they have
+    biases, and batch norm with a gain that starts at 0 follows W_z. A discriminator, which has no batch norm, keeps
+    gamma instead.
 
-    The gaussian form scores x itself, whose square is unbounded: without the scale a pixel sees little but itself.
+    The gaussian form scores x itself, whose square is unbounded: without the scale, a pixel attends mostly to itself.
 
     Source: Wang et al. 2018, sections 3.2 and 3.3, and the authors' code (which has embedded-gaussian and dot-product).
-    Raises ConfigError where C is odd, or where sub-sampling meets an odd height or width.
+    Raise ConfigError if C is odd, or if sub-sampling is on and height or width is odd.
     """
 
     Options = NonLocalOptions
@@ -50,16 +52,17 @@ class NonLocalBlock(Attention):
         expect_width(place, 2)
         if options.subsample != "none":
             expect_even(place, f"options.subsample {options.subsample}")
-        channels, inner = place.channels, place.channels // 2
+        channels = place.channels
+        inner = channels // 2
         self.options = options
-        convolution = dict(bias=published, spectral_norm=place.spectral_norm)
+        conv1x1 = partial(Conv2d, kernel_size=1, bias=published, spectral_norm=place.spectral_norm)
         if options.form != "gaussian":
-            self.theta = Conv2d(channels, inner, 1, **convolution)
-            self.phi = Conv2d(channels, inner, 1, **convolution)
+            self.theta = conv1x1(channels, inner)
+            self.phi = conv1x1(channels, inner)
         if options.form == "concatenation":
             self.pair = Linear(2 * inner, 1, bias=False, spectral_norm=place.spectral_norm)
-        self.g = Conv2d(channels, inner, 1, **convolution)
-        self.out = Conv2d(inner, channels, 1, **convolution)
+        self.g = conv1x1(channels, inner)
+        self.out = conv1x1(inner, channels)
         self.norm = nn.Identity()
         if published and place.batch_norm:
             self.norm = BatchNorm(channels, initial_gain=0.0, **place.norm)
@@ -74,7 +77,7 @@ class NonLocalBlock(Attention):
         return self.norm(self.out(z))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What scores as query and key, and the value."""
+        """Return query, key and value as maps."""
         pool_first, conv_first = (self.options.subsample == s for s in ("pool-first", "conv-first"))
         keys = F.max_pool2d(x, 2) if pool_first else x
         gaussian = self.options.form == "gaussian"
@@ -82,7 +85,7 @@ class NonLocalBlock(Attention):
         return (query, F.max_pool2d(key, 2), F.max_pool2d(value, 2)) if conv_first else (query, key, value)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """`weights(query, key) @ value`, without the (L, P) weights where algebra or a kernel allows it."""
+        """Return `weights(query, key) @ value`, without the (L, P) weights if algebra or a kernel can avoid them."""
         if self.options.form == "dot-product":
             return query @ (key.mT @ value / key.shape[2])
         if self.options.form == "concatenation":
@@ -90,7 +93,7 @@ class NonLocalBlock(Attention):
         return scaled_dot_product(query, key, value, self.logit_scale(query))
 
     def weights(self, query: Tensor, key: Tensor) -> Tensor:
-        """(N, 1, L, d), (N, 1, P, d) -> (N, 1, L, P)."""
+        """Return f(x_i, x_j) / c: (N, 1, L, d), (N, 1, P, d) -> (N, 1, L, P)."""
         if self.options.form == "dot-product":
             return query @ key.mT / key.shape[2]
         if self.options.form == "concatenation":

@@ -1,5 +1,6 @@
 """Object context (Yuan and Wang 2018, OCNet): base-OC, pyramid-OC and ASP-OC."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -11,17 +12,25 @@ from sagan.attention.functional import dot_product_weights, from_window_tokens, 
 from sagan.config import ConfigError
 from sagan.layers import Conv2d
 
-# The published dropout (0.05 and 0.1 of the channels) is left out: it would draw from a random state that a resumed run
-# cannot restore, and a generator has noise enough.
+# The published dropout (0.05 and 0.1 of the channels) is omitted: a resumed run could not restore its random state, and
+# a generator has enough noise.
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch norm where there is one, leaky ReLU of slope 0.01 (the "ABN" of the authors' code)."""
+    """A convolution, batch norm if the network has it, and a leaky ReLU of slope 0.01 ("ABN" in the authors' code)."""
 
-    def __init__(self, in_channels: int, out_channels: int, place: Place, *, size: int = 1, dilation: int = 1,
-                 bias: bool = True):  # fmt: skip
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        place: Place,
+        *,
+        size: int = 1,
+        dilation: int = 1,
+        bias: bool = True,
+    ):
         super().__init__()
-        bias = bias or not place.batch_norm  # where batch norm goes, its bias stays
+        bias = bias or not place.batch_norm  # without batch norm, its bias is still needed
         self.conv = Conv2d(
             in_channels, out_channels, size, bias=bias, dilation=dilation, spectral_norm=place.spectral_norm
         )
@@ -32,21 +41,32 @@ class ConvNorm(nn.Module):
 
 
 class ContextBlock(nn.Module):
-    """W_o softmax_k(q_q . q_k / sqrt(d)) v_k: (N, C, H, W) -> (N, O, H, W). Query and key are one projection.
+    """Attention with one projection as query and key: W_o sum_k softmax_k(k_q . k_k / sqrt(d)) v_k.
 
-    With s x s `windows`, positions attend inside their own window only. With `pool`, everything happens on the 2x2
-    max-pooled map, and the result is enlarged.
+    (N, C, H, W) -> (N, C, H, W). With `windows` s > 1, positions attend only within their own of s x s windows. With
+    `pool`, attention runs on the 2x2 max-pooled map and its result is enlarged.
     """
 
-    def __init__(self, options: ProductOptions, place: Place, channels: int, key: int, value: int, *,
-                 windows: int = 1, pool: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        options: ProductOptions,
+        place: Place,
+        channels: int,
+        key: int,
+        value: int,
+        *,
+        windows: int = 1,
+        pool: bool = False,
+    ):
         super().__init__()
-        self.cast, self.windows, self.pool = options.cast, windows, pool
+        self.cast = options.cast
+        self.windows = windows
+        self.pool = pool
         self.key = ConvNorm(channels, key, place)
         self.value = Conv2d(channels, value, 1, spectral_norm=place.spectral_norm)
         self.out = Conv2d(value, channels, 1, spectral_norm=place.spectral_norm, zero=place.zero_weights)
 
-    def forward(self, x: Tensor, record) -> Tensor:
+    def forward(self, x: Tensor, record: Callable[[Callable[[], AttentionMap]], None]) -> Tensor:
         size = x.shape[2:]
         if self.pool:
             x = F.max_pool2d(x, 2)
@@ -66,12 +86,12 @@ class BaseContextOptions(ProductOptions):
 
 
 class BaseContext(Attention):
-    """base-OC: T(x) = f([context(x); x]), with C/2 keys and values, and f a normalised 1x1 convolution 2C -> C.
+    """base-OC: T(x) = f([context(x); x]), with C/2 keys and values; f is a normalized 1x1 convolution 2C -> C.
 
-    As published (gate `none`), the last convolution of the context starts at 0, unless it is under spectral norm.
-    3.5 C^2 + 6 C + 1 parameters with batch norm, 3.5 C^2 + 3 C + 1 without.
+    In the published form (gate `none`), the last convolution of the context starts at 0, unless it is under spectral
+    norm. 3.5 C^2 + 6 C + 1 parameters with batch norm, 3.5 C^2 + 3 C + 1 without.
 
-    Source: Yuan and Wang 2018, section 3.2, and the authors' code. Raises ConfigError where C is odd.
+    Source: Yuan and Wang 2018, section 3.2, and the authors' code. Raise ConfigError if C is odd.
     """
 
     Options = BaseContextOptions
@@ -91,18 +111,19 @@ class BaseContext(Attention):
 @dataclass(frozen=True)
 class PyramidContextOptions(ProductOptions):
     windows: list[int] = field(default_factory=list)
-    """Windows along each side, one number for each level; empty: those of 1, 2, 4, 8 with at least 4 pixels a side."""
+    """Windows per side, one number per level. Empty: 1, plus 2, 4 and 8 if windows keep at least 4 pixels per side."""
 
 
 class PyramidContext(Attention):
     """pyramid-OC: T(x) = f([u; c_1; ...; c_n]), with one context c_i for each level of s_i x s_i windows.
 
-    u is a normalised 1x1 convolution C -> nC, each c_i has C/2 keys and C values, f is one 2nC -> C.
-    n (2.5 C^2 + 3.5 C) + n (C^2 + 3 C) + 2 n C^2 + 3 C + 1 parameters with batch norm; without, each 3.5 C in it is
-    2.5 C and each 3 C is C. Levels are 1, 2, 3, 6 in the paper; by default powers of 2, which divide a GAN's maps.
+    u is a normalized 1x1 convolution C -> nC of x, each c_i has C/2 keys and C values, and f is a normalized 1x1
+    convolution 2nC -> C. n (2.5 C^2 + 3.5 C) + n (C^2 + 3 C) + 2 n C^2 + 3 C + 1 parameters with batch norm; without,
+    2.5 C replaces 3.5 C and C replaces each 3 C. The paper's levels are 1, 2, 3 and 6; the defaults are powers of 2,
+    which divide a GAN's maps.
 
-    Source: Yuan and Wang 2018, section 3.2, and the authors' code. Raises ConfigError where C is odd, or where the map
-    cannot be split into equal windows of at least 2 x 2.
+    Source: Yuan and Wang 2018, section 3.2, and the authors' code. Raise ConfigError if C is odd, or if the map cannot
+    be split into equal windows of at least 2 x 2.
     """
 
     Options = PyramidContextOptions
@@ -111,11 +132,14 @@ class PyramidContext(Attention):
     def __init__(self, options: PyramidContextOptions, place: Place):
         super().__init__(place)
         expect_width(place, 2)
-        channels, levels = place.channels, options.windows or default_windows(place)
+        channels = place.channels
+        levels = options.windows or default_windows(place)
         for s in levels:
             if s < 1 or any(side % s or side // s < 2 for side in place.size):
-                raise ConfigError(f"options.windows {options.windows}: expected numbers that divide height and width, "
-                                  "into windows of at least 2 x 2")  # fmt: skip
+                raise ConfigError(
+                    f"options.windows {options.windows}: expected divisors of height and width that leave windows of "
+                    "at least 2 x 2"
+                )
         self.contexts = nn.ModuleList(
             ContextBlock(options, place, channels, channels // 2, channels, windows=s) for s in levels
         )
@@ -128,27 +152,28 @@ class PyramidContext(Attention):
 
 
 def default_windows(place: Place) -> list[int]:
-    """8: 1, 2. 16: 1, 2, 4. 32 and more: 1, 2, 4, 8."""
+    """Return the default levels: 1 and 2 on a map of 8, also 4 on one of 16, also 8 from 32 on."""
     return [1] + [s for s in (2, 4, 8) if all(side % s == 0 and side // s >= 4 for side in place.size)]
 
 
 @dataclass(frozen=True)
 class AspContextOptions(ProductOptions):
     dilations: list[int] = field(default_factory=list)
-    """Of the 3x3 convolutions, one for each branch; empty: 1, 2, 3 times an eighth of the map's shorter side."""
+    """Dilations of the 3x3 convolutions, one per branch. Empty: 1/8, 2/8 and 3/8 of the map's shorter side."""
 
 
 class AspContext(Attention):
-    """ASP-OC: T(x) = f([a(context(b(x))); conv1x1(x); conv3x3 of each dilation(x)]): context beside an atrous pyramid.
+    """ASP-OC: context next to an atrous spatial pyramid, T(x) = f([a(context(b(x))); conv1x1(x); conv3x3_d(x) ...]).
 
-    All branches have c = C/2 channels and are normalised. b is 3x3; the context, of c/2 keys and c values, sees the
-    2x2 max-pooled map; a is 1x1; f is 1x1, 5c -> C. 21.875 C^2 + 10.75 C + 1 parameters with batch norm and three
-    dilations; without batch norm 21.875 C^2 + 5.25 C + 1.
+    All branches have c = C/2 channels and are normalized. b is 3x3, a is 1x1, and f is 1x1, 5c -> C. The context, with
+    c/2 keys and c values, runs on the 2x2 max-pooled map. With three dilations d: 21.875 C^2 + 10.75 C + 1 parameters
+    with batch norm, 21.875 C^2 + 5.25 C + 1 without.
 
-    Dilations of the paper (12, 24, 36) are for its large maps; one as large as the map sees only its centre.
+    The paper's dilations (12, 24, 36) suit its large maps; a dilation as large as the map reduces a kernel to its
+    centre.
 
-    Source: Yuan and Wang 2018, section 3.2, and the authors' code. Raises ConfigError where C is no multiple of 4, a
-    dilation reaches past the map, or height or width is odd.
+    Source: Yuan and Wang 2018, section 3.2, and the authors' code. Raise ConfigError if C is not a multiple of 4, if a
+    dilation is not smaller than the map, or if height or width is odd.
     """
 
     Options = AspContextOptions
@@ -162,7 +187,8 @@ class AspContext(Attention):
         dilations = options.dilations or [d * max(shorter // 8, 1) for d in (1, 2, 3)]
         if min(dilations) < 1 or max(dilations) >= shorter:
             raise ConfigError(f"options.dilations {dilations}: expected 1 to {shorter - 1}, less than the shorter side")
-        channels, c = place.channels, place.channels // 2
+        channels = place.channels
+        c = channels // 2
         self.before = ConvNorm(channels, c, place, size=3)
         self.context = ContextBlock(options, place, c, c // 2, c, pool=True)
         self.after = ConvNorm(c, c, place)

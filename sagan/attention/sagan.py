@@ -1,12 +1,13 @@
-"""Self-attention as SAGAN has it (Zhang et al. 2019, section 3), and the paper's control for it."""
+"""The self-attention of SAGAN (Zhang et al. 2019, section 3), and the paper's control for it."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.attention.base import Attention, AttentionMap, Place, ProductOptions, expect_even, expect_width
+from sagan.attention.base import Attention, AttentionMap, NoOptions, Place, ProductOptions, expect_even, expect_width
 from sagan.attention.functional import dot_product_weights, from_tokens, scaled_dot_product, tokens
 from sagan.config import ConfigError
 from sagan.layers import Conv2d
@@ -15,11 +16,11 @@ from sagan.layers import Conv2d
 @dataclass(frozen=True)
 class SaganOptions(ProductOptions):
     variant: Literal["code", "paper", "v1"] = "code"
-    """code: the authors' program. paper: the text of the final version. v1: the first arXiv version."""
+    """Definition to use. code: the authors' code. paper: the text of the final version. v1: the first arXiv version."""
 
 
 class SaganAttention(Attention):
-    """y = x + gamma W_o sum_k softmax_k(query . key) value, with no 1/sqrt(d) on the logits.
+    """SAGAN's self-attention: y = x + gamma W_o sum_k softmax_k(query . key) value, with unscaled logits.
 
     query (the paper's g; theta in the code), key (f; phi), value (h; g) and W_o (v) are 1x1 convolutions:
 
@@ -31,11 +32,11 @@ class SaganAttention(Attention):
     v1       C/8 with bias  C with bias           none        1.25 C^2 + 1.25 C + 1
     =======  =============  ====================  ==========  ===================
 
-    `code` max-pools keys and values 2x2, after their convolutions; the other two keep every position. gamma belongs to
-    the definition, so both gates have it.
+    `code` max-pools keys and values 2x2 after their convolutions; the other two keep every position. gamma is part of
+    the published definition, so both gates have it.
 
-    Source: Zhang et al. 2019, section 3, and the authors' code. Raises ConfigError where C is no multiple of 8, or
-    where `code` meets an odd height or width.
+    Source: Zhang et al. 2019, section 3, and the authors' code. Raise ConfigError if C is not a multiple of 8, or if
+    the variant is `code` and height or width is odd.
     """
 
     Options = SaganOptions
@@ -45,15 +46,15 @@ class SaganAttention(Attention):
         expect_width(place, 8)
         self.pooled = options.variant == "code"
         if self.pooled:
-            expect_even(place, "variant code pools keys and values and")
+            expect_even(place, "options.variant code")
         channels = place.channels
         inner = {"code": channels // 2, "paper": channels // 8, "v1": channels}[options.variant]
-        convolution = dict(bias=options.variant == "v1", spectral_norm=place.spectral_norm)
+        conv1x1 = partial(Conv2d, kernel_size=1, bias=options.variant == "v1", spectral_norm=place.spectral_norm)
         self.cast = options.cast
-        self.query = Conv2d(channels, channels // 8, 1, **convolution)
-        self.key = Conv2d(channels, channels // 8, 1, **convolution)
-        self.value = Conv2d(channels, inner, 1, **convolution)
-        self.out = nn.Identity() if options.variant == "v1" else Conv2d(inner, channels, 1, **convolution)
+        self.query = conv1x1(channels, channels // 8)
+        self.key = conv1x1(channels, channels // 8)
+        self.value = conv1x1(channels, inner)
+        self.out = nn.Identity() if options.variant == "v1" else conv1x1(inner, channels)
 
     def transform(self, x: Tensor) -> Tensor:
         query, key, value = self.query(x), self.key(x), self.value(x)
@@ -67,30 +68,32 @@ class SaganAttention(Attention):
 
 
 class ResidualControl(Attention):
-    """y = x + gamma conv1x1(ReLU(conv3x3(ReLU(conv1x1(ReLU(x)))))): as many parameters as `sagan`, and no attention.
+    """A residual block with as many parameters as kind `sagan` and no attention, the control of the paper's Table 1.
 
-    Table 1 of the paper compares with it. Widths C -> a -> b -> C, with b = a or a + 1 as comes nearest to the
-    1.25 C^2 of kind sagan; no biases. C a + 9 a b + b C + 1 parameters: from C = 32 on, within 2 % of sagan's at every
-    multiple of 8. No map.
+        y = x + gamma conv1x1(ReLU(conv3x3(ReLU(conv1x1(ReLU(x))))))
 
-    Source: Zhang et al. 2019, section 4.2 (the form of the block is ours: the paper gives none). Raises ConfigError
-    where whole widths cannot come within 2 %, as at C = 8 and 24: it would control for something else.
+    The channels are C -> a -> b -> C without biases, with b = a or a + 1, whichever is nearest to the 1.25 C^2 of
+    `sagan`. C a + 9 a b + b C + 1 parameters: within 2 % of `sagan` at every multiple of 8 from C = 32 on. No map.
+
+    Source: Zhang et al. 2019, section 4.2, which does not give the form of the block; this one is ours. Raise
+    ConfigError if no integers come within 2 %, as at C = 8 and 24: it would control for something else.
     """
 
-    def __init__(self, options: object, place: Place):
+    def __init__(self, options: NoOptions, place: Place):
         super().__init__(place)
         channels = place.channels
         first, second = control_widths(channels)
-        count, wanted = (channels * (first + second) + 9 * first * second + 1), 1.25 * channels**2 + 1
-        if abs(count / wanted - 1) > 0.02:
+        count = channels * (first + second) + 9 * first * second + 1
+        target = 1.25 * channels**2 + 1
+        if abs(count / target - 1) > 0.02:
             raise ConfigError(
-                f"its {count} parameters differ by {count / wanted - 1:+.1%} from the {wanted:g} of sagan, and at most "
-                "2 % make a control; expected a width such as 16, 32 or a larger multiple of 8"
+                f"its {count} parameters differ by {count / target - 1:+.1%} from the {target:g} of sagan, more than "
+                "the 2% allowed for a control; expected 16, 32 or a larger multiple of 8 channels"
             )
-        convolution = dict(bias=False, spectral_norm=place.spectral_norm)
-        self.conv1 = Conv2d(channels, first, 1, **convolution)
-        self.conv2 = Conv2d(first, second, 3, **convolution)
-        self.conv3 = Conv2d(second, channels, 1, **convolution)
+        conv = partial(Conv2d, bias=False, spectral_norm=place.spectral_norm)
+        self.conv1 = conv(channels, first, 1)
+        self.conv2 = conv(first, second, 3)
+        self.conv3 = conv(second, channels, 1)
 
     def transform(self, x: Tensor) -> Tensor:
         h = self.conv1(F.relu(x))  # (N, a, H, W)
@@ -99,7 +102,7 @@ class ResidualControl(Attention):
 
 
 def control_widths(channels: int) -> tuple[int, int]:
-    """Inner widths (a, a) or (a, a + 1) of the bottleneck whose weights come nearest to 1.25 C^2 in number."""
+    """Return the inner widths, (a, a) or (a, a + 1), whose number of weights is nearest to 1.25 C^2."""
     around = range(1, channels // 2 + 1)  # a = b = 5/18 C solves 2 C a + 9 a^2 = 1.25 C^2
     pairs = [(a, b) for a in around for b in (a, a + 1)]
     return min(pairs, key=lambda p: abs(channels * (p[0] + p[1]) + 9 * p[0] * p[1] - 1.25 * channels**2))

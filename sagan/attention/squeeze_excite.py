@@ -1,7 +1,8 @@
-"""Channel gates from the mean of each channel: squeeze-and-excitation, and its efficient form."""
+"""Gates from the mean of each channel: squeeze-and-excitation, and efficient channel attention (ECA)."""
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,17 +14,17 @@ from sagan.layers import Linear
 
 
 def channel_means(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C), float32 at least: gates are computed in it."""
+    """Return the mean of each channel: (N, C, H, W) -> (N, C), in float32 or float64, the precision of gates."""
     return x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 class ChannelGate(Attention):
-    """T(x) = x * g(channel means of x), with one factor g in (0, 1) for each channel of each image."""
+    """A gate per channel: T(x) = x * g(channel means of x), with g in (0, 1)."""
 
     rewrites = True
 
     def gate(self, means: Tensor) -> Tensor:
-        """(N, C) -> (N, C)."""
+        """Return the factors of the channels: (N, C) -> (N, C)."""
         raise NotImplementedError
 
     def transform(self, x: Tensor) -> Tensor:
@@ -35,16 +36,18 @@ class ChannelGate(Attention):
 @dataclass(frozen=True)
 class SqueezeExciteOptions:
     reduction: int = 16
-    """Width over the bottleneck's width."""
+    """Reduction of the bottleneck, which has C / reduction channels."""
     bias: bool = True
-    """Biases on both layers (the released models have them; the journal version reports gains without)."""
+    """Biases on both layers, as in the released models. The journal version of the paper reports gains without them."""
 
 
 class SqueezeExcite(ChannelGate):
-    """g = sigmoid(W_2 ReLU(W_1 mean(x) + b_1) + b_2), with C -> C/r -> C. 2 C^2 / r + C / r + C + 1 parameters.
+    """Squeeze-and-excitation: g = sigmoid(W_2 ReLU(W_1 mean(x) + b_1) + b_2), C -> C/r -> C.
 
-    Source: Hu et al. 2018, section 3, which puts it on the residual branch: placement `in_residual`. Raises ConfigError
-    where the reduction does not divide C.
+    2 C^2 / r + C / r + C + 1 parameters; C / r + C fewer without biases.
+
+    Source: Hu et al. 2018, section 3, which applies it to the residual branch: placement `in_residual`. Raise
+    ConfigError if the reduction does not divide C.
     """
 
     Options = SqueezeExciteOptions
@@ -52,9 +55,9 @@ class SqueezeExcite(ChannelGate):
     def __init__(self, options: SqueezeExciteOptions, place: Place):
         super().__init__(place)
         hidden = reduced_width(place, options.reduction)
-        linear = dict(bias=options.bias, spectral_norm=place.spectral_norm)
-        self.squeeze = Linear(place.channels, hidden, **linear)
-        self.excite = Linear(hidden, place.channels, **linear)
+        linear = partial(Linear, bias=options.bias, spectral_norm=place.spectral_norm)
+        self.squeeze = linear(place.channels, hidden)
+        self.excite = linear(hidden, place.channels)
 
     def gate(self, means: Tensor) -> Tensor:
         return torch.sigmoid(self.excite(F.relu(self.squeeze(means))))
@@ -63,16 +66,16 @@ class SqueezeExcite(ChannelGate):
 @dataclass(frozen=True)
 class EfficientChannelOptions:
     kernel_size: int = 0
-    """Neighbouring channels that a gate looks at, an odd number; 0: by the width, 3 at 64, 5 at 128 and 256."""
+    """Number of neighbouring channels per gate, odd. 0: chosen by width, such as 3 at 64 channels, 5 at 128 and 256."""
 
 
 class EfficientChannelAttention(ChannelGate):
-    """ECA: g = sigmoid(w * mean(x)), a 1-D convolution along the channels. k + 1 parameters.
+    """ECA: g = sigmoid(w * mean(x)), with a 1-D convolution along the channels. k + 1 parameters.
 
-    k is (log2(C) + 1) / 2 cut to an integer, or the next one if that is even. The k weights are outside spectral norm,
-    which would bound their length as a vector, not the convolution.
+    By default, k is (log2(C) + 1) / 2 truncated to an integer, plus 1 if that is even. The k weights are outside
+    spectral norm, which would bound their length as a vector, not the convolution.
 
-    Source: Wang et al. 2020, section 3.2 (gamma = 2, b = 1 in its letters). Raises ConfigError for an even kernel.
+    Source: Wang et al. 2020, section 3.2 (gamma = 2 and b = 1 in its notation). Raise ConfigError if k is even.
     """
 
     Options = EfficientChannelOptions

@@ -1,4 +1,4 @@
-"""Layers with spectral normalization, batch normalization conditional on the class, and fused resampling."""
+"""Layers with spectral normalization, class-conditional batch normalization and fused resampling."""
 
 from sagan.layers.network import evaluating, initialize
 from sagan.layers.norm import BatchNorm

@@ -1,4 +1,4 @@
-"""What is done to a whole network of these layers: initial weights, evaluation mode."""
+"""Operations on a whole network of these layers: evaluation mode and initial weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from sagan.layers.spectral import SpectralWeight, power_iteration
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """The network in evaluation mode, for the length of the block."""
+    """Put the network in evaluation mode for the duration of the block."""
     training = network.training
     try:
         yield network.eval()
@@ -20,11 +20,10 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def initialize(network: nn.Module, kind: str) -> None:
-    """Initial weights, the same for every layer: Xavier-uniform (the authors) or orthogonal (BigGAN); zero biases, and
-    zero where a layer asks for it.
+    """Draw the initial weights: `xavier` (uniform, as the authors) or `orthogonal` (as BigGAN).
 
-    Tables of batch norm without spectral norm start at gain 1, bias 0. With it they cannot: a zero weight has no
-    direction to normalise (0 / 0), so they start like any other weight.
+    Weights built with `zero` start at 0, like all biases. Batch norm starts at its initial gain and bias 0.
+    Under spectral norm it cannot, because 0 / 0 is NaN, so its tables start like any other weight.
     """
     init = {"xavier": nn.init.xavier_uniform_, "orthogonal": nn.init.orthogonal_}[kind]
     for module in network.modules():
@@ -34,6 +33,6 @@ def initialize(network: nn.Module, kind: str) -> None:
         if isinstance(module, BatchNorm) and not module.gain.spectral_norm:
             nn.init.constant_(module.gain.weight, module.initial_gain)
             nn.init.zeros_(module.bias.weight)
-    # A random u underestimates sigma, and an underestimate multiplies through every layer: start near convergence.
+    # A random u underestimates sigma, and the errors multiply from layer to layer: start near convergence.
     for _ in range(15):
         power_iteration(network)

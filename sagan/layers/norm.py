@@ -1,4 +1,4 @@
-"""Batch normalization, conditional on the class, over one process or all."""
+"""Class-conditional batch normalization, over one process or all."""
 
 import torch
 import torch.nn.functional as F
@@ -9,12 +9,15 @@ from sagan.runtime.distributed import all_reduce_sum, world_size
 
 
 class BatchNorm(nn.Module):
-    """Batch norm with a gain and a bias per class, each in a table of its own; with no classes, one row serves all.
+    """Batch norm with one gain and bias per class, or one for all if `num_classes` is 0: (N, C, H, W) -> (N, C, H, W).
 
-    Under `spectral_norm` the gains are 1 + table / sigma, since a table of ones divided by its sigma would be small.
+    Under `spectral_norm` the gain is 1 + table / sigma, because a table of ones divided by its sigma would be small.
 
     Source: the authors' code; de Vries et al. 2017 for the conditioning, BigGAN and StudioGAN for the spectral option.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(
         self,
@@ -33,7 +36,9 @@ class BatchNorm(nn.Module):
         self.bias = Embedding(rows, channels, spectral_norm=spectral_norm)
         self.conditional = num_classes > 0
         self.initial_gain = initial_gain
-        self.momentum, self.eps, self.sync = momentum, eps, sync
+        self.momentum = momentum
+        self.eps = eps
+        self.sync = sync
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
 
@@ -50,16 +55,19 @@ class BatchNorm(nn.Module):
         return torch.addcmul(bias.to(h.dtype)[:, :, None, None], h, gain.to(h.dtype)[:, :, None, None])
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Zero mean and unit variance per channel: over the batch in training, by the running statistics otherwise."""
+        """Normalize each channel to zero mean and unit variance.
+
+        Training uses the statistics of the batch, evaluation the running statistics.
+        """
         if self.training and self.sync:
             return self.normalize_over_processes(x)
         return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
 
     def normalize_over_processes(self, x: Tensor) -> Tensor:
-        """Normalize with statistics over all processes, on any device (torch's own class refuses the CPU).
+        """Normalize with statistics over all processes, on any device (torch's SyncBatchNorm refuses the CPU).
 
-        Every process must have as many values. The variance is the mean squared deviation from the mean of all: the
-        difference E[x^2] - E[x]^2 would lose its digits if the mean is large.
+        Every process must hold the same number of values. The variance is the mean squared deviation from the global
+        mean: E[x^2] - E[x]^2 would lose precision if the mean is large.
         """
         values = x.float()
         count = world_size() * values.numel() // values.shape[1]

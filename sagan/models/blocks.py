@@ -1,5 +1,9 @@
-"""Residual blocks of the reference architecture: pre-activation, with attention where the configuration asks for it:
-after the sum, or on the residual branch just before it."""
+"""The residual blocks of the reference architecture: pre-activation, with optional attention.
+
+Attention is applied to the sum, or to the residual branch just before it.
+"""
+
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,14 +12,14 @@ from sagan.layers import BatchNorm, Conv2d
 
 
 class GeneratorBlock(nn.Module):
-    """Doubles the map: (N, I, H, W), (N,) -> (N, O, 2H, 2W)."""
+    """A residual block that doubles height and width: (N, I, H, W), (N,) -> (N, O, 2H, 2W)."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         spectral_norm: bool,
-        norm: dict,
+        norm: dict[str, Any],
         *,
         attention: nn.Module,
         in_residual: bool,
@@ -26,7 +30,8 @@ class GeneratorBlock(nn.Module):
         self.norm2 = BatchNorm(out_channels, **norm)
         self.conv2 = Conv2d(out_channels, out_channels, 3, spectral_norm=spectral_norm)
         self.shortcut = Conv2d(in_channels, out_channels, 1, spectral_norm=spectral_norm, resample="up")
-        self.attention, self.in_residual = attention, in_residual
+        self.attention = attention
+        self.in_residual = in_residual
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         h = F.relu(self.norm1(x, y))  # (N, I, H, W)
@@ -39,9 +44,10 @@ class GeneratorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Halves the map if `down`: (N, I, H, W) -> (N, O, H/2, W/2); else (N, O, H, W).
+    """A residual block: (N, I, H, W) -> (N, O, H/2, W/2) if `down`, else (N, O, H, W).
 
-    The first block takes images, which no ReLU may cut. A block that keeps size and width has an identity shortcut.
+    The first block has no ReLU on its input, because that is an image. The shortcut is the identity if neither the size
+    nor the number of channels changes.
     """
 
     def __init__(
@@ -63,7 +69,8 @@ class DiscriminatorBlock(nn.Module):
         self.shortcut = nn.Identity()
         if down or in_channels != out_channels:
             self.shortcut = Conv2d(in_channels, out_channels, 1, spectral_norm=spectral_norm, resample=resample)
-        self.attention, self.in_residual = attention, in_residual
+        self.attention = attention
+        self.in_residual = in_residual
 
     def forward(self, x: Tensor) -> Tensor:
         h = x if self.first else F.relu(x)  # (N, I, H, W)

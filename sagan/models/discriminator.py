@@ -1,4 +1,4 @@
-"""The projection discriminator: one class for every size."""
+"""The projection discriminator, for every image size."""
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,9 @@ from sagan.models.sizes import DISCRIMINATOR_WIDTHS, Size, discriminator_downsam
 
 
 class Discriminator(nn.Module):
-    """(N, channels, H, W) images in [-1, 1] and (N,) labels, or None if unconditional -> (N,) logits, float32.
+    """The discriminator: (N, channels, H, W) images in [-1, 1], (N,) labels or None -> (N,) logits, float32.
 
-    No layer uses batch statistics, so real and fake images may share a batch.
+    Labels are None if it is unconditional. No layer uses batch statistics, so real and fake images may share a batch.
 
     Source: Zhang et al. 2019, section 4, and the authors' code; Miyato and Koyama 2018 for the projection.
     """

@@ -1,6 +1,7 @@
-"""The generator: one class for every size."""
+"""The generator, for every image size."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +19,20 @@ from sagan.runtime.pictures import to_uint8
 
 
 class Generator(nn.Module):
-    """(N, z_dim) latents and (N,) labels, or None if unconditional -> (N, channels, H, W) images in [-1, 1], float32.
+    """The generator: (N, z_dim) latents, (N,) labels or None -> (N, channels, H, W) images in [-1, 1], float32.
 
-    Labels may also be weights over the classes, (N, num_classes) float, for images between classes.
+    Labels are None if it is unconditional. They may also be float weights over the classes, (N, num_classes), for
+    images between classes.
 
-    Source: Zhang et al. 2019, section 4, and the authors' code; widths by size in `sizes.py`.
+    Source: Zhang et al. 2019, section 4, and the authors' code; `sizes.py` has the widths for each size.
     """
 
     def __init__(self, config: GeneratorConfig, size: Size, image_channels: int, num_classes: int):
         super().__init__()
         n, self.first_size = split_size(size)
         widths = [config.channels * m for m in (GENERATOR_WIDTHS[n][0], *GENERATOR_WIDTHS[n][1])]
-        norm = dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
-        conditional = dict(num_classes=num_classes, spectral_norm=config.norm_spectral, **norm)
+        norm: dict[str, Any] = dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
+        conditional: dict[str, Any] = dict(num_classes=num_classes, spectral_norm=config.norm_spectral, **norm)
         attentions = attention_by_block(config, size)
 
         self.z_dim = config.z_dim
@@ -83,8 +85,8 @@ class Generator(nn.Module):
 
         Image i is a function of the seed, i and its class: neither `n` nor `batch_size` changes it. Its class is
         `classes[i % len(classes)]`, by number or by name; None takes all classes in turn. Entries of z beyond
-        `truncation` standard deviations are redrawn (Brock et al. 2019); 0 leaves them. The network runs in evaluation
-        mode and stays as it is.
+        `truncation` standard deviations are redrawn (Brock et al. 2019); 0 means never. The network runs in evaluation
+        mode and is left unchanged.
 
         Raise ValueError for a class that does not exist, or for classes of an unconditional generator.
         """

@@ -1,4 +1,4 @@
-"""Checks of what the networks are given. Each error names the shape or the range that was expected."""
+"""Checks of the networks' inputs. Each error names the expected shape or range."""
 
 from collections.abc import Sequence
 
@@ -25,14 +25,14 @@ def check_images(images: Tensor, channels: int, size: Size) -> None:
 
 
 def check_labels(y: Tensor | None, num_classes: int, n: int, network: str) -> None:
-    """Raise ValueError unless y fits a network with so many classes and a batch of n.
+    """Raise ValueError unless y fits a network with `num_classes` classes and a batch of n.
 
     y is int64 (N,) in 0..num_classes-1, or float (N, num_classes) for mixtures, or None for an unconditional network.
-    The range is checked on a CPU only: on a GPU it would wait for the queue.
+    The range is checked on a CPU only: on a GPU the check would wait for queued work.
     """
     if y is None or num_classes == 0:
         if (y is None) != (num_classes == 0):
-            raise ValueError(f"y is {'missing' if y is None else 'given'}, and {network} has {num_classes} classes")
+            raise ValueError(f"y is {'missing' if y is None else 'given'}, but {network} has {_classes(num_classes)}")
         return
     expected = (n, num_classes) if y.is_floating_point() else (n,)
     if tuple(y.shape) != expected:
@@ -51,17 +51,21 @@ def class_numbers(
     if classes is None:
         return list(range(num_classes))
     if num_classes == 0:
-        raise ValueError(f"classes {classes}: the generator is unconditional, it has no classes")
+        raise ValueError(f"classes {classes}: the generator is unconditional and has no classes")
     numbers = []
     for c in [classes] if isinstance(classes, (int, str)) else classes:
         number = _number_of(c, names)
         if number is None or not 0 <= number < num_classes:
             known = f" ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})" if names else ""
-            raise ValueError(f"classes {c}: the generator has {num_classes} classes, 0 to {num_classes - 1}{known}")
+            raise ValueError(f"classes {c}: the generator has {_classes(num_classes)}, 0 to {num_classes - 1}{known}")
         numbers.append(number)
     if not numbers:
         raise ValueError("classes []: expected at least one class")
     return numbers
+
+
+def _classes(n: int) -> str:
+    return f"{n} class" if n == 1 else f"{n} classes"
 
 
 def _number_of(c: int | str, names: Sequence[str] | None) -> int | None:

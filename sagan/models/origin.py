@@ -1,13 +1,14 @@
-"""Where the weights of a loaded network come from."""
+"""The origin of a loaded network's weights."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from sagan.config import Config
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a loaded network knows of its training: `network.origin`, None for a fresh one."""
+    """The training run behind a loaded network: `network.origin`, which is None for a fresh network."""
 
     config: Config
     """Configuration of the run."""
@@ -17,3 +18,16 @@ class Origin:
     """Whether the weights are the exponential moving average (EMA)."""
     class_names: tuple[str, ...] | None
     """Name of each class; empty for an unconditional network, None if the file does not say (older versions)."""
+
+
+class MayBeLoaded(Protocol):
+    """A network that may come from a file."""
+
+    origin: Origin | None
+
+
+def origin_of(network: MayBeLoaded) -> Origin:
+    """Return where the weights of a loaded network come from. Raise ValueError for a fresh network."""
+    if network.origin is None:
+        raise ValueError("expected a network that was loaded from a file")
+    return network.origin

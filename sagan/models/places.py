@@ -1,6 +1,7 @@
-"""Which place each block of a network offers to attention, and which places have it."""
+"""The places for attention in each network, and the attention layers of a configuration."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,14 +20,14 @@ from sagan.models.sizes import (
 
 
 def block_places(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> list[Place]:
-    """Return the place behind each block of a network for images of `size`, in forward order.
+    """Return the place after each block of a network for images of `size`, in forward order.
 
-    A place says the width and the size of the block's output, and what the network allows there. Raise ConfigError if
-    there is no network for that size.
+    A place has the channels and the size of the block's output, and what the network allows there. Raise ConfigError if
+    no network exists for that size.
     """
     n, _ = split_size(size)
     if isinstance(config, GeneratorConfig):
-        norm = dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
+        norm: dict[str, Any] = dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
         outputs = zip(GENERATOR_WIDTHS[n][1], generator_block_sizes(size), strict=True)
         return [Place(config.channels * m, s, config.spectral_norm, batch_norm=True, norm=norm) for m, s in outputs]
     outputs = zip(DISCRIMINATOR_WIDTHS[n], discriminator_block_sizes(size), strict=True)
@@ -34,16 +35,17 @@ def block_places(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> l
 
 
 def attention_by_block(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> Iterator[nn.Module]:
-    """Yield the attention layer of each block in forward order; the identity for a block without attention.
+    """Yield the attention layer of each block in forward order, the identity for a block without attention.
 
-    Each layer is built when it is asked for, so that a network that builds its blocks in turn draws the initial weights
-    of a block and its attention one after the other. Raise ConfigError if a resolution has no block, or if the kind
-    cannot be built at a place.
+    Layers are built lazily. A network that builds its blocks in turn then draws the initial weights of each block right
+    after those of its attention. Raise ConfigError if no block has an output of a requested size, or if the kind does
+    not fit a place.
     """
     network = "generator" if isinstance(config, GeneratorConfig) else "discriminator"
     option, spec = f"model.{network}.attention", config.attention
     resolve(spec, option)
-    places, attended = block_places(config, size), {}
+    places = block_places(config, size)
+    attended: dict[int, Size] = {}
     if spec.kind != "none":
         attended = attention_blocks([place.size for place in places], spec.resolutions, f"{option}.resolutions")
     for i, place in enumerate(places):
@@ -53,7 +55,7 @@ def attention_by_block(config: GeneratorConfig | DiscriminatorConfig, size: Size
 def check_attention(config: Config) -> None:
     """Raise ConfigError if the attention of either network cannot be built.
 
-    The layers are built for it, because each kind knows best what it needs. Random state is left as it was.
+    The layers are built to find out, because each kind checks its own requirements. The random state is restored.
     """
     with torch.random.fork_rng(devices=[]):
         for part in (config.model.generator, config.model.discriminator):

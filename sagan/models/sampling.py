@@ -1,4 +1,4 @@
-"""Images of a generator, each a function of (seed, index)."""
+"""Images of a generator as functions of (seed, index), and the statistics of its batch norm."""
 
 from collections.abc import Callable
 
@@ -15,9 +15,9 @@ from sagan.runtime.pictures import to_uint8
 def image_sampler(
     generator: Generator, seed: int, truncation: float = 0.0
 ) -> Callable[[int, int, Tensor | None], Tensor]:
-    """sample(start, stop, y) -> uint8 images (stop - start, C, H, W), on the generator's device.
+    """Return sample(start, stop, y) -> uint8 images (stop - start, C, H, W), on the generator's device.
 
-    z is drawn per sample index, so neither batch size nor number of processes changes an image.
+    z is drawn per sample index, so an image does not depend on the batch size or the number of processes.
     """
     device = next(generator.parameters()).device
 
@@ -54,7 +54,7 @@ def set_standing_statistics(generator: Generator, batches: int, batch_size: int,
 
 
 def take_statistics(generator: Generator, config: EvaluationConfig) -> str:
-    """Gives batch norm the statistics that `config` asks for; what they are, for the protocol of a score."""
+    """Give batch norm the statistics that `config` selects, and return their description for a score's protocol."""
     batches, batch_size = config.standing_statistics, config.batch_size
     if batches == 0:
         return "running"

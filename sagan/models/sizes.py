@@ -1,7 +1,8 @@
-"""What a resolution means: the number of up-samplings, and the widths and map sizes of the blocks.
+"""The blocks for each resolution: their number, widths and map sizes.
 
-One row per number of up-samplings n, as multiples of the base width. Row 5 is the paper's 128 x 128 model (the authors'
-TensorFlow code), row 3 the 32 x 32 model of SNGAN and its descendants. Imports no torch: the configuration reads it.
+The tables have one row per number of up-samplings n; widths are multiples of the base width. Row 5 is the paper's
+128 x 128 model (the authors' TensorFlow code), row 3 the 32 x 32 model of SNGAN and its descendants. This module
+imports no torch, because the configuration reads it.
 """
 
 from sagan.config import ConfigError
@@ -27,9 +28,9 @@ DISCRIMINATOR_WIDTHS: dict[int, tuple[int, ...]] = {
 
 
 def split_size(size: Size) -> tuple[int, Size]:
-    """n and the first map (a, b) of an image of a*2^n by b*2^n, with a and b in 2..7 and the larger at least 4.
+    """Return n and (a, b) for images of a*2^n by b*2^n, with a and b in 2..7 and the larger at least 4.
 
-    Raises ConfigError where there is no such n in 3..7.
+    (a, b) is the size of the generator's first map. Raise ConfigError if no n in 3..7 fits.
     """
     for n in GENERATOR_WIDTHS:
         first = (size[0] >> n, size[1] >> n)
@@ -44,13 +45,13 @@ def split_size(size: Size) -> tuple[int, Size]:
 
 
 def generator_block_sizes(size: Size) -> list[Size]:
-    """Height and width of each generator block's output; each doubles the map before it."""
+    """Return height and width of each generator block's output; each block doubles its input."""
     n, (a, b) = split_size(size)
     return [(a << i, b << i) for i in range(1, n + 1)]
 
 
 def discriminator_downsamples(size: Size) -> list[bool]:
-    """Whether each discriminator block halves its map: two do at n = 3, all but the last from n = 4 on."""
+    """Return whether each discriminator block halves its input: the first two at n = 3, else all but the last."""
     n, _ = split_size(size)
     blocks = len(DISCRIMINATOR_WIDTHS[n])
     halving = 2 if n == 3 else blocks - 1
@@ -58,7 +59,7 @@ def discriminator_downsamples(size: Size) -> list[bool]:
 
 
 def discriminator_block_sizes(size: Size) -> list[Size]:
-    """Height and width of each discriminator block's output."""
+    """Return height and width of each discriminator block's output."""
     h, w = size
     sizes = []
     for halves in discriminator_downsamples(size):
@@ -68,13 +69,14 @@ def discriminator_block_sizes(size: Size) -> list[Size]:
 
 
 def attention_blocks(sizes: list[Size], resolutions: list[int], option: str) -> dict[int, Size]:
-    """Index -> map size of the blocks after which attention stands: the first whose output's shorter side matches.
+    """Return index -> map size of the blocks with attention.
 
-    Raises ConfigError, with the sizes that exist, for a resolution that no block has.
+    For each resolution, that is the first block whose output has it as its shorter side. Raise ConfigError, with the
+    sizes that exist, if there is none.
     """
     shorter = [min(s) for s in sizes]
     for resolution in resolutions:
         if resolution not in shorter:
             exist = ", ".join(str(s) for s in sorted(set(shorter)))
-            raise ConfigError(f"{option} {resolution}: no block has an output of that size; those that exist: {exist}")
+            raise ConfigError(f"{option} {resolution}: no block has an output of that size; expected one of {exist}")
     return {shorter.index(r): sizes[shorter.index(r)] for r in sorted(set(resolutions))}

@@ -1,4 +1,4 @@
-"""Which device computes, and in which precision."""
+"""The compute device and its precision."""
 
 import ctypes
 import logging
@@ -17,9 +17,9 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a `device` option; "auto" is this process's GPU where there is one, else the CPU.
+    """Return the device that a `device` option names; "auto" is this process's GPU if there is one, else the CPU.
 
-    Raises ConfigError where the device does not exist here.
+    Raise ConfigError if the device is not available here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -32,19 +32,19 @@ def choose_device(name: str) -> torch.device:
         index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
         if index >= count:
             raise ConfigError(
-                f"device {name}: number {index} is wanted, and this machine has {count} CUDA devices; "
-                "`device: cpu` runs without"
+                f"device {name}: requested CUDA device {index}, but found {count}; "
+                "use `device: cpu` to run without a GPU"
             )
         return torch.device("cuda", index)
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own
-        raise ConfigError(f"device {name}: this torch cannot use it: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend raises its own
+        raise ConfigError(f"device {name}: not usable with this build of torch: {str(error).splitlines()[0]}") from None
     return device
 
 
 def device_name(device: torch.device) -> str:
-    """The model of a GPU or, where the system tells, of the CPU."""
+    """Return the model name of a GPU, or of the CPU if the system reports it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     with suppress(OSError):
@@ -60,13 +60,13 @@ def cores() -> int:
 
 
 def wait_for(device: torch.device) -> None:
-    """Waits until a GPU has done all it was asked for; a CPU has."""
+    """Wait until a GPU has finished all queued work; return at once for a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def native_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; a CPU without such instructions is a hundred times slower."""
+    """Return whether the device multiplies bfloat16 in hardware; emulation on a CPU is a hundred times slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
@@ -75,7 +75,7 @@ def native_bf16(device: torch.device) -> bool:
 
 
 def activation_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of activations for a `training.precision` option; warns, in the log, where bf16 is emulated."""
+    """Return the activation dtype for a `training.precision` option; log a warning if bf16 is emulated."""
     native = native_bf16(device)
     if precision == "bf16" and not native:
         log.warning("training.precision bf16 is emulated on this %s and very slow; use float32", device.type)
@@ -83,8 +83,11 @@ def activation_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep freed memory for the next activations; by default every large tensor's pages go back to the
-    system and are zeroed again, a tenth of a training step on a CPU. Does nothing on other systems."""
+    """Make glibc keep freed memory for the next activations; do nothing with other C libraries.
+
+    By default, the pages of every large tensor go back to the system and are zeroed again, which takes a tenth of a
+    training step on a CPU.
+    """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):

@@ -1,6 +1,10 @@
-"""Processes that share one run, as `torchrun` starts them: gloo on a CPU, NCCL on GPUs. One alone needs none of it."""
+"""The processes of one run, as `torchrun` starts them: gloo on a CPU, NCCL on GPUs.
+
+Everything here also works in a single process without a process group.
+"""
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -8,27 +12,27 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-PATIENCE = timedelta(hours=2)  # the others wait while the main process downloads data or measures features
+PATIENCE = timedelta(hours=2)  # how long the others wait for the main process to download data or compute features
 
 
 def rank() -> int:
-    """This process among those of the run, 0 where there is one."""
+    """Return the rank of this process, 0 if it is the only one."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """Processes of the run."""
+    """Return the number of processes of the run."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main() -> bool:
-    """Whether this process writes to disk and to the terminal."""
+    """Return whether this process writes to disk and to the terminal."""
     return rank() == 0
 
 
 @contextmanager
-def process_group(device: torch.device):
-    """Joins the processes that `torchrun` started, for the length of the block; does nothing where there is one."""
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the processes that `torchrun` started for the duration of the block; do nothing for a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -37,18 +41,21 @@ def process_group(device: torch.device):
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
-        dist.barrier()  # gloo's threads may abort a process whose peers have left already
+        dist.barrier()  # gloo's threads may abort a process whose peers have already left
     finally:
         dist.destroy_process_group()
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
-    """The sum of x over all processes, with gradients; x itself where there is one."""
+    """Return the sum of x over all processes, with gradients; x itself for a single process."""
     return _AllReduceSum.apply(x) if world_size() > 1 else x
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """d(sum over ranks of loss_r)/dx needs the output gradients of every rank: the backward pass adds them up too."""
+    """A sum over processes with gradients.
+
+    d(sum over ranks of loss_r)/dx needs the output gradients of every rank, so the backward pass sums them too.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -57,23 +64,23 @@ class _AllReduceSum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        total = gradient.clone().contiguous()
+    def backward(ctx, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone().contiguous()
         dist.all_reduce(total)
         return total
 
 
 def any_process(flag: bool) -> bool:
-    """Whether any process says so; every process gets the same answer."""
+    """Return whether the flag is set in any process; every process gets the same answer."""
     if world_size() == 1:
         return flag
-    votes = torch.tensor([int(flag)])  # on the CPU, over gloo: a GPU would have to wait for its queue
+    votes = torch.tensor([int(flag)])  # on the CPU, over gloo: on a GPU this would wait for queued work
     dist.all_reduce(votes, op=dist.ReduceOp.MAX)
     return bool(votes.item())
 
 
 def average(tensors: list[Tensor]) -> None:
-    """Replaces each float tensor by its mean over the processes, in one message."""
+    """Replace each float tensor by its mean over the processes, in one message."""
     if world_size() == 1 or not tensors:
         return
     flat = torch.cat([t.detach().flatten().float() for t in tensors])
@@ -84,14 +91,14 @@ def average(tensors: list[Tensor]) -> None:
 
 
 def barrier() -> None:
-    """Waits for the other processes."""
+    """Wait for the other processes."""
     if world_size() > 1:
         dist.barrier()
 
 
 @contextmanager
-def main_first():
-    """The main process runs the block before the others do."""
+def main_first() -> Iterator[None]:
+    """Run the block in the main process before the others enter it."""
     if not is_main():
         barrier()
     yield

@@ -1,5 +1,7 @@
-"""Random draws as functions of (seed, purpose, index): nothing random has to be saved, and no draw depends on
-how many processes, workers or batches share the work."""
+"""Random draws as functions of (seed, purpose, index).
+
+No random state has to be saved, and no draw depends on how many processes, workers or batches share the work.
+"""
 
 import hashlib
 
@@ -8,15 +10,15 @@ from torch import Tensor
 
 
 def generator_for(seed: int, purpose: str, index: int) -> torch.Generator:
-    """A CPU generator whose stream is a function of its three arguments alone."""
+    """Return a CPU generator whose stream depends only on the three arguments."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{index}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 def latents(seed: int, purpose: str, start: int, stop: int, z_dim: int, truncation: float = 0.0) -> Tensor:
-    """z for the sample indices start..stop-1, each its own draw: (stop - start, z_dim), float32.
+    """Return z for the sample indices start..stop-1, one draw per index: (stop - start, z_dim), float32.
 
-    Entries beyond `truncation` standard deviations are drawn again (BigGAN, section 3.1); 0 means never.
+    Entries beyond `truncation` standard deviations are redrawn (BigGAN, section 3.1); 0 means never.
     """
     rows = []
     for index in range(start, stop):
@@ -29,7 +31,10 @@ def latents(seed: int, purpose: str, start: int, stop: int, z_dim: int, truncati
 
 
 def labels(seed: int, purpose: str, start: int, stop: int, num_classes: int) -> Tensor | None:
-    """Uniform labels for the sample indices start..stop-1: (stop - start,), int64; None for an unconditional model."""
+    """Return uniform labels for the sample indices start..stop-1: (stop - start,), int64.
+
+    Return None for an unconditional model.
+    """
     if num_classes == 0:
         return None
     draws = [torch.randint(num_classes, (1,), generator=generator_for(seed, purpose, i)) for i in range(start, stop)]

@@ -1,20 +1,22 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes, and early checks that a path is writable."""
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from sagan.config import UserError
 
-LEFTOVER = re.compile(r"\..+\.\d+\.tmp")  # what `write_atomically` calls its temporary files
+LEFTOVER = re.compile(r"\..+\.\d+\.tmp")  # names of the temporary files of `write_atomically`
 
 
-def write_atomically(path: Path, write) -> None:
-    """Calls write(file) on a temporary file beside `path`, flushes it to disk and renames it.
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Call write(file) on a temporary file next to `path`, flush it to disk and rename it.
 
-    Whoever reads `path` sees the old content or the new, never a part. Raises UserError, naming the file, where the
-    disk is full or the folder cannot be written; what was there stays.
+    Readers of `path` see either the old content or the new, never a part. Raise UserError, naming the file, if the disk
+    is full or the folder is not writable; the old content then stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -26,7 +28,7 @@ def write_atomically(path: Path, write) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        # torch.save hides a full disk behind an error of its own about positions in the file.
+        # torch.save reports a full disk as an unrelated error about positions in the file.
         hidden = error.__context__
         reason = hidden if isinstance(hidden, OSError) and not isinstance(error, OSError) else error
         raise UserError(f"{path}: cannot be written: {reason}") from error
@@ -38,19 +40,19 @@ def write_atomically(path: Path, write) -> None:
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems cannot, and the file is in place already
+        with suppress(OSError):  # some network file systems do not support it; the file is already in place
             os.fsync(handle)
     finally:
         os.close(handle)
 
 
 def check_writable(path: Path, option: str, *, folder: bool) -> None:
-    """Looks, before hours of work, whether a file or a folder can be written there. Raises UserError."""
+    """Raise UserError unless a file (or a folder) can be written at `path`. Meant to be called before hours of work."""
     if path.exists() and path.is_dir() != folder:
         kinds = ("a file", "a folder")
         raise UserError(f"{option} {path}: is {kinds[path.is_dir()]}, expected {kinds[folder]}")
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if existing != path and not existing.is_dir():
-        raise UserError(f"{option} {path}: cannot be written, {existing} is not a folder")
+        raise UserError(f"{option} {path}: cannot be written: {existing} is not a folder")
     if not os.access(existing, os.W_OK):
-        raise UserError(f"{option} {path}: cannot be written, no permission in {existing}")
+        raise UserError(f"{option} {path}: cannot be written: no write permission in {existing}")

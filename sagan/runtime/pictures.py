@@ -1,4 +1,4 @@
-"""Images between their two forms: float in [-1, 1], as networks see them, and uint8, as files and extractors do."""
+"""Images in both formats: float in [-1, 1] for networks, uint8 for files and feature extractors."""
 
 from pathlib import Path
 
@@ -9,25 +9,25 @@ from torchvision.utils import make_grid
 
 from sagan.runtime.files import write_atomically
 
-SIDE = 640  # pixels, about, of the longer side to which a small picture is enlarged
+SIDE = 640  # small images are enlarged until their longer side has about this many pixels
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float images in [-1, 1], of any shape, to the nearest of the 256 levels; values beyond the range are clamped."""
+    """Round float images in [-1, 1], of any shape, to uint8; values outside the range are clamped."""
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def image_grid(images: Tensor, columns: int) -> Tensor:
-    """uint8 images (N, C, H, W) in rows of `columns`, with white lines between: one RGB image (3, H', W')."""
-    if len(images) == 1:  # make_grid would leave out the frame
+    """Arrange uint8 images (N, C, H, W) in rows of `columns`, with white lines between: one RGB image (3, H', W')."""
+    if len(images) == 1:  # make_grid would omit the frame
         return torch.nn.functional.pad(images[0].cpu().expand(3, -1, -1), (2, 2, 2, 2), value=255)
     return make_grid(images.cpu(), nrow=columns, padding=2, pad_value=255)
 
 
 def save_png(image: Tensor, path: Path) -> None:
-    """Writes a uint8 image (C, H, W), as a whole or not at all; the pixels of a small one become squares.
+    """Write a uint8 image (C, H, W) as PNG, atomically; enlarge small images by repeating their pixels.
 
-    Raises UserError, naming the file, where it cannot be written.
+    Raise UserError, naming the file, if it cannot be written.
     """
     scale = max(1, round(SIDE / max(image.shape[-2:])))
     image = image.repeat_interleave(scale, -1).repeat_interleave(scale, -2)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from sagan.config import Config, ConfigError, UserError
+from sagan.config import Config, ConfigError, UserError, refuse_changes
 from sagan.data import Dataset
-from sagan.parsing import refuse_changes, to_config
-from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.checkpoints import checkpoint_config, load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints, configured_run_dir
 from sagan.runs.records import evaluated
 from sagan.runtime.wording import counted
@@ -28,7 +27,7 @@ def resumed_config(config: Config, saved: dict | None, run_dir: Path) -> Config:
     """Return `config` as it resumes the run of `saved`. Raise ConfigError, with both values, if it differs too much."""
     if saved is None:
         return config
-    old = to_config(saved["config"])
+    old = checkpoint_config(saved, run_dir)
     if config.data.num_classes is None:  # the run has counted them
         config = replace(config, data=replace(config.data, num_classes=old.data.num_classes))
     if "dtype" in saved:  # `require_same_dtype` compares the resulting dtypes instead
@@ -64,7 +63,8 @@ def require_same_dtype(saved: dict, config: Config, dtype: torch.dtype) -> None:
 
 def data_facts(data: Dataset) -> dict:
     """Return what a checkpoint records about the data: the names of the classes, and the length of an epoch."""
-    return {"class_names": data.class_names, "images": len(data)}
+    facts = {"class_names": data.class_names, "images": len(data)}
+    return facts if data.identity is None else {**facts, "identity": data.identity}
 
 
 def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
@@ -81,10 +81,12 @@ def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
     changed[SHOWN:] = [f"  and {counted(rest, 'more class', 'more classes')}"] if rest > 0 else []
     if before["images"] != now["images"]:
         changed.append(f"  images: {before['images']} in the run, {now['images']} now")
+    if not changed:
+        changed.append("  other images or labels, of the same number and classes")
     lines = "\n".join(changed)
     raise ConfigError(
         f"{run_dir} cannot be resumed with other data:\n{lines}\n"
-        "Give data.path of the original data, or choose another --run_dir for a new run."
+        "Give the original data, or choose another --run_dir for a new run."
     )
 
 

@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from tiny_runs import untrained_run
 
 from sagan.ablation import plots, samples
 from sagan.ablation.figures import label_points
@@ -22,6 +21,7 @@ from sagan.runs.directory import checkpoints
 from sagan.runs.networks import load_generator
 from sagan.runtime.pictures import to_uint8
 from sagan.viewing.capture import fixed_inputs
+from tests.helpers.tiny_runs import untrained_run
 
 METRIC = "kid_mean"
 # Machado et al. 2009, severity 1, on linear RGB; and normal sight.

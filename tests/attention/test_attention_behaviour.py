@@ -1,4 +1,4 @@
-"""What holds for every kind: symmetry, precision, layout, memory."""
+"""Properties of every kind: symmetry, precision, layout, memory."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from sagan.attention.functional import from_tokens, from_window_tokens, tokens, 
 from sagan.layers import SpectralWeight
 from tests.helpers.attention_kinds import CASES, build, images, open_gate
 
-# Kinds for which pixels have no place: permuted input, permuted output. All others must notice.
+# Kinds that ignore position: permuting the input permutes the output. For all others it must not.
 POSITION_FREE = {
     "sagan-variant=paper",
     "sagan-variant=v1",
@@ -49,7 +49,7 @@ def test_position_free_kinds_are_in_the_list():
 @pytest.mark.parametrize("gate", ["zero", "none"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_bf16_channels_last_and_spectral_norm(case, gate, network):
-    """Finite output and gradients, near those of float32, in the layout and the type of the input."""
+    """Output and gradients are finite, near those of float32, in the layout and dtype of the input."""
     layer = build(case.kind, case.options, spectral_norm=True, batch_norm=network == "generator", gate=gate)
     layer.to(memory_format=torch.channels_last)
     if layer.gamma is not None:
@@ -72,14 +72,14 @@ def test_images_of_a_discriminator_do_not_mix(case):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_weights_under_spectral_norm_have_norm_one(case):
-    """None starts at 0, whatever the paper says: 0 / 0 is NaN."""
+    """No weight starts at 0, even if the paper says so: 0 / 0 is NaN."""
     layer = build(case.kind, case.options, spectral_norm=True, gate="none")
     for weight in (m for m in layer.modules() if isinstance(m, SpectralWeight) and m.spectral_norm):
         assert torch.linalg.matrix_norm(weight.normalized_weight().flatten(1), 2).item() == pytest.approx(1, abs=0.1)
 
 
 def saved_elements(layer: torch.nn.Module, x: torch.Tensor) -> int:
-    """Elements of all tensors kept for the backward pass, each storage counted once."""
+    """Return the number of elements saved for the backward pass, with each storage counted once."""
     storages = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -95,9 +95,9 @@ def saved_elements(layer: torch.nn.Module, x: torch.Tensor) -> int:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_memory_grows_with_pixels_not_with_their_square(case):
-    """Four times the pixels keep about four times the memory, where a matrix of pairs would be sixteen times as large.
+    """Four times the pixels need about four times the memory; a matrix of pairs would need sixteen times.
 
-    A pyramid has one level more then, and relative positions widen each query by the map's height and width.
+    The larger map has one more level of a pyramid, and relative positions widen each query by its height and width.
     """
     small, large = (
         saved_elements(build(case.kind, case.options, size=size), images(size=size).requires_grad_())

@@ -1,4 +1,4 @@
-"""Every kind against its equations, written out in float64; its gradients; its parameters; its start."""
+"""Every kind against its equations in float64, with its gradients, parameter counts and initial state."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_output_is_that_of_the_equations(case, batch_norm):
 
 
 def test_error_of_bf16_queries():
-    """What the option's help says."""
+    """The error agrees with the help of the option."""
     layers = [open_gate(build("sagan", {"precision": p}), 1.0) for p in ("float32", "bf16")]
     x = images()
     exact, rounded = (layer(x) for layer in layers)
@@ -64,7 +64,7 @@ def test_number_of_parameters_of_published_non_local_blocks(form, squares, width
 
 @pytest.mark.parametrize("case", EXACT, ids=str)
 def test_gradients(case):
-    """With respect to the input and to each parameter, along a random direction each, against finite differences."""
+    """Compare with finite differences, along one random direction for the input and for each parameter."""
     layer = open_gate(build(case.kind, case.options, size=case.size).double())
     x = images(size=case.size, dtype=torch.float64)
     generator = torch.Generator().manual_seed(3)
@@ -82,7 +82,7 @@ def test_gradients(case):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_identity_at_the_start(case):
-    """Exactly, and with a gradient that ends it."""
+    """The layer is exactly the identity, and gamma has a gradient that ends this."""
     layer, x = build(case.kind, case.options, spectral_norm=True), images()
     y = layer(x)
     assert torch.equal(y, x)
@@ -95,7 +95,7 @@ def test_every_parameter_learns(case):
     layer = open_gate(build(case.kind, case.options, spectral_norm=True))
     layer(images()).sin().sum().backward()
     still = [n for n, p in layer.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    # A constant added to every key, or logit, changes no softmax.
+    # Adding a constant to every key, or logit, does not change a softmax.
     assert set(still) <= ({"key.bias"} if case.kind in ("sagan", "multihead") else set())
 
 

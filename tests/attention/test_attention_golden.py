@@ -1,4 +1,4 @@
-"""Every kind against values computed from the authors' or third-party code, in float64, on one fixed input."""
+"""Golden values computed with the authors' or third-party code, in float64, on one fixed input."""
 
 import math
 
@@ -65,12 +65,12 @@ def fill(tensor: torch.Tensor, k: int) -> None:
 
 
 def golden_layer(kind: str, options: dict, names: list[str]) -> torch.nn.Module:
-    """The published form in evaluation mode, with the parameters of the golden rows; every gain is 1."""
+    """Return the published form in evaluation mode, with the parameters of the golden rows; every gain is 1."""
     layer = build(kind, options, channels=16, size=(4, 4), gate="none").double().eval()
     parameters = dict(layer.named_parameters())
     for k, name in enumerate(names, 1):
         fill(parameters.pop(name), k)
-    for name, parameter in parameters.items():  # what is left are gains and biases of norms, and gamma
+    for name, parameter in parameters.items():  # the rest are gains and biases of norms, and gamma
         with torch.no_grad():
             parameter.fill_(0.0 if name.endswith("norm.bias.weight") or ".bias.weight" in name else 1.0)
     return layer
@@ -80,7 +80,7 @@ def golden_layer(kind: str, options: dict, names: list[str]) -> torch.nn.Module:
 def test_golden_value(kind, options, names, expected):
     layer = golden_layer(kind, options, names)
     if hasattr(layer, "norm") and kind == "non-local":
-        layer.norm = torch.nn.Identity()  # the rows were made without batch norm
+        layer.norm = torch.nn.Identity()  # the golden rows were computed without batch norm
     y = layer(golden_input())
     assert [y.sum().item(), y.square().sum().item(), y[1, 7, 2, 3].item()] == pytest.approx(expected, abs=2e-8)
 

@@ -1,4 +1,4 @@
-"""What a viewer gets: maps that explain the output, and nothing where nobody looks."""
+"""The maps that a viewer gets: they explain the output, and none is made without a viewer."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.helpers.attention_kinds import CASES, build, images, open_gate
 
 
 def weighted(m: AttentionMap, value: Tensor) -> Tensor:
-    """Values summed by the rows of a matrix, each row for one query position: (N, V, H', W') -> (N, V, H, W)."""
+    """Sum values by the rows of a matrix, one row per query position: (N, V, H', W') -> (N, V, H, W)."""
     heads = value.unflatten(1, (m.weights.shape[1], -1)).flatten(3)  # (N, heads, d, keys)
     return torch.einsum("nhqk,nhdk->nhdq", m.weights.to(value.dtype), heads).flatten(1, 2).unflatten(2, m.query_size)
 
@@ -36,7 +36,7 @@ def context(block, m: AttentionMap, x: Tensor) -> Tensor:
 
 
 def transform_by_maps(kind: str, layer, x: Tensor, maps: list[AttentionMap]) -> Tensor:
-    """T(x) with the captured maps in the place of attention, and the layer's own convolutions around them."""
+    """Return T(x) with the captured maps instead of attention, between the layer's own convolutions."""
     if kind in ("sagan", "additive"):
         value = layer.value(x)
         return layer.out(weighted(maps[0], F.max_pool2d(value, 2) if layer.pooled else value))
@@ -59,7 +59,7 @@ def transform_by_maps(kind: str, layer, x: Tensor, maps: list[AttentionMap]) -> 
     if kind == "residual-attention":
         a = layer.before(x)
         return layer.after((1 + maps[0].weights) * layer.trunk(a))
-    for m in maps:  # gates, one after the other
+    for m in maps:  # gates in sequence
         gate = m.weights[:, :, None, None] if m.kind == "channel gate" else m.weights
         x = x * F.interpolate(gate, x.shape[2:], mode="nearest")
     return x
@@ -110,8 +110,8 @@ def test_entropy_of_known_maps():
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_looking_changes_nothing(case):
-    """The output and the running statistics are those of a pass that nobody watches."""
+def test_capturing_maps_changes_nothing(case):
+    """The output and the running statistics equal those of a pass without a viewer."""
     layers = [open_gate(build(case.kind, case.options)) for _ in range(2)]
     unwatched = layers[0](images())
     with capture_maps(layers[1]):
@@ -122,7 +122,7 @@ def test_looking_changes_nothing(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_no_map_is_made_where_nobody_looks(case, monkeypatch):
+def test_no_map_is_made_without_a_viewer(case, monkeypatch):
     layer, x = build(case.kind, case.options), images()
     with capture_maps(layer):
         pass

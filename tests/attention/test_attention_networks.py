@@ -1,4 +1,4 @@
-"""Attention inside the networks: places, gates, one's own kind, and what is refused."""
+"""Attention inside the networks: places, gates, custom kinds, and refusals."""
 
 import pytest
 import torch
@@ -7,12 +7,12 @@ from sagan.attention import KINDS, capture_maps, resolve
 from sagan.config import AttentionConfig, ConfigError
 from sagan.layers import Conv2d
 from sagan.models.build import build_discriminator, build_generator
-from sagan.parsing import load_config
+from sagan.presets import load_config
 from tests.helpers.attention_kinds import build, images
 
 
 def networks(kind: str, *overrides: str, channels: int = 16):
-    """The small 32 x 32 model, with the same attention in both networks."""
+    """Return the small 32 x 32 model with the same attention in both networks."""
     both = [
         f"model.{network}.{option}"
         for network in ("generator", "discriminator")
@@ -25,7 +25,7 @@ def networks(kind: str, *overrides: str, channels: int = 16):
 @pytest.mark.parametrize("placement", ["between", "in_residual"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_networks_with_every_kind(kind, placement):
-    """At gain 0 they are the networks without attention; everything gets a finite gradient."""
+    """At gain 0 they equal the networks without attention, and all gradients are finite."""
     reference = networks("none")
     generator, discriminator = networks(kind, f"attention.placement={placement}")
     for network, plain in zip((generator, discriminator), reference, strict=True):
@@ -77,7 +77,7 @@ def test_checking_a_configuration_leaves_the_random_state_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_kind_of_ones_own():
+def test_a_custom_kind():
     options = "attention.options.kernel_size=5"
     generator, discriminator = networks("tests.helpers.own_attention.NeighbourhoodGate", options)
     assert generator.blocks[1].attention.score.weight.shape == (1, 64, 5, 5)
@@ -131,12 +131,12 @@ def test_refusals_name_kind_map_and_reason(kind, options, channels, size, messag
     with pytest.raises(ConfigError, match=message) as error:
         build(kind, options, channels=channels, size=size)
     assert str(error.value).startswith(f"attention: kind {kind} ")
-    assert f"{size[0]}x{size[1]} map of width {channels}" in str(error.value)
+    assert f"{size[0]}x{size[1]} map with {channels} channels" in str(error.value)
 
 
 def test_a_configuration_is_refused_before_anything_is_built():
     with pytest.raises(
-        ConfigError, match="model.discriminator.attention: kind se cannot stand on a 16x16 map of width 40"
+        ConfigError, match="model.discriminator.attention: kind se does not fit a 16x16 map with 40 channels"
     ):
         load_config(None, ["model.discriminator.channels=20", "model.discriminator.attention.kind=se"])
 
@@ -166,8 +166,14 @@ class Even(Attention):
     [
         (AttentionConfig(kind="sagn"), "attention.kind sagn: expected one of none, residual, sagan"),
         (AttentionConfig(kind="none", options={"heads": 1}), "kind none has no options"),
-        (AttentionConfig(kind="residual", options={"heads": 1}), "attention.options.heads: .* it has none"),
-        (AttentionConfig(kind="multihead", options={"head": 1}), "attention.options.head: .* it has .*heads"),
+        (
+            AttentionConfig(kind="residual", options={"heads": 1}),
+            "attention.options.heads: not an option of kind residual, which has none",
+        ),
+        (
+            AttentionConfig(kind="multihead", options={"head": 1}),
+            "attention.options.head: not an option of kind multihead, which has .*heads",
+        ),
         (
             AttentionConfig(kind="multihead", options={"heads": "many"}),
             "^attention.options.heads many: expected an integer",

@@ -1,4 +1,4 @@
-"""Agreement with implementations by other people, where they are installed."""
+"""Agreement with independent implementations, if they are installed."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_multihead_attention_of_torch():
 
 
 def timm_layer(name: str, *args, **kwargs) -> nn.Module:
-    """A layer of timm, with random parameters. An installation that cannot be imported raises more than ImportError."""
+    """Return a layer of timm with random parameters. A broken installation may raise more than ImportError."""
     try:
         import timm.layers
         from timm.layers.cbam import CbamModule
@@ -39,7 +39,7 @@ def timm_layer(name: str, *args, **kwargs) -> nn.Module:
         layers = {"CbamModule": CbamModule, **vars(timm.layers)}
         layer = layers[name](*args, **kwargs)
     except Exception as error:
-        pytest.skip(f"timm's {name} is not at hand: {error}")
+        pytest.skip(f"timm's {name} is not available: {error}")
     torch.manual_seed(5)
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.3)
@@ -47,7 +47,7 @@ def timm_layer(name: str, *args, **kwargs) -> nn.Module:
 
 
 def agree(ours: nn.Module, theirs: nn.Module, pairs: dict[str, str]) -> None:
-    """Equal outputs as published, after copying their parameters into ours by name."""
+    """Assert equal outputs in the published form, after copying their parameters to ours by name."""
     ours.double().eval()
     mine, yours = dict(ours.named_parameters()), dict(theirs.named_parameters())
     assert set(pairs) == set(mine) and set(pairs.values()) == set(yours)
@@ -94,7 +94,7 @@ def test_gather_excite_of_timm(extent):
 
 
 def test_cbam_of_timm():
-    """Its spatial convolution takes mean and maximum in the other order."""
+    """timm's spatial convolution takes mean and maximum in the opposite order."""
     theirs = timm_layer("CbamModule", 32, rd_ratio=1 / 16, rd_divisor=1, mlp_bias=True)
     theirs.spatial.conv.register_forward_pre_hook(lambda module, inputs: (inputs[0].flip(1),))
     names = both("squeeze", "channel.fc1") | both("excite", "channel.fc2") | norms("norm", "spatial.conv.bn")
@@ -102,7 +102,7 @@ def test_cbam_of_timm():
 
 
 def test_global_context_of_timm():
-    """Its score has a bias, which changes no softmax, and its layer norm another epsilon."""
+    """timm's score has a bias, which does not change the softmax, and its layer norm a different epsilon."""
     theirs = timm_layer("GlobalContext", 32, rd_channels=2, fuse_add=True, fuse_scale=False)
     theirs.conv_attn.bias, theirs.mlp_add.norm.eps = None, 1e-5
     names = {"score.weight": "conv_attn.weight"} | both("squeeze", "mlp_add.fc1") | both("norm", "mlp_add.norm")

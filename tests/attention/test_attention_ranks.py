@@ -1,4 +1,4 @@
-"""Two gloo processes with half a batch each compute what one computes with all of it, for every kind."""
+"""For every kind, two gloo processes with half a batch each compute what one computes with the whole batch."""
 
 import torch
 import torch.distributed as dist
@@ -24,11 +24,11 @@ def compare(rank: int, folder: str) -> None:
             two = build(case.kind, case.options, spectral_norm=True, batch_norm=batch_norm, norm={"sync": True})
             found = gradients(open_gate(two), batch[2 * rank : 2 * rank + 2])
             average(found)
-            scale = max(g.abs().max() for g in expected)  # not each its own: a bias before batch norm has gradient 0
+            scale = max(g.abs().max() for g in expected)  # one scale for all: a bias before batch norm has gradient 0
             for name, a, b in zip(dict(one.named_parameters()), found, expected, strict=True):
                 error = (a - b).abs().max() / scale
                 assert error < (1e-3 if case.exact else 0.05), f"{case}: {name} differs by {error}"
-    dist.barrier()  # a peer that leaves early may abort the other
+    dist.barrier()  # a process that leaves early may abort its peer
     dist.destroy_process_group()
 
 

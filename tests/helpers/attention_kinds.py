@@ -1,4 +1,4 @@
-"""The one list of attention kinds and option variants that every test here goes through."""
+"""The single list of attention kinds and option variants that all tests here use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from sagan.layers import initialize
 
 @dataclass(frozen=True)
 class Case:
-    """A kind with options, and its number of parameters behind gate `zero`: f(C, H, W, with batch norm)."""
+    """A kind with options and its number of parameters with gate `zero`: f(C, H, W, with batch norm)."""
 
     kind: str
     parameters: Callable[[int, int, int, bool], float]
@@ -23,7 +23,7 @@ class Case:
 
     @property
     def size(self) -> tuple[int, int]:
-        """A small map that shows all of the kind; never square, so that rows taken for columns show."""
+        """Return the size of a small map that exercises all of the kind; not square, so that swapped axes show."""
         large = self.kind == "pyramid-oc" or self.options.get("extent") == 8 or self.options.get("depth") == 2
         return (8, 12) if large else (4, 6)
 
@@ -33,7 +33,7 @@ class Case:
 
     @property
     def exact(self) -> bool:
-        """Whether it computes in the precision of its input."""
+        """Return whether the kind computes in the precision of its input."""
         return self.options.get("precision") != "bf16"
 
     def __str__(self) -> str:
@@ -143,7 +143,7 @@ def build(
     norm: dict | None = None,
     gate: str = "zero",
 ) -> Attention:
-    """A layer with seeded initial weights."""
+    """Return a layer with seeded initial weights."""
     torch.manual_seed(0)
     place = Place(channels, size, spectral_norm, batch_norm, norm or {})
     layer = build_attention(AttentionConfig(kind=kind, gate=gate, options=options or {}), place)
@@ -152,7 +152,7 @@ def build(
 
 
 def open_gate(layer: Attention, gain: float = 0.7) -> Attention:
-    """The same layer with random biases, tables, statistics and gains, so that all of them show."""
+    """Give the layer random biases, tables, statistics and gains, so that all of them affect the output."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
@@ -171,6 +171,6 @@ def open_gate(layer: Attention, gain: float = 0.7) -> Attention:
 
 
 def images(channels: int = 32, size: tuple[int, int] = SIZE, number: int = 2, dtype=torch.float32) -> torch.Tensor:
-    """Random activations in channels_last."""
+    """Return random activations in channels_last."""
     x = torch.randn(number, channels, *size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     return x.to(dtype, memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
-"""T(x) of every kind once more, from its equations: sums over positions one by one, convolutions as sums of shifts.
+"""Independent references for T(x) of every kind, from its equations: explicit sums over positions and kernel taps.
 
-Slow and plain on purpose. Nothing here calls the package, or a kernel of torch beyond element-wise ones and einsum.
+Slow and plain on purpose. Nothing here calls the package, nor any torch kernel but element-wise ones and einsum.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Options = dict
 
 
 class Parameters:
-    """Parameters and statistics of a layer, by name."""
+    """The parameters and statistics of a layer by name."""
 
     def __init__(self, layer: torch.nn.Module):
         self.tensors = {k: v.detach() for k, v in [*layer.named_parameters(), *layer.named_buffers()]}
@@ -21,7 +21,7 @@ class Parameters:
         return self.tensors[name]
 
     def conv(self, name: str, x: Tensor, dilation: int = 1) -> Tensor:
-        """Any odd kernel, as a sum over its taps of shifted maps."""
+        """Convolve with any odd kernel, as a sum of shifted maps over its taps."""
         weight, (height, width) = self[f"{name}.weight"], x.shape[2:]
         if weight.dim() == 2:
             weight = weight[:, :, None, None]
@@ -37,7 +37,7 @@ class Parameters:
         return y + self.tensors.get(f"{name}.bias", torch.zeros(len(weight), dtype=x.dtype))[:, None, None]
 
     def norm(self, name: str, x: Tensor) -> Tensor:
-        """Batch norm by running statistics; the identity where the layer has none."""
+        """Apply batch norm with running statistics; the identity if the layer has none."""
         if f"{name}.running_mean" not in self.tensors:
             return x
         mean, var, gain, bias = (
@@ -72,7 +72,7 @@ def pool(x: Tensor, how: str = "max") -> Tensor:
 
 
 def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, corners on corners."""
+    """Resize bilinearly, with aligned corners."""
     for dim, target in ((2, size[0]), (3, size[1])):
         at = torch.arange(target, dtype=x.dtype) * (x.shape[dim] - 1) / (target - 1)
         low = (
@@ -87,7 +87,7 @@ def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
 def attend(
     query: Tensor, key: Tensor, value: Tensor, score: Callable, *, softmax: bool = True, allowed: Callable | None = None
 ) -> Tensor:
-    """One query position at a time: score(q, k, (y, x) of q, (y, x) of k) for every key, then a sum of values."""
+    """Attend one query position at a time: score(q, k, (y, x) of q, (y, x) of k) for every key, then sum the values."""
     out = torch.zeros(len(query), value.shape[1], *query.shape[2:], dtype=query.dtype)
     grid = [(y, x) for y in range(key.shape[2]) for x in range(key.shape[3])]
     for n in range(len(query)):

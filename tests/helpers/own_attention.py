@@ -1,4 +1,4 @@
-"""An attention kind of one's own: each position is weighed by what it and its neighbours look like."""
+"""A custom attention kind: a gate for each position, computed from its neighbourhood."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Options:
 
 class NeighbourhoodGate(Attention):
     Options = Options
-    rewrites = True  # transform(x) takes the place of x; without this line it would be added to x
+    rewrites = True  # transform(x) replaces x; without this line it would be added to x
 
     def __init__(self, options: Options, place: Place):
         super().__init__(place)

@@ -1,4 +1,4 @@
-"""What the networks are given: errors name the shape or the range; `sample` is a function of seed, index and class."""
+"""Inputs of the networks: errors name the shape or range; `sample` is a function of seed, index and class."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def networks(make_config):
         (torch.zeros(2, 8), torch.tensor([-1, 0]), "y has labels from -1 to 0, expected 0 to 2"),
         (torch.zeros(2, 8), torch.tensor([0]), r"y has shape \(1,\), expected \(2,\)"),
         (torch.zeros(2, 8), torch.zeros(2, 4), r"y has shape \(2, 4\), expected \(2, 3\)"),
-        (torch.zeros(2, 8), None, "y is missing, and the generator has 3 classes"),
+        (torch.zeros(2, 8), None, "y is missing, but the generator has 3 classes"),
     ],
 )
 def test_latents_and_labels_that_do_not_fit_are_named(networks, z, y, message):
@@ -46,7 +46,7 @@ def test_samples_do_not_depend_on_batch_size_or_number_and_leave_the_network_as_
     assert torch.equal(generator.sample(5, seed=3), images[:5])
     assert not torch.equal(generator.sample(5, seed=4), images[:5])
     assert generator.training and all(torch.equal(before[n], v) for n, v in generator.state_dict().items())
-    # The same images as evaluation draws, from the index and the class alone.
+    # Evaluation draws the same images, from the index and the class alone.
     y = torch.arange(7) % 3
     assert torch.equal(image_sampler(generator.eval(), 3)(0, 7, y), images)
 

@@ -1,4 +1,4 @@
-"""Spectral normalisation and conditional batch norm against torch's own."""
+"""Spectral normalization and conditional batch norm, compared with torch."""
 
 import pytest
 import torch
@@ -98,15 +98,15 @@ def test_conditional_batch_norm_is_torchs_batch_norm_and_an_affine_map_per_class
     torch.testing.assert_close(out, normal * ours.gain.weight[1][:, None, None] + ours.bias.weight[1][:, None, None])
 
 
-def test_synchronised_norm_survives_large_means():
-    means = torch.linspace(1e3, 1e5, 100)  # of some, the mean of squares is rounded to less than the square of the mean
+def test_synchronized_norm_survives_large_means():
+    means = torch.linspace(1e3, 1e5, 100)  # for some, the mean of squares rounds to less than the square of the mean
     x = means[:, None, None].expand(4, 100, 3, 3).contiguous()
     norm = BatchNorm(100, sync=True)
     initialize(norm, "xavier")
     assert torch.isfinite(norm(x)).all()
 
 
-def test_synchronised_norm_keeps_its_digits_at_large_means():
+def test_synchronized_norm_is_precise_at_large_means():
     torch.manual_seed(0)
     x = (1000 + torch.randn(16, 4, 5, 5, dtype=torch.float64)).requires_grad_()
     expected = F.batch_norm(x, None, None, training=True)
@@ -116,7 +116,7 @@ def test_synchronised_norm_keeps_its_digits_at_large_means():
     initialize(norm, "xavier")
     found = norm(single)
     (found**3).sum().backward()
-    # float32 holds 1000 + r to 6e-5, so nothing can be closer than about 1e-4.
+    # float32 represents 1000 + r to 6e-5, so errors of about 1e-4 are unavoidable.
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=3e-4)
     torch.testing.assert_close(single.grad.double(), x.grad, rtol=0, atol=3e-3)
     torch.testing.assert_close(

@@ -74,7 +74,7 @@ def test_attention_is_placed_in_each_network_on_its_own(make_config):
 
 @pytest.mark.parametrize("n", GENERATOR_WIDTHS)
 def test_every_row_of_the_table_of_sizes_is_a_model(n):
-    """Widths and map sizes of all blocks, with attention at 32 (16 where maps are no larger), from one image each."""
+    """Widths and map sizes of all blocks, with attention at 32 (at 16 if no map is larger), from one image each."""
     side, at = 4 * 2**n, 32 if n > 3 else 16
     both = [
         f"model.{network}.{option}"
@@ -135,19 +135,19 @@ def test_unconditional_networks_take_no_labels(make_config):
     assert discriminator.embedding is None
     assert all(len(m.gain.weight) == 1 for m in generator.modules() if isinstance(m, BatchNorm))
     y = torch.tensor([0, 0])
-    with pytest.raises(ValueError, match="y is given, and the generator has 0 classes"):
+    with pytest.raises(ValueError, match="y is given, but the generator has 0 classes"):
         generator(torch.randn(2, 8), y)
-    with pytest.raises(ValueError, match="y is given, and the discriminator has 0 classes"):
+    with pytest.raises(ValueError, match="y is given, but the discriminator has 0 classes"):
         discriminator(torch.rand(2, 3, 32, 32), y)
 
 
-def test_conditional_networks_want_labels_and_follow_them(make_config):
+def test_conditional_networks_require_labels_and_use_them(make_config):
     config = make_config()
     generator, discriminator = build_generator(config).eval(), build_discriminator(config)
     z = torch.randn(1, 8)
-    with pytest.raises(ValueError, match="y is missing, and the generator has 3 classes"):
+    with pytest.raises(ValueError, match="y is missing, but the generator has 3 classes"):
         generator(z)
-    with pytest.raises(ValueError, match="y is missing, and the discriminator has 3 classes"):
+    with pytest.raises(ValueError, match="y is missing, but the discriminator has 3 classes"):
         discriminator(torch.rand(1, 3, 32, 32))
     nn.init.normal_(generator.blocks[0].norm1.bias.weight)
     nn.init.normal_(generator.blocks[0].norm2.bias.weight)

@@ -1,4 +1,4 @@
-"""Fused resampling against its definition, written out anew here."""
+"""Fused resampling, compared with an independent definition."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def upsample_by_definition(x, weight, bias):
 
 def pool_by_definition(x, weight, bias):
     h = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-    height, width = h.shape[2] // 2 * 2, h.shape[3] // 2 * 2  # a last odd row or column is left out
+    height, width = h.shape[2] // 2 * 2, h.shape[3] // 2 * 2  # an odd last row or column is dropped
     h = h[:, :, :height, :width]
     return (h[:, :, ::2, ::2] + h[:, :, 1::2, ::2] + h[:, :, ::2, 1::2] + h[:, :, 1::2, 1::2]) / 4
 

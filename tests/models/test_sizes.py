@@ -1,4 +1,4 @@
-"""The table of sizes: which there are, and what the blocks of each look like."""
+"""The table of sizes: those that exist, and the blocks of each."""
 
 import pytest
 
@@ -81,18 +81,18 @@ def test_widths_are_those_of_the_reference():
     }
 
 
-def test_all_blocks_go_down_but_the_last_and_at_32_two_do():
+def test_all_blocks_but_the_last_downsample_and_at_32_two_do():
     assert discriminator_downsamples((32, 32)) == [True, True, False, False]
     for size in ((64, 64), (128, 128), (256, 256), (512, 512)):
         *first, last = discriminator_downsamples(size)
         assert all(first) and not last
 
 
-def test_attention_stands_after_the_first_block_whose_shorter_side_matches():
+def test_attention_follows_the_first_block_whose_shorter_side_matches():
     assert attention_blocks(discriminator_block_sizes((32, 32)), [8], "o") == {1: (8, 8)}  # three blocks have 8
     assert attention_blocks(generator_block_sizes((64, 32)), [16, 8], "o") == {1: (16, 8), 2: (32, 16)}
 
 
-def test_attention_at_a_size_that_no_block_has_lists_those_that_exist():
+def test_an_error_for_a_size_that_no_block_has_lists_those_that_exist():
     with pytest.raises(ConfigError, match=r"model.generator.attention.resolutions 12: .*8, 16, 32"):
         attention_blocks(generator_block_sizes((32, 32)), [12], "model.generator.attention.resolutions")

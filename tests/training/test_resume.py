@@ -157,9 +157,7 @@ def test_unreadable_images_do_not_count_as_real_images(make_config, image_folder
         train(make_config("training.steps=1", *wanted))
 
 
-def test_missing_data_or_weights_leave_no_run_directory_and_data_are_checked_first(
-    make_config, run_dir, monkeypatch
-):
+def test_missing_data_or_weights_leave_no_run_directory_and_data_are_checked_first(make_config, run_dir, monkeypatch):
     def no_weights(*args):
         raise UserError("no weights")
 
