@@ -146,7 +146,7 @@ def evaluate_run(run: Run) -> None:
     with evaluating(state.generator_ema if ema else state.generator) as generator:
         scores = run.evaluator(generator, run.data, state.step, ema=ema)
     if run.log.active:
-        run.log.say(f"step {state.step}: {scores.report()}")
+        run.log.say("\n".join([f"step {state.step}: {scores.line()}", *scores.notes()]))
         run.log.record(state.step, scores.values, group="evaluation/", evaluation=scores.record()["evaluation"])
         remember_if_best(scores, run.directory, state.step)
     for callback in run.callbacks:
