@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,4 +105,5 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 def _in_font(character: str) -> bool:
     """Return whether the font has a character: others look like one that no font has."""
     font = _font(20)
-    return bytes(font.getmask(character)) != bytes(font.getmask("\U0010fffe"))
+    shapes: list[Any] = [font.getmask(c) for c in (character, "\U0010fffe")]  # buffers, which Pillow's types do not say
+    return bytes(shapes[0]) != bytes(shapes[1])
