@@ -379,4 +379,4 @@ def test_captions_stand_in_margins_around_the_bare_picture(named, options, sides
 
 def test_an_unconditional_picture_has_no_margin(plain, tmp_path):
     sample(plain, "--num", 3, "--out", tmp_path / "a.png")
-    assert cells(tmp_path / "a.png", (32, 64)).shape[:2] == (1, 10)
+    assert cells(tmp_path / "a.png", (32, 64)).shape[:2] == (1, 3)
