@@ -67,7 +67,7 @@ def evaluate(
       sagan evaluate runs/cifar10 --split test --num_samples 50000
       sagan evaluate runs/cifar10 --extractor.name efficientnet-lite0
       sagan evaluate --real my-images --fake generated  # two folders
-      sagan evaluate --real photos --fake generated --resolution 64  # any size
+      sagan evaluate --real photos --fake generated --resolution 64
     """
     if run is None:
         scores = of_folders(options, protocol, given)

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -130,7 +129,7 @@ def nearest_source(name: str) -> tuple[str, str | None]:
 def write(generator: "Generator", options: Options, classes: list[int], run: str) -> str:
     """Write what the options ask for; return where, in words."""
     from sagan import sampling
-    from sagan.runtime.pictures import save_picture
+    from sagan.runtime.pictures import save_new_picture, save_picture
 
     form = form_of(options.out) if options.out else "picture"
     if form == "picture":
@@ -139,14 +138,14 @@ def write(generator: "Generator", options: Options, classes: list[int], run: str
         if options.out:
             save_picture(image, out := Path(options.out), captions)
         else:
-            out = save_new(image, captions, default_out(run, generator, options))
+            out = save_new_picture(image, default_out(run, generator, options), captions)
         return f"{out}{words_of_nearest(options) if options.nearest else ''}"
     out, num = Path(options.out or ""), number_of_images(options, classes)
     if form == "arrays":
         sampling.save_npz(*sampling.generate(generator, num, classes, drawn(options)), out)
     else:
         names = sampling.file_names(num, classes, sampling.folder_names(sampling.class_names(generator)))
-        refuse_strangers(out, names)
+        sampling.refuse_strangers(out, names)
         images, _ = sampling.generate(generator, num, classes, drawn(options))
         sampling.save_folder(images, names, out)
     return str(out)
@@ -216,21 +215,6 @@ def deviations(options: Options) -> list[str]:
     return [name for name, differs in parts.items() if differs]
 
 
-def save_new(image: "Tensor", captions: "Captions | None", path: Path) -> Path:
-    """Write a picture to `path`, or with the first number added that is free if a different picture is there.
-
-    Return where it is.
-    """
-    from sagan.runtime.files import write_atomically
-    from sagan.runtime.pictures import encoded
-
-    content = encoded(image, path.suffix, captions, path)
-    candidates = (path if n == 1 else path.with_stem(f"{path.stem}-v{n}") for n in count(1))
-    free = next(p for p in candidates if not p.exists() or (p.is_file() and p.read_bytes() == content))
-    write_atomically(free, lambda file: file.write(content))
-    return free
-
-
 def words_of_nearest(options: Options) -> str:
     """Return what the columns of the picture of `--nearest` are."""
     from sagan.sampling import NEIGHBOURS
@@ -279,12 +263,3 @@ def nearest_images(
     image = sampling.beside_nearest(images, data, lambda x: extractor(x)[0], options.batch_size)
     rows, found = [titles[i % len(titles)] for i in range(num)] if titles else [], min(sampling.NEIGHBOURS, len(data))
     return image, sampling.captions_of_nearest(rows, images.shape[-1], found, options.extractor.name)
-
-
-def refuse_strangers(folder: Path, names: list[str]) -> None:
-    """Raise ConfigError if other images are in the folder or below it: nobody could tell them from the new ones."""
-    from sagan.data.folder import images_under
-
-    strangers = {p.relative_to(folder).as_posix() for p in images_under(folder)} - set(names)
-    if strangers:
-        raise ConfigError(f"--out {folder}: holds {len(strangers)} other images, such as {min(strangers)}")

@@ -1,6 +1,7 @@
 """Images in both formats: float in [-1, 1] for networks, uint8 for files and feature extractors."""
 
 import io
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -37,6 +38,18 @@ def save_picture(image: Tensor, path: Path, captions: Captions | None = None) ->
     """
     content = encoded(image, path.suffix, captions, path)
     write_atomically(path, lambda file: file.write(content))
+
+
+def save_new_picture(image: Tensor, path: Path, captions: Captions | None = None) -> Path:
+    """Write a picture like `save_picture`, but never over a different one: return the file's path.
+
+    That is `path`, or with the first number added under which there is nothing, or the same picture already.
+    """
+    content = encoded(image, path.suffix, captions, path)
+    candidates = (path if n == 1 else path.with_stem(f"{path.stem}-v{n}") for n in count(1))
+    free = next(p for p in candidates if not p.exists() or (p.is_file() and p.read_bytes() == content))
+    write_atomically(free, lambda file: file.write(content))
+    return free
 
 
 def encoded(image: Tensor, suffix: str, captions: Captions | None, path: Path) -> bytes:

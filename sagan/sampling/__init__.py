@@ -1,0 +1,53 @@
+"""What `sagan sample` makes: `images` generates and arranges, `files` names and writes single images."""
+
+from sagan.sampling.files import (
+    class_names,
+    class_titles,
+    file_names,
+    folder_names,
+    refuse_strangers,
+    safe_name,
+    save_folder,
+    save_npz,
+)
+from sagan.sampling.images import (
+    COLUMNS,
+    NEIGHBOURS,
+    ROWS,
+    Draw,
+    beside_nearest,
+    between_classes,
+    between_latents,
+    by_class,
+    captions_of_nearest,
+    data_like,
+    generate,
+    nearest,
+    progress,
+    slerp,
+)
+
+__all__ = [
+    "COLUMNS",
+    "NEIGHBOURS",
+    "ROWS",
+    "Draw",
+    "beside_nearest",
+    "between_classes",
+    "between_latents",
+    "by_class",
+    "captions_of_nearest",
+    "class_names",
+    "class_titles",
+    "data_like",
+    "file_names",
+    "folder_names",
+    "generate",
+    "nearest",
+    "progress",
+    "refuse_strangers",
+    "safe_name",
+    "save_folder",
+    "save_npz",
+    "slerp",
+]

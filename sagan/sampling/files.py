@@ -1,0 +1,84 @@
+"""Files of single images, and the names that classes have in them and in pictures."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from sagan.config import ConfigError, UserError
+from sagan.data.folder import images_under
+from sagan.models.generator import Generator
+from sagan.models.origin import origin_of
+from sagan.runtime.captions import drawable
+from sagan.runtime.files import write_atomically
+
+
+def class_titles(generator: Generator) -> list[str]:
+    """Return the name of each class in letters that a picture can show; "class 3" for others and without names."""
+    return [drawable(name) or f"class {i}" for i, name in enumerate(class_names(generator))]
+
+
+def class_names(generator: Generator) -> list[str]:
+    """Return the name of each class, or its number if the generator's file has no names.
+
+    Numbers have leading zeros, so that they sort like the classes.
+    """
+    names, digits = origin_of(generator).class_names, len(str(generator.num_classes - 1))
+    return list(names) if names else [f"{i:0{digits}d}" for i in range(generator.num_classes)]
+
+
+def folder_names(names: Sequence[str]) -> list[str]:
+    """Return a folder name for each class that every file system takes; no two are the same, in capitals or not."""
+    taken: set[str] = set()
+    return [_untaken(safe_name(name), taken) for name in names]
+
+
+def safe_name(name: str) -> str:
+    """Return a text as the name of a file: at most 80 characters, none that a path or a file system reserves."""
+    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", unicodedata.normalize("NFC", name))
+    name = re.sub(r"^\.", "_", name.strip())[:80].rstrip(". ")  # a data set in a folder leaves out hidden ones
+    while len(name.encode(errors="surrogateescape")) > 200:
+        name = name[:-1]
+    return name or "_"
+
+
+def _untaken(name: str, taken: set[str]) -> str:
+    """Return the name, or with the first number that makes it new, and note it as taken."""
+    candidates = (name if n == 1 else f"{name}-{n}" for n in count(1))
+    free = next(c for c in candidates if c.casefold() not in taken)
+    taken.add(free.casefold())
+    return free
+
+
+def file_names(num: int, classes: Sequence[int], folders: Sequence[str]) -> list[str]:
+    """Return a path for each image from its index and the folder of its class, such as cat/00012.png."""
+    return [f"{folders[classes[i % len(classes)]]}/{i:05d}.png" if classes else f"{i:05d}.png" for i in range(num)]
+
+
+def refuse_strangers(folder: Path, names: list[str]) -> None:
+    """Raise ConfigError if other images are in the folder or below it: nobody could tell them from the new ones."""
+    strangers = {p.relative_to(folder).as_posix() for p in images_under(folder)} - set(names)
+    if strangers:
+        raise ConfigError(f"--out {folder}: holds {len(strangers)} other images, such as {min(strangers)}")
+
+
+def save_folder(images: Tensor, names: list[str], out: Path) -> None:
+    """Write a PNG file for each image. Raise UserError if that is not possible."""
+    try:
+        for folder in {(out / name).parent for name in names}:
+            folder.mkdir(parents=True, exist_ok=True)
+        for image, name in zip(images, names, strict=True):
+            to_pil_image(image).save(out / name)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error}") from error
+
+
+def save_npz(images: Tensor, y: Tensor | None, out: Path) -> None:
+    """Write arrays `images`, uint8 (N, H, W, C), and `labels`, int64 (N,), if there are any."""
+    labels = {} if y is None else {"labels": y.numpy()}
+    write_atomically(out, lambda file: np.savez(file, allow_pickle=False, images=images.permute(0, 2, 3, 1), **labels))
