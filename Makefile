@@ -16,6 +16,7 @@ test: lint
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 # The variable keeps pyright from asking the network for a newer version of itself.
 types: .venv/installed

@@ -2,6 +2,6 @@
 
 import sys
 
-from sagan.cli import main
+from sagan.commands.app import main
 
 sys.exit(main())

@@ -1,18 +1,94 @@
-"""The Python interface: what `from sagan import ...` gives beyond loading and building networks."""
+"""The Python interface: what `from sagan import ...` gives beyond building and loading networks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sagan.config import Config
+from PIL import Image
+from torch import Tensor
+
+from sagan.config import Config, ConfigError, EvaluationConfig, override_settings, updated
+from sagan.data.given import GIVEN
+from sagan.models.generator import Generator
+from sagan.runs.evaluation import evaluate_run
+from sagan.runs.networks import load_discriminator, load_generator, load_run_config
 from sagan.training import loop
 from sagan.training.run import Callback
+from sagan.viewing.capture import fixed_inputs, view_attention
+from sagan.viewing.overlays import layer_pictures, view_queries
 from sagan.viewing.recorder import AttentionRecorder
 
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
 
-def train(config: Config, callbacks: Sequence[Callback] = ()) -> Path:
+    from sagan.evaluation import Scores
+
+
+def train(config: Config, dataset: "Dataset[Any] | None" = None, callbacks: Sequence[Callback] = ()) -> Path:
     """Train the run of `config.run_dir`, or resume it from its newest checkpoint. Return that directory.
 
-    `callbacks` are called after each step and after each evaluation. Raise ConfigError if the run there has another
-    configuration, and UserError if data, disk or weights are missing.
+    `dataset` is any map-style data set of (uint8 image (C, H, W), int label); it takes the place of the data that
+    `config.data` names, and the run records `data.source: dataset`. To resume such a run, give the same data set again.
+    `callbacks` are called after each step and after each evaluation.
+
+    Raise ConfigError if the run there has another configuration or other data, UserError if something is missing.
     """
-    return loop.train(config, callbacks=(AttentionRecorder(), *callbacks))
+    return loop.train(config, dataset, callbacks=(AttentionRecorder(), *callbacks))
+
+
+def evaluate(
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    dataset: "Dataset[Any] | None" = None,
+    checkpoint: str | None = None,
+    split: str = "train",
+    device: str = "auto",
+) -> "Scores | None":
+    """Return the scores of a run's generator, and add them to its metrics.jsonl.
+
+    `overrides` change the run's own protocol: `["num_samples=1000", "extractor.name=efficientnet-lite0"]`. `dataset`
+    takes the place of the run's data. In several processes all but the main one return None.
+
+    Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
+    """
+    config = load_run_config(run, checkpoint)
+    data = config.data if dataset is None else replace(config.data, source=GIVEN, path=None)
+    protocol: EvaluationConfig = updated(config.evaluation, override_settings(overrides))
+    return evaluate_run(run, protocol, data, checkpoint=checkpoint, split=split, device=device, dataset=dataset)
+
+
+def sample(
+    run: str | Path | Generator,
+    n: int,
+    *,
+    classes: int | str | Sequence[int | str] | None = None,
+    seed: int = 0,
+    truncation: float = 0.0,
+) -> Tensor:
+    """Return `n` images of a run, a checkpoint, exported weights or a generator: uint8 (n, C, H, W).
+
+    See `Generator.sample` for the options. Raise UserError if the file cannot be read, ValueError for a wrong class.
+    """
+    generator = run if isinstance(run, Generator) else load_generator(run)
+    return generator.sample(n, classes=classes, seed=seed, truncation=truncation)
+
+
+def attention_figure(
+    run: str | Path, *, layer: str | None = None, network: str = "generator", num: int = 4, seed: int = 0
+) -> Image.Image:
+    """Return a picture of where a layer looks, for five points on each of `num` generated images.
+
+    `layer` is a name such as "blocks.1.attention"; None takes the first that has maps. The picture of a matrix shows
+    the mean over its heads. Raise ConfigError if there is no such layer, UserError if the file cannot be read.
+    """
+    generator = load_generator(run)
+    discriminator = load_discriminator(run) if network == "discriminator" else None
+    views = view_attention(generator, discriminator, *fixed_inputs(generator, num, seed))
+    known = {view.layer: view for view in views if view.network == network and view.maps}
+    view = known.get(layer) if layer else next(iter(known.values()), None)
+    if view is None:
+        raise ConfigError(f"layer {layer}: the {network} has attention maps of {', '.join(known) or 'no layer'}")
+    title = f"step {generator.origin.step}: {network} {view.layer}" if generator.origin else network
+    return next(iter(layer_pictures(view, view_queries(view), title=title).values()))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sagan.parsing import load_config
+from sagan.presets import load_config
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import torch
 
 from sagan.attention import KINDS
 from sagan.benchmark.attention import _flops, _peak_bytes
-from sagan.cli import main
+from sagan.commands.app import main
 from sagan.runtime.device import device_name
 
 # Multiply-adds of one 256-channel 32x32 map, L = 1024 positions, P = 256 pooled ones.

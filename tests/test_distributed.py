@@ -8,8 +8,7 @@ import sys
 import pytest
 import torch
 
-from sagan.config import ConfigError
-from sagan.parsing import to_yaml
+from sagan.config import ConfigError, to_yaml
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
@@ -23,7 +22,7 @@ import torch, torch.distributed as dist
 from dataclasses import replace
 from sagan.runtime.distributed import all_reduce_sum, any_process, average
 from sagan.models.sampling import set_standing_statistics
-from sagan.parsing import load_config
+from sagan.presets import load_config
 from sagan.runs.networks import load_generator
 from sagan.training import loop, steps
 
@@ -137,7 +136,8 @@ def test_one_process_needs_no_group():
 
 def test_devices_that_do_not_exist_are_refused(monkeypatch):
     assert choose_device("cpu") == torch.device("cpu")
-    for name, words in (("gpu", "expected auto, cpu, cuda"), ("cuda:99", "CUDA devices"), ("xpu", "cannot use it")):
+    cases = {"gpu": "expected auto, cpu, cuda", "cuda:99": "requested CUDA device 99, but found", "xpu": "not usable"}
+    for name, words in cases.items():
         with pytest.raises(ConfigError, match=f"device {name}: .*{words}"):
             choose_device(name)
 

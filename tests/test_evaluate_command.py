@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from sagan.cli import main
-from sagan.evaluation import command
+from sagan.commands.app import main
+from sagan.runs import evaluation
 from sagan.runs.records import read_records
 from tests.helpers.tiny_runs import cheap_extractor, train_run
 
 TWO = """
 import sys
 from tests.helpers.tiny_runs import cheap_extractor
-from sagan.evaluation import command
-command.build_extractor = cheap_extractor
-from sagan.cli import main
+from sagan.runs import evaluation
+evaluation.build_extractor = cheap_extractor
+from sagan.commands.app import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -29,7 +29,8 @@ sys.exit(main(sys.argv[1:]))
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch, tmp_path):
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(command, "build_extractor", cheap_extractor)
+    for module in ("sagan.evaluation", "sagan.runs.evaluation"):
+        monkeypatch.setattr(f"{module}.build_extractor", cheap_extractor)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_other_data_may_take_the_place_of_the_runs(run, image_folder, tmp_path, 
 
 
 def test_data_that_are_missing_are_named_before_an_extractor_is_downloaded(run, monkeypatch, capsys):
-    monkeypatch.setattr(command, "build_extractor", lambda *args: pytest.fail("this may be a download"))
+    monkeypatch.setattr(evaluation, "build_extractor", lambda *args: pytest.fail("this may be a download"))
     assert main(["evaluate", str(run), "--data.path", "/nowhere"]) == 1
     assert "data.path /nowhere: does not exist" in capsys.readouterr().err
 

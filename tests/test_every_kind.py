@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from sagan.attention import KINDS
-from sagan.parsing import load_config
+from sagan.presets import load_config
 from sagan.runs.records import read_records
 from sagan.training.loop import train
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sagan.parsing import config_file, describe_preset, load_config, presets
+from sagan.presets import config_file, describe_preset, load_config, presets
 from sagan.training.loop import train
 from tests.helpers.tiny_runs import TINY
 

@@ -112,6 +112,16 @@ def test_files_that_hold_something_else_are_named(run, tmp_path):
             load_generator(file)
 
 
+def test_a_damaged_configuration_in_a_checkpoint_is_named_with_its_option(run, tmp_path):
+    content = load_checkpoint(find_checkpoint(run))
+    content["config"]["model"]["generator"]["channels"] = -8
+    torch.save(content, tmp_path / "odd.pt")
+    words = "odd.pt: the configuration in it is damaged: model.generator.channels -8: expected a number above 0"
+    for load in (load_generator, load_discriminator, load_run_config):
+        with pytest.raises(UserError, match=words):
+            load(tmp_path / "odd.pt")
+
+
 def test_run_directory(run, tmp_path):
     assert str(run_directory(run)) == run
     assert str(run_directory(find_checkpoint(run))) == run

@@ -17,9 +17,11 @@ NAMES = sorted(file.stem for file in (ROOT / "experiments").glob("*.yaml"))
 
 LOOK = """
 import sagan, sys
-from sagan.parsing import config_file, describe_preset, presets
+from sagan.presets import config_file, describe_preset, presets
 print(sagan.__file__, *presets())
 assert all(describe_preset(name) for name in presets())
+from sagan.ablation.plan import load_plan, plan_file, plan_names
+assert [str(load_plan(plan_file(name)).folder) for name in plan_names()] == plan_names() != []
 assert "torch" not in sys.modules
 """
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ import yaml
 
 import sagan.benchmark.step
 import sagan.data.shapes
-import sagan.sampling
+import sagan.evaluation
+import sagan.runs.evaluation
 import sagan.training.evaluator
-from sagan.cli import VERBS, main
-from sagan.evaluation import command as evaluation
-from sagan.parsing import presets
+from sagan.commands.app import VERBS, main
+from sagan.presets import presets
 from tests.helpers.tiny_runs import TINY, cheap_extractor, tokens
 
 README = Path(__file__).parent.parent / "README.md"
@@ -54,6 +55,8 @@ TINY_PLAN = {
     "variants": {"none": {"model.*.attention.kind": "none"}},
     "sizes": {"cpu": None, "gpu": None},
 }
+# What a plan needs for its power to be known.
+PRIMARY = {"seeds": [0, 1], "variants": {**TINY_PLAN["variants"], "sagan": {}}, "primary": ["sagan"]}
 
 # What makes each verb cheap: appended to the command, so it wins.
 TINY_TRAIN = {
@@ -94,7 +97,7 @@ def python_blocks(text):
 
 def help_commands():
     """The examples of the help pages, but that of torchrun, which the README has too."""
-    pages = "\n".join(inspect.getdoc(verb) for verb in VERBS.values())
+    pages = "\n".join(inspect.getdoc(getattr(import_module(f"sagan.commands.{verb}"), verb)) for verb in VERBS)
     examples = re.findall(r"^  (sagan .*)$", pages, flags=re.M)
     return [shlex.split(line, comments=True) for line in examples]
 
@@ -120,7 +123,8 @@ def make_tiny(words, images):
         if not words[1].endswith(".yaml"):  # the name of a shipped plan
             words = [verb, f"experiments/{words[1]}/plan.yaml", *words[2:]]
         Path(words[1]).parent.mkdir(parents=True, exist_ok=True)
-        Path(words[1]).write_text(yaml.safe_dump(TINY_PLAN))
+        plan = {**TINY_PLAN, **PRIMARY} if "--power" in words else TINY_PLAN
+        Path(words[1]).write_text(yaml.safe_dump(plan))
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
         options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
     if verb == "bench" or "--print_config" in words:
@@ -176,7 +180,7 @@ def workplace(tmp_path_factory, image_folder):
         patch.delitem(sys.modules, "own_attention", raising=False)
         (root / "own_attention.py").write_text(python_blocks(README.read_text())[1])
         patch.setenv("SAGAN_CACHE", str(root / "cache"))
-        for module in (sagan.sampling, sagan.training.evaluator, evaluation):
+        for module in (sagan.evaluation, sagan.training.evaluator, sagan.runs.evaluation):
             patch.setattr(module, "build_extractor", cheap_extractor)
         patch.setattr(sagan.data.shapes, "SPLITS", {"train": range(0, 40), "test": range(40, 60)})
         patch.setattr(sagan.benchmark.step, "SECONDS", 0.0)

@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from sagan import load_generator, sampling
-from sagan.cli import main
+from sagan import load_generator
+from sagan.commands.app import main
+from sagan.commands.sample import nearest_source
 from sagan.data import MemoryDataset
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import image_grid, save_png, to_uint8
-from sagan.sampling import by_class, nearest, slerp
+from sagan.sampling import by_class, data_like, nearest, slerp
 from tests.helpers.tiny_runs import cheap_extractor, untrained_run
 
 FRAME = 2  # white pixels around each image of a grid
@@ -188,7 +189,7 @@ def test_nearest_agrees_with_all_distances():
 
 
 def test_samples_stand_beside_their_nearest_images(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sampling, "build_extractor", cheap_extractor)
+    monkeypatch.setattr("sagan.evaluation.build_extractor", cheap_extractor)
     sample(run, "--num", 6, "--out", tmp_path / "data")  # the samples themselves are the data: each is its own nearest
     sample(run, "--num", 2, "--nearest", tmp_path / "data", "--extractor.name", "vgg16", "--out", tmp_path / "n.png")
     said = capsys.readouterr().out.splitlines()[-1]
@@ -207,12 +208,12 @@ def test_samples_stand_beside_their_nearest_images(run, tmp_path, monkeypatch, c
 
 def test_nearest_takes_data_by_name_or_folder(tmp_path):
     config = load_generator(untrained_run(tmp_path / "run")).origin.config.data
-    assert sampling.training_data("shapes", config).source == "shapes"
+    assert data_like(config, *nearest_source("shapes")).source == "shapes"
     (tmp_path / "folder").mkdir()
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / "meta.json").write_text("{}")
     for name in ("folder", "packed"):
-        found = sampling.training_data(str(tmp_path / name), config)
+        found = data_like(config, *nearest_source(str(tmp_path / name)))
         assert (found.source, found.path, found.num_classes) == (name, str(tmp_path / name), None)
 
 

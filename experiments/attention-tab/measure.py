@@ -20,7 +20,7 @@ from sagan.config import AttentionConfig
 from sagan.data import open_data
 from sagan.data.batches import to_float
 from sagan.layers import initialize
-from sagan.parsing import load_config
+from sagan.presets import load_config
 from sagan.runs.log import RunLog
 from sagan.training.loop import train_step
 from sagan.training.state import build_state

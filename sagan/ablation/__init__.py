@@ -1,5 +1,6 @@
 """Ablations: many runs that differ in one thing each, and what their scores do and do not show.
 
-Read in this order: `plan` (what is asked), `jobs` and `executors` (one process a run), `results` (records to tables),
-`statistics` (intervals), `report` and `plots` (for people), `command` (the way in).
+Read in this order: `plan` and `variants` (what is asked), `jobs` and `executors` (processes for each run), `outcomes`
+and `results` (records to tables), `statistics` and `verdicts` (what differences show), `power` (what they could show),
+`comparison`, `sections`, `plots` and `report` (for people), `running` (the runs under way).
 """

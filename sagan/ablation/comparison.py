@@ -13,7 +13,8 @@ METHOD = (
     "baseline's with the same seed. The verdicts together have a chance of at most 5 % to call any variant better or "
     "worse that is neither: they are paired t tests with Holm's correction for {tests}. The "
     "interval beside a verdict is the one that the verdict uses. Its confidence is 1 minus the level at which Holm's "
-    "method tested that comparison, and it excludes 0 exactly if the verdict is better or worse."
+    "method tested that comparison, and it excludes 0 exactly if the verdict is better or worse. Without a verdict the "
+    "interval is an uncorrected 95 % one."
 )
 EQUIVALENCE = (
     'The plan calls differences below {margin:g} too small to matter. "Equal within the margin" is the verdict of two '

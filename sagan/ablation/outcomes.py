@@ -3,16 +3,13 @@
 import json
 import os
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from sagan.ablation.variants import Job
-from sagan.config import Config, UserError
+from sagan.config import Config, ConfigError, UserError, to_config
 from sagan.evaluation import comparable_terms
-from sagan.parsing import to_config
 from sagan.runs.directory import newest_step
 from sagan.runs.records import read_records
 
@@ -69,16 +66,12 @@ def run_config(job: Job) -> Config | None:
         content = yaml.safe_load(file.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DamagedError(f"{file}: cannot be read as YAML ({one_line(error)})") from None
-    if not isinstance(content, dict) or not _has_sections(config := to_config(content), Config()):
+    if not isinstance(content, dict):
         raise DamagedError(f"{file}: expected the options of a run, found {one_line(content)}")
-    return config
-
-
-def _has_sections(config: Any, default: Any) -> bool:
-    """Return whether a configuration has all its sections, whatever the values in them."""
-    sections = [f.name for f in fields(default) if is_dataclass(getattr(default, f.name))]
-    pairs = [(getattr(config, name), getattr(default, name)) for name in sections]
-    return all(type(part) is type(known) and _has_sections(part, known) for part, known in pairs)
+    try:
+        return to_config(content)
+    except ConfigError as error:
+        raise DamagedError(f"{file}: {one_line(error)}") from None
 
 
 def records_of(job: Job) -> list[dict]:

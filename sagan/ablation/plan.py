@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from sagan.config import ConfigError
-from sagan.parsing import PACKAGE, PRESET_DIR
+from sagan.presets import PACKAGE, PRESET_DIR
 
 MOST_PRIMARY = 3
 """Comparisons that may get a verdict: each further one would take power from all."""

@@ -42,7 +42,8 @@ def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
             logging.getLogger("sagan").warning("left out of %s: %s", file.name, error)
             continue
         images = to_uint8(generator(z, y)).cpu().expand(-1, 3, -1, -1)
-        rows[f"{job.variant}\nstep {generator.origin.step:,}"] = images.permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
+        step = generator.origin.step if generator.origin else 0
+        rows[f"{job.variant}\nstep {step:,}"] = images.permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
     if rows:
         draw_sheet(rows, titles, file)
 

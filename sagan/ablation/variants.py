@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sagan.ablation.plan import Plan, require_mapping
-from sagan.config import Config, ConfigError
-from sagan.option_parser import OptionParser, Setting
-from sagan.parsing import flatten, read_config
+from sagan.config import Config, ConfigError, Setting, flatten
+from sagan.presets import load_settings
 
 NETWORKS = ("generator", "discriminator")
 # What may differ between two machines without making it another run.
@@ -80,11 +79,10 @@ def plan_jobs(plan: Plan, overrides: list[Setting]) -> list[Job]:
 
     Raise ConfigError, naming the plan and the variant, if the configuration of any variant is wrong.
     """
-    parser = OptionParser().add(Config)
     where = f"{plan.file}: "
     shared = [Setting(key, value, where) for key, value in plan.settings.items()]
     shared += [Setting(f"evaluation.{key}", value, where) for key, value in plan.evaluation.items()]
-    made = {v: variant_config(plan, v, [*shared, *overrides], parser) for v in plan.variants}
+    made = {v: variant_config(plan, v, [*shared, *overrides]) for v in plan.variants}
     jobs = []
     for seed in plan.seeds:
         for variant, (config, arguments) in made.items():
@@ -98,9 +96,7 @@ def plan_jobs(plan: Plan, overrides: list[Setting]) -> list[Job]:
     return jobs
 
 
-def variant_config(
-    plan: Plan, variant: str, shared: list[Setting], parser: OptionParser
-) -> tuple[Config, tuple[str, ...]]:
+def variant_config(plan: Plan, variant: str, shared: list[Setting]) -> tuple[Config, tuple[str, ...]]:
     """Return the configuration of a variant, and the options that give it to `sagan train`.
 
     Raise ConfigError as `plan_jobs` does.
@@ -110,7 +106,7 @@ def variant_config(
     settings = [*shared, *(Setting(key, value, f"{where}: ") for key, value in changes.items())]
     settings = [s for setting in settings for s in both_networks(setting)]
     try:
-        config, _ = read_config(parser, plan.preset, settings)
+        config = load_settings(plan.preset, settings)
         require_metric(config, plan)
     except ConfigError as error:  # a contradiction names options, not where they came from
         text = str(error)

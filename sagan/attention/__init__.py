@@ -20,9 +20,8 @@ from sagan.attention.object_context import AspContext, BaseContext, PyramidConte
 from sagan.attention.residual_attention import ResidualAttention
 from sagan.attention.sagan import ResidualControl, SaganAttention
 from sagan.attention.squeeze_excite import EfficientChannelAttention, SqueezeExcite
-from sagan.config import AttentionConfig, ConfigError
+from sagan.config import AttentionConfig, ConfigError, Setting, read
 from sagan.layers import Conv2d, Linear
-from sagan.option_parser import OptionParser, Setting
 
 __all__ = [
     "KINDS",
@@ -146,8 +145,9 @@ def _options(kind: type[Attention], spec: AttentionConfig, option: str) -> objec
     if not known:
         return kind.Options()
     settings = [Setting(key, value, f"{option}.options.") for key, value in spec.options.items()]
-    values = OptionParser().add(kind.Options).parse(settings)
     try:
-        return kind.Options(**values)
-    except ValueError as error:  # of a __post_init__
+        return read(kind.Options, settings)
+    except ConfigError:
+        raise
+    except ValueError as error:  # raised by a __post_init__
         raise ConfigError(f"{option}.options {spec.options}: {error}") from error

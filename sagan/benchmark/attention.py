@@ -4,6 +4,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 from sagan.attention import KINDS, Place, build_attention
 from sagan.config import AttentionConfig
 from sagan.layers import initialize
-from sagan.options import AttentionBenchOptions
 from sagan.runtime.device import choose_device, device_name, wait_for
 from sagan.runtime.flops import forward_flops
 
@@ -36,21 +36,31 @@ class AttentionCost:
     """Most memory held at once during both passes, over weights and input."""
 
 
-def measure(options: AttentionBenchOptions) -> str:
-    """The table as Markdown, below a line that says what it was measured on. Raises ConfigError, before it measures
-    anything, where a kind cannot stand on one of the maps."""
-    device, sizes = choose_device(options.device), [(side, side) for side in options.sizes]
-    kinds = options.kinds or [name for name, cls in KINDS.items() if cls is not None]
+def measure(
+    kinds: list[str] | None,
+    sides: list[int],
+    *,
+    batch: int,
+    channels: int,
+    device: str,
+    precision: Literal["float32", "bf16"],
+    threads: int,
+    repeats: int,
+) -> str:
+    """Return the table as Markdown, below a line that says what it was measured on. `kinds` None means all.
+
+    Raise ConfigError, before anything is measured, if a kind cannot be built for one of the square maps.
+    """
+    place, sizes = choose_device(device), [(side, side) for side in sides]
+    kinds = kinds or [name for name, cls in KINDS.items() if cls is not None]
     for kind in kinds:
         for size in sizes:
-            _layer(kind, size, options.channels, spectral_norm=True)
-    torch.set_num_threads(options.threads)
-    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
-    rows = attention_costs(
-        options.batch, options.channels, sizes, kinds=kinds, device=device, dtype=dtype, repeats=options.repeats
-    )
-    threads = f", {options.threads} thread{'s' if options.threads > 1 else ''}" if device.type == "cpu" else ""
-    head = f"{options.batch} images, {options.channels} channels, {options.precision}; {device_name(device)}{threads}"
+            _layer(kind, size, channels, spectral_norm=True)
+    torch.set_num_threads(threads)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    rows = attention_costs(batch, channels, sizes, kinds=kinds, device=place, dtype=dtype, repeats=repeats)
+    on = f", {threads} thread{'s' if threads > 1 else ''}" if place.type == "cpu" else ""
+    head = f"{batch} images, {channels} channels, {precision}; {device_name(place)}{on}"
     return f"{head}; torch {torch.__version__}\n\n{markdown_table(rows)}"
 
 

@@ -28,6 +28,8 @@ class Dataset:
     """Images of one size with labels. Subclasses say how `batch` finds the pixels."""
 
     residence = "read as needed"
+    identity: str | None = None
+    """Fingerprint that a resumed run compares, for data that no path names."""
     workers = min(cores(), 16)  # processes that read a whole data set
     rule: Rule | None = None  # what every image satisfies, if the source says so
 
@@ -93,6 +95,7 @@ class Dataset:
             raise UserError(f"{self.source}: none of {len(self)} images could be read; first: {self.skipped[0]}")
         loaded = MemoryDataset(images[:count], self.labels[torch.cat(kept)], self.class_names, self.source)
         loaded.warnings, loaded.failures = list(self.warnings), dict(self.failures)
+        loaded.identity = self.identity
         loaded.rule = self.rule
         return loaded
 

@@ -9,9 +9,11 @@ from tqdm import tqdm
 
 from sagan.config import ConfigError, DataConfig, UserError
 from sagan.data.dataset import Dataset, MemoryDataset
+from sagan.data.opening import resolve_num_classes
 
-SOURCE = "dataset"
+GIVEN = "dataset"
 """The `data.source` of a run that was given its data from Python."""
+GIVE_AGAIN = "give it again: sagan.{}, dataset=...)"
 
 
 def wrap_dataset(given: Any, data: DataConfig) -> Dataset:
@@ -20,6 +22,7 @@ def wrap_dataset(given: Any, data: DataConfig) -> Dataset:
     Every item is read once, for its label: images that fit into `data.memory_gb` are kept, larger sets are read again
     as they are needed. Class names come from `given.classes` if there are any.
 
+    Every item is read, and a digest of all images is what tells this data set from another when a run is resumed.
     Raise ConfigError if an item has another shape or type than the configuration says, naming its index.
     """
     if not isinstance(given, Sized) or not hasattr(given, "__getitem__"):
@@ -36,8 +39,14 @@ def wrap_dataset(given: Any, data: DataConfig) -> Dataset:
             images[i] = image
     names, source = class_names(given, int(labels.max()) + 1), f"{type(given).__name__} given from Python"
     if keep:
-        return MemoryDataset(images, labels, names, source)
-    return GivenDataset(given, labels, names, data, source)
+        found: Dataset = MemoryDataset(images, labels, names, source)
+    else:
+        found = GivenDataset(given, labels, names, data, source)
+    if data.num_classes == 0:
+        found.forget_labels()
+    resolve_num_classes(data, found)
+    found.identity = found.fingerprint
+    return found
 
 
 class GivenDataset(Dataset):

@@ -37,6 +37,10 @@ def open_source(data: DataConfig, split: str) -> Dataset:
     """The data set of `data.source`, nothing decoded yet."""
     if data.source == "shapes":
         return ShapesDataset(data.size, data.channels, split)
+    if data.source == "dataset":
+        raise ConfigError(
+            "data.source dataset: the run was given a data set from Python; give it again, as dataset=..."
+        )
     if data.source in PAIRS:
         return PairsDataset(data.source, data.size, data.channels, split)
     if data.source in ("folder", "packed"):

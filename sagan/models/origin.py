@@ -1,6 +1,7 @@
 """The origin of a loaded network's weights."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from sagan.config import Config
 
@@ -16,4 +17,17 @@ class Origin:
     averaged: bool
     """Whether the weights are the exponential moving average (EMA)."""
     class_names: tuple[str, ...] | None
-    """Name of each class; empty for an unconditional network, None if the file has none (older versions)."""
+    """Name of each class; empty for an unconditional network, None if the file does not say (older versions)."""
+
+
+class MayBeLoaded(Protocol):
+    """A network that may come from a file."""
+
+    origin: Origin | None
+
+
+def origin_of(network: MayBeLoaded) -> Origin:
+    """Return where the weights of a loaded network come from. Raise ValueError for a fresh network."""
+    if network.origin is None:
+        raise ValueError("expected a network that was loaded from a file")
+    return network.origin

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from sagan.config import UserError
+from sagan.config import Config, ConfigError, UserError, to_config
 from sagan.runs.best import best_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runtime.files import write_atomically
@@ -44,6 +44,14 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
     if not known or not isinstance(content["config"], dict):
         raise UserError(f"{path}: not a checkpoint of this program: step, config and generator expected")
     return content
+
+
+def checkpoint_config(content: dict, path: Path) -> Config:
+    """Return the configuration inside a checkpoint. Raise UserError, naming file and option, if it is damaged."""
+    try:
+        return to_config(content["config"])
+    except ConfigError as error:
+        raise UserError(f"{path}: the configuration in it is damaged: {error}") from error
 
 
 def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:

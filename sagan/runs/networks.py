@@ -7,13 +7,12 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from sagan.config import Config, ConfigError, UserError
+from sagan.config import Config, ConfigError, UserError, to_config
 from sagan.models.build import build_discriminator, build_generator
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import Origin
-from sagan.parsing import to_config
-from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
+from sagan.runs.checkpoints import checkpoint_config, find_checkpoint, load_checkpoint
 from sagan.runtime.files import write_atomically
 
 Network = TypeVar("Network", Generator, Discriminator)
@@ -60,7 +59,16 @@ def load_run_config(run: str | Path, checkpoint: str | None = None) -> Config:
     path = Path(run)
     if path.suffix == ".safetensors":
         return _read_export(path, "generator", checkpoint).origin.config
-    return to_config(load_checkpoint(find_checkpoint(path, checkpoint))["config"])
+    file = find_checkpoint(path, checkpoint)
+    return checkpoint_config(load_checkpoint(file), file)
+
+
+def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:
+    """Load what a checkpoint says of its data; empty for exported weights and checkpoints of older versions."""
+    path = Path(run)
+    if path.suffix == ".safetensors":
+        return {}
+    return load_checkpoint(find_checkpoint(path, checkpoint)).get("data", {})
 
 
 def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) -> list[Path]:
@@ -103,7 +111,8 @@ def _read_checkpoint(path: Path, network: str, ema: bool) -> Saved:
     if kind not in content:
         raise UserError(f"{path}: holds no {network}")
     names = content["data"]["class_names"] if "data" in content else None
-    origin = Origin(to_config(content["config"]), content["step"], averaged, None if names is None else tuple(names))
+    config = checkpoint_config(content, path)
+    origin = Origin(config, content["step"], averaged, None if names is None else tuple(names))
     return Saved(path, origin, content[kind])
 
 

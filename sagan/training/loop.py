@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sagan.config import Config, ConfigError
+from sagan.config import Config, ConfigError, to_yaml
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
+from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
-from sagan.parsing import to_yaml
 from sagan.runs.directory import prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated
@@ -45,23 +46,26 @@ from sagan.training.state import build_state
 from sagan.training.steps import train_step
 
 
-def train(config: Config, callbacks: Sequence[Callback] = ()) -> Path:
+def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = ()) -> Path:
     """Train the run of `config.run_dir`, or resume it from its newest checkpoint. Return that directory.
 
+    `dataset`, if given, takes the place of the data that `config.data` names: see `sagan.data.given.wrap_dataset`.
     A run that has taken and evaluated all its steps is left as it is. Raise ConfigError if the run there has another
     configuration, and UserError if data, disk or weights are missing.
     """
     device, directory, last = choose_device(config.device), Path(config.run_dir), config.training.steps
+    if dataset is not None:
+        config = replace(config, data=replace(config.data, source=GIVEN, path=None))
     keep_freed_memory()
     with process_group(device):
         barrier()  # the main process may still be saving the previous run of this program
         saved = newest_checkpoint(directory)
-        config = check_start(config, saved)
+        config = check_start(config, saved, dataset is not None)
         if finished(config, saved):
             if is_main():
                 print(*farewell(directory, saved["step"], last), sep="\n")
             return directory
-        data, evaluator = find_inputs(config, device)
+        data, evaluator = find_inputs(config, device, dataset)
         if is_main():
             prepare_run_dir(directory)
         with RunLog(directory, active=is_main()) as log:
@@ -73,7 +77,7 @@ def train(config: Config, callbacks: Sequence[Callback] = ()) -> Path:
     return directory
 
 
-def check_start(config: Config, saved: dict | None) -> Config:
+def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
     """Return the configuration to start or resume with. Refuse what can be refused before anything slow begins."""
     training, directory = config.training, Path(config.run_dir)
     if training.batch_size % (world_size() * training.micro_batches):
@@ -82,13 +86,18 @@ def check_start(config: Config, saved: dict | None) -> Config:
             f"training.micro_batches {training.micro_batches}"
         )
     check_writable(directory, "run_dir", folder=True)
+    if not data_given and GIVEN in (config.data.source, saved and saved["config"]["data"]["source"]):
+        raise ConfigError(
+            f"data.source {GIVEN}: {directory} is trained on a data set from Python; "
+            + GIVE_AGAIN.format("train(config")
+        )
     return resumed_config(config, saved, directory)
 
 
-def find_inputs(config: Config, device: torch.device) -> tuple[Dataset, Evaluator | None]:
+def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dataset, Evaluator | None]:
     """Return the data, with no image read yet, and the evaluator. Raise UserError if either is missing."""
     with main_first():  # one process downloads
-        data = find_data(config.data)
+        data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
     if config.evaluation.every:
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
     return data, Evaluator.build(config, device)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from sagan.config import Config, ConfigError, UserError
+from sagan.config import Config, ConfigError, UserError, refuse_changes
 from sagan.data import Dataset
-from sagan.parsing import refuse_changes, to_config
-from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.checkpoints import checkpoint_config, load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import evaluated
 from sagan.training.state import TrainState
@@ -27,7 +26,7 @@ def resumed_config(config: Config, saved: dict | None, run_dir: Path) -> Config:
     """`config` as the run that left `saved` may go on with. Raises ConfigError, with both values, where it may not."""
     if saved is None:
         return config
-    old = to_config(saved["config"])
+    old = checkpoint_config(saved, run_dir)
     if config.data.num_classes is None:  # the run has found it out
         config = replace(config, data=replace(config.data, num_classes=old.data.num_classes))
     if "dtype" in saved:  # what precision came to is compared instead, by `require_same_dtype`
@@ -58,7 +57,8 @@ def require_same_dtype(saved: dict, config: Config, dtype: torch.dtype) -> None:
 
 def data_facts(data: Dataset) -> dict:
     """What a checkpoint keeps of the data: the classes that labels stand for, and the length of an epoch."""
-    return {"class_names": data.class_names, "images": len(data)}
+    facts = {"class_names": data.class_names, "images": len(data)}
+    return facts if data.identity is None else {**facts, "identity": data.identity}
 
 
 def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
@@ -72,10 +72,11 @@ def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
     changed[SHOWN:] = [f"  and {len(changed) - SHOWN} more classes"] if len(changed) > SHOWN else []
     if before["images"] != now["images"]:
         changed.append(f"  images: {before['images']} in the run, {now['images']} now")
+    if not changed:
+        changed.append("  other images or labels, of the same number and classes")
     lines = "\n".join(changed)
     raise ConfigError(
-        f"{run_dir} cannot be resumed with other data:\n{lines}\n"
-        "Give the data.path of the old data, or another --run_dir for a new run."
+        f"{run_dir} cannot be resumed with other data:\n{lines}\nGive the old data, or another --run_dir for a new run."
     )
 
 

@@ -15,7 +15,7 @@ from sagan.ablation.outcomes import last_step
 from sagan.ablation.plan import load_plan
 from sagan.ablation.results import read_table, write_table
 from sagan.ablation.variants import plan_jobs
-from sagan.cli import main
+from sagan.commands.app import main
 from sagan.runs.directory import checkpoints
 from sagan.runs.records import read_records
 
@@ -111,7 +111,7 @@ def test_stopped_and_started_at_will(question, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0 and "the same command goes on" in output
+    assert process.returncode == 0 and "the same command resumes them" in output
     step = last_step(run_dir)
     assert [p.name for p in checkpoints(run_dir)][-1] == f"step-{step:08d}.pt"
     assert table(folder) == {} and "seed 0: interrupted: at step" in (folder / "report.md").read_text()

@@ -7,9 +7,8 @@ import yaml
 
 from sagan.ablation.plan import load_plan, plan_file, plan_names
 from sagan.ablation.variants import plan_jobs
-from sagan.config import ConfigError
-from sagan.option_parser import Setting
-from sagan.parsing import load_config
+from sagan.config import ConfigError, Setting
+from sagan.presets import load_config
 
 SHIPPED = sorted((Path(__file__).parent.parent.parent / "experiments").glob("*/plan.yaml"))
 PLAN = {

@@ -10,8 +10,7 @@ from sagan.ablation.jobs import commands_left, ending, note_failure
 from sagan.ablation.outcomes import final_draws, is_done, last_step, missing_draws, status
 from sagan.ablation.results import collect, curve_rows, read_table, recorded, result_row, write_table
 from sagan.ablation.variants import Job
-from sagan.config import UserError
-from sagan.parsing import to_yaml
+from sagan.config import UserError, to_yaml
 from sagan.runs.directory import checkpoint_path
 
 SCORE = "fid_efficientnet_lite0"

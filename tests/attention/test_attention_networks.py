@@ -7,7 +7,7 @@ from sagan.attention import KINDS, capture_maps, resolve
 from sagan.config import AttentionConfig, ConfigError
 from sagan.layers import Conv2d
 from sagan.models.build import build_discriminator, build_generator
-from sagan.parsing import load_config
+from sagan.presets import load_config
 from tests.helpers.attention_kinds import build, images
 
 

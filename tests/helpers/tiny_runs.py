@@ -4,11 +4,12 @@ from dataclasses import asdict
 
 import torch
 
-from sagan.cli import main
+from sagan.commands.app import main
+from sagan.config import to_yaml
 from sagan.evaluation import Extractor
 from sagan.layers import BatchNorm
 from sagan.models.build import build_discriminator, build_generator
-from sagan.parsing import load_config, to_yaml
+from sagan.presets import load_config
 from sagan.runs.checkpoints import save_checkpoint
 
 TINY_MODEL = {"model.generator.channels": 8, "model.discriminator.channels": 8, "model.generator.z_dim": 8}

@@ -74,7 +74,7 @@ def test_attention_is_placed_in_each_network_on_its_own(make_config):
 
 @pytest.mark.parametrize("n", GENERATOR_WIDTHS)
 def test_every_row_of_the_table_of_sizes_is_a_model(n):
-    """Widths and map sizes of all blocks, with attention at 32 (16 where maps are no larger), from one image each."""
+    """Widths and map sizes of all blocks, with attention at 32 (at 16 if no map is larger), from one image each."""
     side, at = 4 * 2**n, 32 if n > 3 else 16
     both = [
         f"model.{network}.{option}"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sagan.cli import main
-from sagan.parsing import to_yaml
+from sagan.commands.app import main
+from sagan.config import to_yaml
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
@@ -25,7 +25,7 @@ def command(config, tmp_path):
 
 
 def start(arguments, patch="", **kwargs):
-    code = f"import sys\nfrom sagan.cli import main\n{patch}\nsys.exit(main())"
+    code = f"import sys\nfrom sagan.commands.app import main\n{patch}\nsys.exit(main())"
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
     )

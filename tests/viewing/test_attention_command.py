@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from sagan import load_generator
-from sagan.cli import main
+from sagan.commands.app import main
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from sagan.runs.networks import load_discriminator
 from sagan.viewing.capture import fixed_inputs, view_attention
-from sagan.viewing.command import title
+from sagan.viewing.files import title
 from sagan.viewing.overlays import layer_pictures, view_queries
 from tests.helpers.tiny_runs import untrained_run
 
@@ -186,7 +186,7 @@ WRONG = {
     "run --queries": (2, "--queries: expected a value after it"),
     "run --queries 3": (2, "--queries 3: expected auto, or points y,x in pixels of the image"),
     "run --queries auto 3,4": (2, "--queries auto 3,4: expected auto, or points"),
-    "run --queries 3,4 -1,2": (2, "--queries 3,4 -1,2: expected auto, or points"),
+    "run --queries 3,4 -1,2": (2, "-1,2: expected an option, --key value"),
     "run --queries 3,4 32,0": (2, "--queries 32,0: the images are 32x32, expected y up to 31 and x up to 31"),
     "gates --queries 32,0": (2, "--queries 32,0: the images are 32x64, expected y up to 31 and x up to 63"),
     "run --num 0": (2, "--num 0: expected a number above 0"),
@@ -205,7 +205,7 @@ WRONG = {
     "run --animate mp4": (2, "--animate mp4: expected one of webp, gif or null"),
     "run --animate gif --checkpoint best": (2, "--checkpoint best: --animate gif shows all of a run"),
     "weights/generator.safetensors --animate gif": (2, "--animate gif: weights/generator.safetensors is one file"),
-    "plain --animate webp": (1, "--animate webp: plain has 1 checkpoint, at least 2 make a moving picture"),
+    "plain --animate webp": (1, "--animate webp: plain has 1 checkpoint, expected at least 2"),
     "alone/generator.safetensors --network discriminator": (1, "alone/discriminator.safetensors: cannot be read"),
     "nowhere": (1, "nowhere: neither a checkpoint file nor a run directory"),
     "run --out weights/generator.safetensors": (1, "is a file, expected a folder"),

@@ -1,15 +1,16 @@
 """From text to a configuration: what is understood, what is refused, and in which words."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sagan.checks import RULES
-from sagan.config import DRAWN, Config, ConfigError
-from sagan.option_parser import OptionParser, Setting, option_types, token_settings
-from sagan.parsing import config_file, flatten, load_config, presets, refuse_changes, to_config, to_yaml
+from sagan.config import DRAWN, Config, ConfigError, Setting, flatten, read, refuse_changes, to_config, to_yaml
+from sagan.config.reading import option_types
+from sagan.config.types import in_words, range_in_words
+from sagan.presets import config_file, load_config, presets
 
 
 def message(*overrides, name=None):
@@ -168,14 +169,23 @@ def test_a_binary_file_and_an_unknown_name_are_refused(tmp_path):
     assert "missing.yaml: neither" in message(name=str(tmp_path / "missing.yaml"))
 
 
-def test_every_number_has_a_rule():
-    numbers = {k for k, t in option_types(Config).items() if t in (int, float, int | None, float | None)}
-    assert set(RULES) == numbers
+NUMBERS = [key for key, kind in option_types(Config).items() if in_words(kind).startswith(("an integer", "a number"))]
 
 
-@pytest.mark.parametrize("key", RULES)
-def test_every_rule_refuses_a_negative_number(key):
-    assert message(f"{key}=-1").startswith(f"{key} -1")
+@pytest.mark.parametrize("key", [key for key in NUMBERS if key != "data.resolution"])
+def test_every_number_has_a_range_that_refuses_negative_ones(key):
+    expected = range_in_words(option_types(Config)[key])
+    assert expected and re.fullmatch(rf"{key} -1(\.0)?: expected {re.escape(expected)}", message(f"{key}=-1"))
+
+
+@pytest.mark.parametrize("key", [key for key in NUMBERS if key != "data.resolution"])
+def test_the_ranges_hold_for_files_and_checkpoints_too(key):
+    section, _, name = key.rpartition(".")
+    values = {name: -1}
+    for part in reversed(section.split(".")):
+        values = {part: values}
+    with pytest.raises(ConfigError, match=rf"^old.pt: {key} -1(\.0)?: expected "):
+        to_config(values, where="old.pt: ")
 
 
 @pytest.mark.parametrize(
@@ -193,28 +203,16 @@ def test_limits_are_held(override):
     assert message(override).startswith(f"{key} ")
 
 
-def test_token_settings():
-    tokens = ["--a.b", "-1", "--c=d=e", "--f", "[1, 2]"]
-    assert token_settings(tokens) == [("a.b", "-1", "--"), ("c", "d=e", "--"), ("f", "[1, 2]", "--")]
-    for wrong, said in (
-        (["32]"], "32]: expected an option"),
-        (["--a"], "--a: expected a value"),
-        (["--a", "--b"], "--a: expected a value"),
-    ):
-        with pytest.raises(ConfigError, match=said.replace("[", r"\[")):
-            token_settings(wrong)
-
-
 def test_errors_of_the_command_line_show_the_option_as_typed():
     with pytest.raises(ConfigError, match="^--training.steps foo: expected an integer$"):
-        OptionParser().add(Config).parse([Setting("training.steps", "foo", "--")])
+        read(Config, [Setting("training.steps", "foo", "--")])
 
 
 def test_one_entry_of_a_mapping_keeps_the_others():
-    parser = OptionParser().add(Config)
     key = "model.generator.attention.options"
-    values = parser.parse([Setting(key, {"a": 1, "b": 2}), Setting(f"{key}.b", "3", "--")])
-    assert values["model"]["generator"]["attention"]["options"] == {"a": 1, "b": 3}
+    for first in ({"a": 1, "b": 2}, "{a: 1, b: 2}"):
+        config = read(Config, [Setting(key, first), Setting(f"{key}.b", "3", "--")])
+        assert config.model.generator.attention.options == {"a": 1, "b": 3}
 
 
 @pytest.mark.parametrize("name", [*presets(), None])

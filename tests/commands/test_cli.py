@@ -10,8 +10,8 @@ import torch
 import yaml
 
 import sagan
-from sagan.cli import VERBS, main
-from sagan.parsing import load_config, presets
+from sagan.commands.app import VERBS, main
+from sagan.presets import load_config, presets
 from tests.helpers.tiny_runs import TINY, tokens, train_run, untrained_run
 
 
@@ -49,7 +49,7 @@ def said(runs, monkeypatch, capsys):
 BAD_OPTIONS = {
     "frobnicate": "frobnicate: there is no such verb; expected one of train, sample",
     "sample": "RUN is missing",
-    "sample --num 3 run": "RUN is missing",
+    "sample --num 3": "RUN is missing",
     "sample run more": "more: expected an option",
     "sample run --clases 3": "--clases: there is no such option; did you mean classes?",
     "sample run --classes 3": "--classes [3]: the generator has 3 classes, 0 to 2",
@@ -125,7 +125,7 @@ def test_what_is_missing_or_damaged_is_named_with_exit_code_1(said, command):
 def test_torch_is_not_loaded_for_help_and_for_mistakes_in_options():
     script = """
 import sys, sagan
-from sagan.cli import VERBS, main
+from sagan.commands.app import VERBS, main
 assert main(["--help"]) == main([]) == 0
 for verb in VERBS:
     assert main([verb, "--help"]) == 0, verb
@@ -155,6 +155,35 @@ def test_help_teaches_without_noise(capsys):
     for verb in VERBS:
         assert main([verb, "-h"]) == 0
         assert capsys.readouterr().out.startswith(f"usage: sagan {verb} ")
+
+
+def test_a_help_page_has_choices_ranges_defaults_and_no_line_that_is_too_long(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for verb in VERBS:
+        assert main([verb, "--help-all"]) == 0
+        page = capsys.readouterr().out
+        assert max(map(len, page.splitlines())) <= 80, verb
+    assert main(["sample", "--help"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    assert "--interpolate {z,classes} Draw rows" in page and "--classes [N|TEXT,...] Classes," in page
+    assert "--num N Number of images" in page and "[a number above 0] (default: null)" in page
+    assert "[0 (never), or at least 0.01] (default: 0.0)" in page
+
+
+def test_a_help_page_shows_the_values_of_a_preset_that_is_named(capsys):
+    assert main(["train", "imagenet", "--help"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    assert "in 3..7. (default: 128)" in page and "micro-batches. [a number above 0] (default: 256)" in page
+    assert main(["train", "nosuch", "--help"]) == 2
+
+
+@pytest.mark.parametrize("verb", ["ablate", "bench", "pack"])
+def test_the_options_of_train_are_listed_elsewhere_on_request(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "--training.steps" not in page and "--help-all lists them" in page and page.count("\n") < 75
+    assert main([verb, "--help-all"]) == 0
+    assert "--training.steps N" in capsys.readouterr().out
 
 
 def test_print_config_is_a_file_to_train_from(tmp_path, monkeypatch, capsys):
@@ -201,6 +230,7 @@ def test_the_python_interface():
     images = generator(torch.randn(2, generator.z_dim), y)
     assert images.shape == (2, 3, 32, 32)
     assert discriminator(images, y).shape == (2,)
-    assert set(sagan.__all__) == {"load_config", "build_generator", "build_discriminator", "load_generator"}
+    assert {"load_config", "build_generator", "build_discriminator", "load_generator"} < set(sagan.__all__)
+    assert all(callable(getattr(sagan, name)) for name in sagan.__all__ if name != "__version__")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         sagan.nothing  # noqa: B018

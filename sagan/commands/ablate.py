@@ -1,0 +1,98 @@
+"""`sagan ablate`: train and score the variants of a plan, and report how they differ."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Gt, doc
+from cyclopts import Parameter
+
+from sagan.commands.options import Flat, Given, TrainOptions
+from sagan.config import Config, ConfigError
+from sagan.config.types import Positive
+from sagan.runtime.files import check_writable
+
+if TYPE_CHECKING:
+    from sagan.ablation.variants import Job
+
+WITH_POWER = "a number above 0, together with --power"
+SET_BY_PLAN = {"run_dir": "a plan gives each run a directory of its own", "training.seed": "the plan's seeds set it"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which part of a plan is run, and how."""
+
+    size: str | None = None
+    """One of the plan's sizes; null: its first."""
+    seeds: list[int] | None = None
+    """Run only these of the plan's seeds; null: all."""
+    variants: list[str] | None = None
+    """Run only these variants; null: all. The report covers what there is of all of them."""
+    jobs: Positive = 1
+    """Runs at once (with ray: per machine). They share the cores; each has its own GPU if there are several."""
+    executor: Literal["local", "ray"] = "local"
+    """local: processes on this machine; ray: the cluster of $RAY_ADDRESS, or one started here."""
+    report_only: bool = False
+    """Write the report from what there is, and train nothing."""
+    power: bool = False
+    """Say how large a difference the plan's seeds can show, from earlier results or power_sd, and train nothing."""
+    power_sd: Annotated[float, Gt(0), doc(WITH_POWER)] | None = None
+    """Standard deviation of paired differences, in units of the plan's metric; null: that of the results."""
+    power_difference: Annotated[float, Gt(0), doc(WITH_POWER)] | None = None
+    """A difference that the plan should be able to show: says how many seeds it needs."""
+
+
+PlanFile = Annotated[str, Parameter(help="the name of a plan, such as attention-kinds, or a YAML file")]
+
+
+def ablate(
+    plan: PlanFile, /, *, given: Given, options: Flat[Options] = Options(), config: TrainOptions = Config()
+) -> None:
+    """Train and score every variant of a plan with every seed, and write tables, plots and report.md.
+
+    PLAN is the name of a shipped plan or a YAML file. A plan.yaml has its report beside it, NAME.yaml in NAME/ beside
+    it. Each run has its own process and run directory. Finished runs are skipped, interrupted ones are resumed,
+    failures are reported: to continue, run the same command. Options of `sagan train` apply to every run that does not
+    set them itself.
+
+    examples:
+      sagan ablate attention-kinds
+      sagan ablate attention-kinds --power --power_sd 0.004 --power_difference 0.01
+      sagan ablate experiments/attention-kinds/plan.yaml --size gpu --jobs 8
+      sagan ablate experiments/attention-kinds/plan.yaml --report-only
+    """
+    overrides = given.of(Config)
+    for setting in overrides:
+        if setting.key in SET_BY_PLAN:
+            raise ConfigError(f"--{setting.key} {setting.value}: {SET_BY_PLAN[setting.key]}")
+    for setting in [] if options.power else given.starting("power_"):
+        raise ConfigError(f"--{setting.key} {setting.value}: expected {WITH_POWER}")
+    from sagan.ablation import running
+    from sagan.ablation.plan import load_plan, plan_file
+    from sagan.ablation.power_table import power_table
+    from sagan.ablation.report import write_report
+    from sagan.ablation.results import known_rows
+    from sagan.ablation.variants import plan_jobs
+
+    content = load_plan(plan_file(plan), options.size)
+    variants = chosen("variants", options.variants, list(content.variants), plan)
+    seeds = chosen("seeds", options.seeds, content.seeds, plan)
+    jobs = plan_jobs(content, overrides)
+    known_rows(content.folder, jobs)  # refuses the results of another plan
+    check_writable(content.folder, "the folder of the report", folder=True)
+    if options.power:
+        return print(power_table(content, jobs, options.power_sd, options.power_difference))
+    if not options.report_only:
+        wanted: list[Job] = [j for j in jobs if j.variant in variants and j.seed in seeds]
+        running.require_inputs(wanted)
+        running.run(wanted, content, options.executor, options.jobs)
+    print(write_report(content, jobs, given.words))
+
+
+def chosen(option: str, asked: Sequence[Any] | None, known: Sequence[Any], plan: str) -> Sequence[Any]:
+    """Return what was asked for, or all there is. Raise ConfigError for what the plan does not have."""
+    for value in asked or ():
+        if value not in known:
+            raise ConfigError(f"--{option} {value}: {plan} has {', '.join(map(str, known))}")
+    return asked or known

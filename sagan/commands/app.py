@@ -1,0 +1,141 @@
+"""The `sagan` command: from words to one call of a verb, and from errors to one line on stderr.
+
+Cyclopts does the grammar: verbs, flags, suggestions, help, shell completion. Every value is read by `sagan.config`, as
+it is from a file or from Python.
+"""
+
+import difflib
+import inspect
+import sys
+from dataclasses import is_dataclass
+from typing import get_args
+
+from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, exceptions
+
+from sagan.commands.help import HelpPage
+from sagan.commands.options import Typed
+from sagan.commands.words import normalise
+from sagan.config import Config, ConfigError, Setting, UserError, file_settings, flatten, read
+from sagan.config.reading import no_such_option
+from sagan.config.types import as_text, convert
+from sagan.presets import config_file
+from sagan.version import __version__
+
+VERBS = ("train", "sample", "evaluate", "attention", "export", "ablate", "bench", "pack")
+HELP = ("--help", "-h", "--help-all")
+ABOUT = """Self-Attention GAN: train, sample, evaluate and look into the attention.
+
+A switch is turned on by --x or --x true, and off by --no-x or --x false. Lists are written [8,16] or 8,16.
+`sagan VERB --help` explains a verb."""
+
+# Words are stored as they are, for `sagan.config` to read. A later `--x` overrides an earlier one.
+AS_TYPED = Parameter(
+    converter=lambda hint, tokens: tokens if isinstance(tokens, dict) else tokens[-1].value,
+    n_tokens=1,
+    negative=(),
+    allow_repeating=True,
+    json_dict=False,
+    json_list=False,
+    name_transform=lambda name: name,
+    show_default=as_text,
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a verb. Return 0, or 1 if something outside stops the work, 2 if an option is wrong, 3 if training diverged,
+    130 if it was interrupted."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    name = " ".join(["sagan", *(w for w in words[:1] if w in VERBS)])
+    try:
+        run(normalise(words), Typed(words[1:]))
+    except exceptions.CycloptsError as error:
+        print(f"{name}: error: {explain(error)}", file=sys.stderr)
+        return ConfigError.exit_code
+    except (ConfigError, UserError) as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(words: list[str], given: Typed) -> None:
+    """Parse the words and call the verb. Raise CycloptsError or ConfigError for wrong ones."""
+
+    def note(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        given.settings += [s for a in arguments if a.name.startswith("--") for s in settings_of(a)]
+
+    page = HelpPage(everything="--help-all" in words)
+    app = App(
+        "sagan",
+        help=ABOUT,
+        help_flags=HELP,
+        help_format="plaintext",
+        help_formatter=page,
+        version=__version__,
+        config=note,
+        default_parameter=AS_TYPED,
+        group_commands=Group("verbs", sort_key=0),
+        group_arguments=Group("arguments", sort_key=0),
+        group_parameters=Group("options", sort_key=1),
+    )
+    for position, verb in enumerate(VERBS):
+        app.command(f"sagan.commands.{verb}:{verb}", name=verb, sort_key=position)
+    if not words or not set(HELP).isdisjoint(words):
+        prepare(page, app, words)
+    verb, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
+    for name, parameter in inspect.signature(verb).parameters.items():
+        cls = next(iter(get_args(parameter.annotation)), None)
+        if name in ignored:
+            bound.arguments[name] = given
+        elif isinstance(cls, type) and is_dataclass(cls):
+            bound.arguments[name] = read(cls, given.of(cls))
+    verb(*bound.args, **bound.kwargs)
+
+
+def settings_of(argument: Argument) -> list[Setting]:
+    """Return the settings of an option, or of entries of a mapping, from the words after it."""
+    key, tokens = argument.name.removeprefix("--"), argument.tokens
+    if argument.parameter.consume_multiple and tokens:
+        return [Setting(key, [token.value for token in tokens], "--")]
+    names = [".".join([key, *token.keys]).replace("-", "_") for token in tokens]
+    values = [t.implicit_value if isinstance(t.implicit_value, bool) else t.value for t in tokens]
+    return [Setting(name, value, "--") for name, value in zip(names, values, strict=True)]
+
+
+def prepare(page: HelpPage, app: App, words: list[str]) -> None:
+    """Tell a help page about the options of its verb, with the values of a preset that is named."""
+    if words and words[0] in VERBS:
+        page.arguments = {a.name: a for a in app[words[0]].assemble_argument_collection(default_parameter=AS_TYPED)}
+        if "PRESET" in page.arguments and len(words) > 1 and not words[1].startswith("-"):
+            page.values = dict(flatten(read(Config, file_settings(config_file(words[1])))))
+    else:
+        for verb in VERBS:  # the list has the first line of each, which only its module knows
+            app[verb]
+
+
+def explain(error: exceptions.CycloptsError) -> str:
+    """Return in one line what is wrong with the words of a command line."""
+    argument, unused = error.argument, (error.unused_tokens or [""])[0]
+    if isinstance(error, exceptions.UnknownCommandError):
+        near = difflib.get_close_matches(unused, VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(VERBS)}"
+        return f"{unused}: there is no such verb; {hint}"
+    if isinstance(error, exceptions.UnknownOptionError):
+        unused = (error.token.keyword or error.token.value).partition("=")[0]
+        if unused.startswith("--"):
+            known = [a.name.removeprefix("--") for a in error.argument_collection]
+            return f"{unused}: {no_such_option(unused.removeprefix('--'), known)}"
+    if isinstance(error, (exceptions.UnknownOptionError, exceptions.UnusedCliTokensError)):
+        return f"{unused}: expected an option, --key value (a name or a path comes first)"
+    if isinstance(error, (exceptions.MissingArgumentError, exceptions.ConsumeMultipleError)) and argument:
+        missing = f"{argument.name} is missing: {argument.parameter.help}"
+        return f"{argument.name}: expected a value after it" if argument.index is None else missing
+    if isinstance(error, exceptions.CoercionError) and argument and error.token:
+        try:
+            convert(argument.field_info.annotation, error.token.value, argument.name)
+        except ConfigError as reason:
+            return str(reason)
+    error.verbose = False
+    return " ".join(str(error).split())

@@ -1,0 +1,97 @@
+"""`sagan bench`: measure the speed of a training step, or the cost of attention systems."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, MinLen, doc
+from cyclopts import Group, Parameter
+
+from sagan.commands.options import Flat, Given, Preset, TrainOptions
+from sagan.config import Config, ConfigError
+from sagan.config.types import Positive
+from sagan.presets import load_settings
+from sagan.runtime.files import check_writable
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured, and where the result goes."""
+
+    attention: bool = False
+    """Measure attention systems instead, each alone with its default options; --device holds for them, too."""
+    json: str | None = None
+    """File for the measurements of a step, in addition to the terminal."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Which attention systems are measured, and on what."""
+
+    batch: Annotated[int, Ge(2), doc("2 or more, for batch norm")] = 8
+    """Number of images."""
+    channels: Positive = 256
+    """Channels of the map."""
+    sizes: Annotated[list[Positive], MinLen(1), doc("one number above 0 or more")] = field(
+        default_factory=lambda: [16, 32]
+    )
+    """Sides of the square maps, in pixels."""
+    kinds: Annotated[list[str], MinLen(1), doc("null or kinds that do something")] | None = None
+    """Kinds, or paths of your own classes; null: all."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Activation dtype."""
+    threads: Positive = 1
+    """CPU threads; synchronization time is included."""
+    repeats: Positive = 7
+    """Number of passes, of which the best time is shown."""
+
+
+CostOptions = Annotated[Costs, Parameter(name="*", group=Group("options of --attention", sort_key=1))]
+
+
+def bench(
+    preset: Preset = None,
+    /,
+    *,
+    given: Given,
+    options: Flat[Options] = Options(),
+    costs: CostOptions = Costs(),
+    config: TrainOptions = Config(),
+) -> None:
+    """Measure a training step on random images, compared with the same model written plainly.
+
+    A step is d_steps updates of D and one of G. It is also shown as a fraction of the machine's best matrix product.
+    --attention measures parameters, FLOPs, time and memory of attention systems, and prints a Markdown table.
+
+    examples:
+      sagan bench cifar10                            # on this machine
+      sagan bench cifar10 --training.batch_size 32 --json bench.json
+      sagan bench --attention --kinds [sagan,se] --sizes 16
+    """
+    if options.attention:
+        return print(attention_costs(preset, costs, given))
+    for setting in given.of(Costs):
+        raise ConfigError(f"--{setting.key}: expected --attention beside it")
+    config = load_settings(preset, given.of(Config))
+    if options.json:
+        check_writable(Path(options.json), "--json", folder=False)
+    from sagan.benchmark.step import bench as measure
+
+    measure(config, Path(options.json) if options.json else None)
+
+
+def attention_costs(preset: str | None, costs: Costs, given: Given) -> str:
+    """Return the table of attention systems. Raise ConfigError for options that it has no use for."""
+    if preset is not None:
+        raise ConfigError(f"{preset}: --attention measures attention systems alone, and takes no preset")
+    device = "cpu"
+    for setting in given.of(Config):
+        if setting.key != "device":
+            raise ConfigError(f"--{setting.key}: --attention measures attention systems alone, and has no use for it")
+        device = setting.value
+    if "none" in (costs.kinds or []):
+        raise ConfigError(f"--kinds {costs.kinds}: expected null or kinds that do something")
+    from sagan.benchmark.attention import measure
+
+    wanted = asdict(costs)
+    return measure(wanted.pop("kinds"), wanted.pop("sizes"), device=device, **wanted)

@@ -1,0 +1,108 @@
+"""`sagan evaluate`: FID, IS, KID, precision and recall of a run, or of two folders."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Group, Parameter
+
+from sagan.commands.options import Checkpoint, DataOptions, Device, Flat, Given
+from sagan.config import ConfigError, DataConfig, EvaluationConfig, updated
+
+if TYPE_CHECKING:
+    from sagan.evaluation import Scores
+
+USEFUL_FOR_FOLDERS = ("real", "fake", "device", "batch_size", "extractor.")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is compared with what."""
+
+    checkpoint: Checkpoint = None
+    split: str = "train"
+    """Part of the data to compare with: train or test, if the source has both."""
+    real: str | None = None
+    """Folder of real images, instead of a run's data."""
+    fake: str | None = None
+    """Folder of generated images, instead of a run's."""
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class Protocol(EvaluationConfig):
+    """The options of an evaluation, without those of training."""
+
+    every: Annotated[int, Parameter(parse=False)] = 0
+
+
+OF_PROTOCOL = Group("protocol (default: as in the run)", sort_key=2)
+AnyRun = Annotated[str | None, Parameter(help="a run directory, a checkpoint or exported weights")]
+ProtocolOptions = Annotated[Protocol, Parameter(name="*", group=OF_PROTOCOL, show_default=False)]
+
+
+def evaluate(
+    run: AnyRun = None,
+    /,
+    *,
+    given: Given,
+    options: Flat[Options] = Options(),
+    protocol: ProtocolOptions = Protocol(),
+    data: DataOptions = DataConfig(),
+) -> None:
+    """Measure a run or a checkpoint against its data, or a folder of images against another.
+
+    Options default to those of the run. The scores are printed with everything that they depend on, and added to the
+    run's metrics.jsonl.
+
+    examples:
+      sagan evaluate runs/cifar10                      # FID and others
+      sagan evaluate runs/cifar10 --split test --num_samples 50000
+      sagan evaluate runs/cifar10 --extractor.name efficientnet-lite0
+      sagan evaluate --real my-images --fake generated  # two folders
+    """
+    if run is None:
+        scores = of_folders(options, protocol, given)
+    elif options.real or options.fake:
+        raise ConfigError(f"--real and --fake compare two folders; they do not go with the run {run}")
+    else:
+        scores = of_run(run, options, given)
+    if scores is not None:
+        print(scores.report())
+
+
+def of_run(run: str, options: Options, given: Given) -> "Scores | None":
+    """Return the scores of a run. Its own options hold unless others are given."""
+    from sagan.runs.evaluation import evaluate_run
+    from sagan.runs.networks import load_run_config
+
+    config = load_run_config(run, options.checkpoint)
+    return evaluate_run(
+        run,
+        updated(config.evaluation, given.of(Protocol)),
+        updated(config.data, given.of(DataConfig, "data.")),
+        checkpoint=options.checkpoint,
+        split=options.split,
+        device=options.device,
+    )
+
+
+def of_folders(options: Options, protocol: Protocol, given: Given) -> "Scores | None":
+    """Return the scores of one folder against another. Raise ConfigError for missing folders and useless options."""
+    if not (options.real or options.fake):
+        raise ConfigError("RUN is missing: a run directory or a checkpoint; or both --real FOLDER and --fake FOLDER")
+    if not (options.real and options.fake):
+        here, missing = ("--real", "--fake") if options.real else ("--fake", "--real")
+        raise ConfigError(f"{here} {options.real or options.fake}: {missing} FOLDER is missing")
+    for key in (s.key for s in given.settings if not s.key.startswith(USEFUL_FOR_FOLDERS)):
+        raise ConfigError(f"--{key} is for a RUN: --real {options.real} and --fake {options.fake} are compared whole")
+    from sagan.evaluation import build_extractor
+    from sagan.evaluation.evaluate import compare_folders
+    from sagan.runtime.device import choose_device
+    from sagan.runtime.distributed import is_main, main_first, process_group
+
+    device = choose_device(options.device)
+    with process_group(device):
+        with main_first():  # one process downloads
+            extractor = build_extractor(protocol.extractor, device)
+        scores = compare_folders(options.real, options.fake, extractor, protocol.batch_size)
+        return scores if is_main() else None

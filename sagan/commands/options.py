@@ -1,0 +1,61 @@
+"""What verbs share: types of arguments, and the options that were given."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from annotated_types import MinLen, doc
+from cyclopts import Group, Parameter
+
+from sagan.config import Config, ConfigError, DataConfig, Setting
+from sagan.config.reading import is_option_of, option_types
+
+if TYPE_CHECKING:
+    from sagan.models.generator import Generator
+
+T = TypeVar("T")
+OF_TRAIN = Group("options of sagan train", sort_key=2)
+OF_DATA = Group("data (default: as in the run)", sort_key=3)
+
+Flat = Annotated[T, Parameter(name="*")]
+"""A dataclass whose fields are options of their own names."""
+TrainOptions = Annotated[Config, Parameter(name="*", group=OF_TRAIN)]
+DataOptions = Annotated[DataConfig, Parameter(group=OF_DATA, show_default=False)]
+Preset = Annotated[str | None, Parameter(help="a preset or a YAML file")]
+Run = Annotated[str, Parameter(help="a run directory, a checkpoint or exported weights")]
+Checkpoint = Annotated[str | None, Parameter(help="best, or a checkpoint file; null: the newest of the run.")]
+Device = Annotated[str, Parameter(help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one.")]
+Ema = Annotated[bool, Parameter(help="Use the moving average (EMA) of G, if there is one, instead of G itself.")]
+Classes = Annotated[list[int | str], MinLen(1), doc("at least one class")]
+
+
+@dataclass
+class Typed:
+    """What was typed after a verb: the words, and the options among them."""
+
+    words: list[str]
+    settings: list[Setting] = field(default_factory=list)
+
+    def of(self, cls: type, prefix: str = "") -> list[Setting]:
+        """Return the settings of a dataclass's options, which begin with `prefix` on the command line."""
+        types = option_types(cls)
+        own = (s._replace(key=s.key.removeprefix(prefix), where=f"--{prefix}") for s in self.starting(prefix))
+        return [s for s in own if is_option_of(types, s.key)]
+
+    def starting(self, prefix: str) -> list[Setting]:
+        """Return the settings whose names begin so."""
+        return [s for s in self.settings if s.key.startswith(prefix)]
+
+
+Given = Annotated[Typed, Parameter(parse=False)]
+"""For a verb that asks which options were given."""
+
+
+def chosen_classes(asked: list[int | str] | None, generator: "Generator") -> list[int]:
+    """Return the numbers of the classes of `--classes`, all for None. Raise ConfigError for one that does not exist."""
+    from sagan.models.inputs import class_numbers
+    from sagan.models.origin import origin_of
+
+    try:
+        return class_numbers(asked, generator.num_classes, origin_of(generator).class_names)
+    except ValueError as error:
+        raise ConfigError(f"--classes {asked}: {str(error).partition(': ')[2]}") from None

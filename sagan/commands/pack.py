@@ -1,0 +1,43 @@
+"""`sagan pack`: turn any data set into one memory-mapped file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sagan.commands.options import Flat, Given, Preset, TrainOptions
+from sagan.config import Config, ConfigError
+from sagan.presets import load_settings
+from sagan.runtime.files import check_writable
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the packed data set goes."""
+
+    out: str | None = None
+    """Folder to write; it must be new, or hold a packed data set."""
+
+
+def pack(
+    preset: Preset = None, /, *, given: Given, options: Flat[Options] = Options(), config: TrainOptions = Config()
+) -> None:
+    """Read a data set once and write it as one memory-mapped array of decoded images.
+
+    This is for data larger than memory. Images are written at `data.resolution`.
+
+    examples:
+      sagan pack imagenet --data.path my-images --out packed
+      sagan train imagenet --data.source packed --data.path packed
+    """
+    config = load_settings(preset, given.of(Config))
+    if not options.out:
+        raise ConfigError("--out: the folder to write is missing")
+    out = Path(options.out)
+    check_writable(out, "--out", folder=True)
+    from sagan.data import open_data, summarize
+    from sagan.data import pack as write
+
+    dataset = open_data(config.data)
+    lines, warnings = summarize(dataset)
+    print("\n".join([*lines, *(f"warning: {w}" for w in warnings)]))
+    write(dataset, out)
+    print(f"{out}: {len(dataset):,} images; train on them with --data.source packed --data.path {out}")

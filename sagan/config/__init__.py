@@ -1,0 +1,47 @@
+"""Configuration: what a run's options are, how they are read, and how they are written. Imports no torch."""
+
+from sagan.config.errors import ConfigError, UserError
+from sagan.config.reading import Setting, file_settings, flatten, override_settings, read, to_config, updated
+from sagan.config.schema import (
+    DRAWN,
+    AttentionConfig,
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    EvaluationConfig,
+    ExtractorConfig,
+    GeneratorConfig,
+    LoggingConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
+from sagan.config.writing import refuse_changes, to_yaml
+
+__all__ = [
+    "DRAWN",
+    "AttentionConfig",
+    "CheckpointConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "DiscriminatorConfig",
+    "EvaluationConfig",
+    "ExtractorConfig",
+    "GeneratorConfig",
+    "LoggingConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "Setting",
+    "TrainingConfig",
+    "UserError",
+    "file_settings",
+    "flatten",
+    "override_settings",
+    "read",
+    "refuse_changes",
+    "to_config",
+    "to_yaml",
+    "updated",
+]

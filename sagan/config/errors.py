@@ -1,0 +1,15 @@
+"""The two errors that end a command in one line."""
+
+
+class ConfigError(ValueError):
+    """An option is unknown, out of range, or contradicts another; the message names it and its value."""
+
+    exit_code = 2
+    """Exit code of the command that it ends."""
+
+
+class UserError(RuntimeError):
+    """Something outside the configuration stops the work: a missing file, a full disk, unreadable data."""
+
+    exit_code = 1
+    """Exit code of the command that it ends."""

@@ -1,0 +1,163 @@
+"""From settings to a configuration: a YAML file, a mapping, or words such as `training.steps=1000`.
+
+All of them become a list of settings, and a later setting wins. Each value is converted to the type of its option.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_origin
+
+import yaml
+
+from sagan.config.errors import ConfigError
+from sagan.config.schema import Config
+from sagan.config.types import as_text, convert
+
+T = TypeVar("T")
+
+
+class Setting(NamedTuple):
+    """A value that somebody gave to an option."""
+
+    key: str
+    """Dotted name of the option."""
+    value: Any
+    """Text from a command line, or a plain value from YAML."""
+    where: str = ""
+    """What precedes the key in an error: "--", or "FILE: "."""
+
+
+def read(cls: type[T], settings: Iterable[Setting]) -> T:
+    """Return an instance of a (nested) dataclass, with defaults for what is not set.
+
+    One entry of a mapping may be set by itself, as `attention.options.form`. Raise ConfigError for an option that does
+    not exist or a value that does not fit.
+    """
+    types, last = option_types(cls), {}
+    for setting in settings:
+        option = option_of(setting, types)
+        last[option] = setting if option == setting.key else _entry(setting, option, last.get(option))
+    return _assemble(cls, {key: convert(types[key], s.value, f"{s.where}{key}") for key, s in last.items()})
+
+
+def to_config(values: Any, cls: type[T] = Config, where: str = "") -> T:
+    """Return a (nested) dataclass from a (nested) mapping, as a checkpoint, an export or `config.yaml` holds it.
+
+    Keys of another version are ignored, and missing ones get their defaults. Raise ConfigError, which begins with
+    `where` and the option, for a value that does not fit.
+    """
+    types = option_types(cls)
+    return read(cls, [s for s in flat_settings(values, types, where) if is_option_of(types, s.key)])
+
+
+def updated(old: T, settings: Iterable[Setting]) -> T:
+    """Return a (nested) dataclass with settings that override the values of `old`. Raise as `read`."""
+    return read(type(old), [*(Setting(key, value) for key, value in flatten(old)), *settings])
+
+
+def file_settings(file: Path, cls: type = Config) -> list[Setting]:
+    """Return the settings of a YAML file. Raise ConfigError if it cannot be read, or sets an unknown option."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{file}: cannot be read as YAML: {error.problem}{line}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    types = option_types(cls)
+    settings = flat_settings({} if content is None else content, types, f"{file}: ")
+    settings = [s for s in settings if s.value is not None or not _is_section(s.key, types)]  # an empty section
+    for setting in settings:
+        option_of(setting, types)
+    return settings
+
+
+def override_settings(overrides: Iterable[str]) -> list[Setting]:
+    """Return the settings of words such as `training.steps=1000`. Raise ConfigError for any other word."""
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"{override}: expected an override such as training.steps=1000")
+    return [Setting(*override.split("=", 1)) for override in overrides]
+
+
+def flat_settings(content: Any, types: Mapping[str, Any], where: str, prefix: str = "") -> Iterator[Setting]:
+    """Yield a setting for each option of a nested mapping. Raise ConfigError if it is no mapping."""
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{where}expected options as `section: {{key: value}}`, given {content!r}")
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if _is_section(key, types) and isinstance(value, Mapping):
+            yield from flat_settings(value, types, where, f"{key}.")
+        else:
+            yield Setting(key, value, where)
+
+
+def flatten(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Return (dotted name, value) of every option of a (nested) dataclass, in order."""
+    items = []
+    for f in fields(config):
+        value, key = getattr(config, f.name), f"{prefix}{f.name}"
+        items += flatten(value, f"{key}.") if is_dataclass(value) else [(key, value)]
+    return items
+
+
+def option_types(cls: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the type of every option of a dataclass and of those inside it, by dotted name, in order."""
+    types = {}
+    for f in fields(cls):
+        key = f"{prefix}{f.name}"
+        types |= option_types(f.type, f"{key}.") if is_dataclass(f.type) else {key: f.type}
+    return types
+
+
+def option_of(setting: Setting, types: Mapping[str, Any]) -> str:
+    """Return the option that a setting is about: its key, or the mapping that its key is an entry of.
+
+    Raise ConfigError, with the options that may be meant, if there is none.
+    """
+    key, value, where = setting
+    if key in types:
+        return key
+    if option := _mapping_of(key, types):
+        return option
+    if _is_section(key, types):
+        example = next(known for known in types if known.startswith(f"{key}."))
+        raise ConfigError(f"{where}{key} {as_text(value)}: expected one of its options, such as {example}")
+    raise ConfigError(f"{where}{key}: {no_such_option(key, types)}")
+
+
+def is_option_of(types: Mapping[str, Any], key: str) -> bool:
+    """Return whether a key is an option, a section of options, or an entry of a mapping."""
+    return key in types or _is_section(key, types) or _mapping_of(key, types) is not None
+
+
+def no_such_option(key: str, known: Iterable[str]) -> str:
+    """Return the words for an unknown option: which ones may be meant."""
+    known, word = list(known), key.replace("-", "_")
+    same = [k for k in known if k.rpartition(".")[2] == word.rpartition(".")[2]]
+    near = " or ".join(difflib.get_close_matches(word, known, n=1) or same[:3])
+    return f"there is no such option; {f'did you mean {near}?' if near else '--help lists them'}"
+
+
+def _entry(setting: Setting, option: str, before: Setting | None) -> Setting:
+    """Return the setting of a mapping with one entry of it replaced."""
+    key, value, where = setting
+    old = convert(dict, before.value, f"{before.where}{option}") if before else {}
+    return Setting(option, {**old, key.removeprefix(f"{option}."): convert(Any, value, f"{where}{key}")}, where)
+
+
+def _is_section(key: str, types: Mapping[str, Any]) -> bool:
+    return any(known.startswith(f"{key}.") for known in types)
+
+
+def _mapping_of(key: str, types: Mapping[str, Any]) -> str | None:
+    return next((k for k, t in types.items() if get_origin(t) is dict and key.startswith(f"{k}.")), None)
+
+
+def _assemble(cls: Any, values: dict[str, Any], prefix: str = "") -> Any:
+    """Return an instance of a dataclass from the values of its options by dotted name."""
+    own = {f.name: values[f"{prefix}{f.name}"] for f in fields(cls) if f"{prefix}{f.name}" in values}
+    parts = {f.name: _assemble(f.type, values, f"{prefix}{f.name}.") for f in fields(cls) if is_dataclass(f.type)}
+    return cls(**own, **parts)

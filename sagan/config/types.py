@@ -1,0 +1,146 @@
+"""What an option accepts: ranges beside the types, the words for them, and the conversion of text to values."""
+
+import math
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from annotated_types import DocInfo, Ge, Gt, Le, Lt, MinLen, Predicate, doc
+
+from sagan.config.errors import ConfigError
+
+Positive = Annotated[int, Gt(0)]
+NonNegative = Annotated[int, Ge(0)]
+PositiveFloat = Annotated[float, Gt(0)]
+NonNegativeFloat = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Gt(0), Le(1)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+# A narrower cut would redraw nearly every entry of z, thousands of times.
+Truncation = Annotated[float, Predicate(lambda v: v == 0 or v >= 0.01), doc("0 (never), or at least 0.01")]
+
+HOLDS = {
+    Gt: lambda value, bound: value > bound.gt,
+    Ge: lambda value, bound: value >= bound.ge,
+    Lt: lambda value, bound: value < bound.lt,
+    Le: lambda value, bound: value <= bound.le,
+    MinLen: lambda value, bound: len(value) >= bound.min_length,
+    Predicate: lambda value, bound: bound.func(value),
+}
+WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", NoneType: "null", Any: "YAML"}
+
+
+class OutOfRange(ConfigError):
+    """A value has the right type and is outside its range."""
+
+
+def convert(kind: Any, value: Any, option: str) -> Any:
+    """Return `value` as a value of type `kind`. `value` is text from a command line or a plain value from YAML.
+
+    Raise ConfigError that names `option`, the value, and what was expected.
+    """
+    try:
+        return _convert(kind, value)
+    except OutOfRange as error:
+        raise ConfigError(f"{option} {error}") from None
+    except NOT_OF_TYPE:
+        raise ConfigError(f"{option} {as_text(value)}: expected {in_words(kind)}") from None
+
+
+def in_words(kind: Any) -> str:
+    """Return what a type accepts, in the words of an error: "an integer or null"."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return in_words(arguments[0])
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin is list:
+        return f"a list, [...], each item {in_words(arguments[0])}"
+    if origin is dict or kind is dict:
+        return "a mapping, {key: value, ...}"
+    return " or ".join(map(in_words, arguments)) if arguments else WORDS.get(kind, str(kind))
+
+
+def range_in_words(kind: Any) -> str:
+    """Return the range of a type, such as "a number above 0" or "0 <= value < 1"; "" if it has none."""
+    if get_origin(kind) in (Union, UnionType):
+        return next(filter(None, map(range_in_words, get_args(kind))), "")
+    bounds = {type(bound): bound for bound in getattr(kind, "__metadata__", ())}
+    if DocInfo in bounds:
+        return bounds[DocInfo].documentation
+    low = f"{bounds[Gt].gt} < " if Gt in bounds else f"{bounds[Ge].ge} <= " if Ge in bounds else ""
+    high = f" < {bounds[Lt].lt}" if Lt in bounds else f" <= {bounds[Le].le}" if Le in bounds else ""
+    if low and not high:
+        return f"a number above {bounds[Gt].gt}" if Gt in bounds else f"{bounds[Ge].ge} or more"
+    return f"{low}value{high}" if low or high else ""
+
+
+def as_text(value: Any) -> str:
+    """Return a value as a person writes it: null, true, [64, 32]."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{', '.join(map(as_text, value))}]" if isinstance(value, list) else str(value)
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    """Return `value` as a value of type `kind`. Raise OutOfRange or one of NOT_OF_TYPE."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _in_range(kind, _convert(arguments[0], value))
+    if origin in (Union, UnionType):
+        return _first_that_fits(arguments, value)
+    if origin is Literal:
+        return {str(known): known for known in arguments if type(value) in (str, type(known))}[str(value)]
+    if origin is list:
+        return [_convert(arguments[0], item) for item in _items(value)]
+    return SCALARS[origin or kind](value)
+
+
+def _first_that_fits(kinds: tuple, value: Any) -> Any:
+    """Return `value` as the first of the types that takes it; null comes before text."""
+    reason: Exception = ValueError()
+    for kind in sorted(kinds, key=lambda k: k is not NoneType):
+        try:
+            return _convert(kind, value)
+        except NOT_OF_TYPE as error:
+            reason = reason if isinstance(reason, OutOfRange) else error
+    raise reason
+
+
+def _in_range(kind: Any, value: Any) -> Any:
+    if all(HOLDS[type(bound)](value, bound) for bound in kind.__metadata__ if type(bound) in HOLDS):
+        return value
+    raise OutOfRange(f"{as_text(value)}: expected {range_in_words(kind)}")
+
+
+def _items(value: Any) -> list:
+    """Return the items of a list, of text such as `[8, 16]` or `8,16`, or of a single value."""
+    if isinstance(value, str) and not value.startswith("["):
+        return [item.strip() for item in value.split(",")]
+    items = _plain(value)
+    return items if isinstance(items, list) else [items]
+
+
+def _number(value: Any, make: type, *accepted: type) -> Any:
+    if type(value) not in (str, *accepted) or not math.isfinite(float(value)):
+        raise ValueError
+    return make(value)
+
+
+def _plain(value: Any, kind: type = object) -> Any:
+    """Return text as YAML understands it, anything else as it is. Raise ValueError unless that is a `kind`."""
+    plain = yaml.safe_load(value) if isinstance(value, str) else value
+    if not isinstance(plain, kind):
+        raise ValueError
+    return plain
+
+
+SCALARS = {
+    NoneType: lambda value: {None: None, "null": None}[value],
+    bool: lambda value: {"true": True, "false": False}[str(value).lower()],
+    int: lambda value: _number(value, int, int),
+    float: lambda value: _number(value, float, int, float),
+    str: lambda value: {str: value, int: str(value), float: str(value)}[type(value)],
+    dict: lambda value: _plain(value, dict),
+    Any: _plain,
+}
+NOT_OF_TYPE = (KeyError, OverflowError, TypeError, ValueError, yaml.YAMLError)

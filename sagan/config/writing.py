@@ -1,0 +1,55 @@
+"""From a configuration back to text, and the comparison of two of them."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+
+from sagan.config.errors import ConfigError
+from sagan.config.reading import flatten
+from sagan.config.schema import Config
+
+# A resumed run may change these; any other change makes another run.
+CHANGEABLE = (
+    "run_dir",
+    "device",
+    "data.path",
+    "data.memory_gb",
+    "data.workers",
+    "training.steps",
+    "evaluation.",
+    "logging.",
+    "checkpoint.",
+)
+
+
+def to_yaml(config: Config) -> str:
+    """Return the text of `config.yaml`, with one option a line."""
+    return yaml.dump(asdict(config), Dumper=_Dumper, sort_keys=False)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Write lists as [64, 32]."""
+
+
+_Dumper.add_representer(
+    list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
+)
+
+
+def refuse_changes(old: Config, new: Config, run_dir: Path) -> None:
+    """Raise ConfigError, with both values, if `new` may not continue the run of `old`."""
+    before = dict(flatten(old))
+    # An unreadable image is removed from a data set in memory, and replaced if images are read as they are needed.
+    fixed = ("data.memory_gb",) if new.data.on_error == "skip" else ()
+    changed = [
+        f"  {key}: {before[key]} in the run, {value} now"
+        for key, value in flatten(new)
+        if before[key] != value and (key in fixed or not key.startswith(CHANGEABLE))
+    ]
+    if changed:
+        lines = "\n".join(changed)
+        raise ConfigError(
+            f"{run_dir} cannot be resumed with another configuration:\n{lines}\n"
+            "Give the old values, or another --run_dir for a new run."
+        )

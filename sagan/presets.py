@@ -1,0 +1,80 @@
+"""Presets, and the one way from a preset or file and overrides to a checked configuration."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sagan.config import DRAWN, Config, ConfigError, Setting, file_settings, override_settings, read
+from sagan.models.sizes import split_size
+
+PACKAGE = Path(__file__).parent
+# An installed wheel has the presets inside the package; a checkout has them beside it.
+PRESET_DIR = next((d for d in (PACKAGE / "experiments", PACKAGE.parent / "experiments") if d.is_dir()), PACKAGE)
+
+
+def presets() -> list[str]:
+    """Return the names of the shipped presets."""
+    return sorted(path.stem for path in PRESET_DIR.glob("*.yaml"))
+
+
+def describe_preset(name: str) -> str:
+    """Return what a preset is: the first line of its file, a comment."""
+    with open(config_file(name)) as file:
+        return file.readline().lstrip("# ").rstrip()
+
+
+def config_file(name: str) -> Path:
+    """Return the file of a preset's name or of a path. Raise ConfigError if there is neither."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path
+    preset = PRESET_DIR / f"{name}.yaml"
+    if preset.is_file():
+        return preset
+    raise ConfigError(f"{name}: neither a YAML file nor a preset; the presets are {', '.join(presets())}")
+
+
+def load_config(name: str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Return the configuration of a preset or YAML file, with overrides such as `model.generator.channels=32`.
+
+    Without a name it starts from the defaults. Raise ConfigError, naming the option, the value and what was expected,
+    for anything that can be wrong before the data are opened: unknown options, wrong types, values out of range, sizes
+    that do not exist, options that contradict each other.
+    """
+    return load_settings(name, override_settings(overrides or ()))
+
+
+def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:
+    """Return the configuration of a preset or YAML file, with settings that override it. Raise as `load_config`."""
+    file = config_file(name) if name else None
+    settings = [*(file_settings(file) if file else []), *settings]
+    config = read(Config, settings)
+    if config.run_dir is None:
+        config = replace(config, run_dir=f"runs/{file.stem if file else 'default'}")
+    try:
+        check(config)
+    except ConfigError as error:  # it begins with an option: its last setting is at fault
+        at_fault = (s.where for s in reversed(settings) if re.match(rf"{re.escape(s.key)}[ .:]", str(error)))
+        raise ConfigError(f"{next(at_fault, '')}{error}") from None
+    return config
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError if options contradict each other, or if the networks or their attention cannot be built."""
+    data, training = config.data, config.training
+    if not isinstance(data.resolution, int) and len(data.resolution) != 2:
+        raise ConfigError(f"data.resolution {data.resolution}: expected N or [H, W]")
+    if training.batch_size % training.micro_batches:
+        raise ConfigError(
+            f"training.batch_size {training.batch_size} cannot be split into training.micro_batches "
+            f"{training.micro_batches} equal parts"
+        )
+    if data.source in ("folder", "packed") and not data.path:
+        raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs a folder")
+    if data.source in DRAWN and data.path:
+        raise ConfigError(f"data.path {data.path}: data.source {data.source} draws its images, so expected null")
+    split_size(data.size)
+    from sagan.models.places import check_attention  # last: torch is slow to import
+
+    check_attention(config)

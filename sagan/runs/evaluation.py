@@ -1,0 +1,88 @@
+"""The evaluation of a finished or interrupted run, from its files, and its record."""
+
+from pathlib import Path
+from typing import Any
+
+from sagan.config import ConfigError, DataConfig, EvaluationConfig, UserError
+from sagan.data import Dataset, find_data, in_memory
+from sagan.data.given import GIVE_AGAIN, wrap_dataset
+from sagan.evaluation import Scores, build_extractor
+from sagan.evaluation.evaluate import evaluate
+from sagan.models.generator import Generator
+from sagan.models.origin import origin_of
+from sagan.models.sampling import image_sampler, take_statistics
+from sagan.runs.directory import run_directory
+from sagan.runs.networks import load_data_facts, load_generator
+from sagan.runs.records import append_record
+from sagan.runtime.device import choose_device
+from sagan.runtime.distributed import is_main, main_first, process_group
+
+
+def evaluate_run(
+    run: str | Path,
+    config: EvaluationConfig,
+    data: DataConfig,
+    *,
+    checkpoint: str | None = None,
+    split: str = "train",
+    device: str = "auto",
+    dataset: Any = None,
+) -> Scores | None:
+    """Return the scores of a run's generator, and add them to the run's metrics.jsonl.
+
+    `run` and `checkpoint` are those of `load_generator`. `dataset`, if given, takes the place of `data`; a run that was
+    trained on a data set from Python is measured against that one only. Return None in all processes but the main one.
+    Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
+    """
+    place = choose_device(device)
+    with process_group(place):
+        generator = load_generator(run, checkpoint=checkpoint, ema=config.ema, device=place)
+        require_same_images(data, generator)
+        with main_first():  # one process downloads
+            real = find_data(data, split) if dataset is None else wrap_dataset(dataset, data)
+            extractor = build_extractor(config.extractor, place)
+        require_identity(run, checkpoint, real)
+        real, origin = in_memory(real, data.memory_gb), origin_of(generator)
+        statistics = take_statistics(generator, config)
+        scores = evaluate(
+            image_sampler(generator, config.seed, config.truncation),
+            num_classes=generator.num_classes,
+            real=real,
+            extractor=extractor,
+            config=config,
+            split=split,
+            protocol={"step": origin.step, "ema": origin.averaged, "batch_norm": statistics},
+        )
+        if not is_main():
+            return None
+        if directory := run_directory(run):
+            add_record(scores, directory, origin.step)
+        return scores
+
+
+def require_identity(run: str | Path, checkpoint: str | None, real: Dataset) -> None:
+    """Raise ConfigError if the run was trained on a data set from Python, and `real` is another one."""
+    trained_on = load_data_facts(run, checkpoint).get("identity")
+    if trained_on not in (None, real.identity):
+        raise ConfigError(
+            f"{run}: trained on a data set from Python, which is not this one; {GIVE_AGAIN.format('evaluate(run')}"
+        )
+
+
+def require_same_images(data: DataConfig, generator: Generator) -> None:
+    """Raise ConfigError if real images would differ from the generated ones in size or channels."""
+    height, width = generator.size
+    if data.size != (height, width):
+        made = f"images of {height}x{width}"
+        raise ConfigError(f"--data.resolution {data.resolution}: the generator makes {made}; sizes must match")
+    if data.channels != generator.image_channels:
+        made = f"images of {generator.image_channels} channel{'s' * (generator.image_channels != 1)}"
+        raise ConfigError(f"--data.channels {data.channels}: the generator makes {made}; channels must match")
+
+
+def add_record(scores: Scores, directory: Path, step: int) -> None:
+    """Add scores to the record of a run. If that is impossible, the scores say so in a warning."""
+    try:
+        append_record(directory, {"step": step, **scores.record()})
+    except (OSError, UserError) as error:
+        scores.warnings.append(f"not recorded: {error}")

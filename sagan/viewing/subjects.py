@@ -1,0 +1,132 @@
+"""What there is to look at in a run: its networks, generated and real images, and the maps of its layers."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sagan.attention import attention_layers
+from sagan.config import ConfigError, DataConfig, UserError
+from sagan.data import resolve_num_classes
+from sagan.data.opening import open_source
+from sagan.models.discriminator import Discriminator
+from sagan.models.generator import Generator
+from sagan.models.origin import origin_of
+from sagan.runs.evaluation import require_same_images
+from sagan.runs.networks import load_discriminator, load_generator
+from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
+
+Network = Literal["generator", "discriminator"]
+
+
+class Networks(NamedTuple):
+    """The networks of a run."""
+
+    generator: Generator
+    discriminator: Discriminator | None
+    """None if it is not wanted or not there."""
+    note: str = ""
+    """Why there is no discriminator, if somebody should know."""
+
+    def shown(self, network: Network | None) -> dict[str, Generator | Discriminator]:
+        """Return the networks whose maps are wanted and available, by name."""
+        both = {"generator": self.generator, "discriminator": self.discriminator}
+        return {name: n for name, n in both.items() if n is not None and network in (None, name)}
+
+
+class Inputs(NamedTuple):
+    """What the networks are shown, on their device."""
+
+    z: Tensor
+    y: Tensor | None
+    real: Tensor | None = None
+    real_y: Tensor | None = None
+    note: str = ""
+    """Why there are no real images, if somebody should know."""
+
+
+def load_networks(
+    network: Network | None,
+    run: str | Path,
+    *,
+    checkpoint: str | None = None,
+    ema: bool = True,
+    device: torch.device | str = "cpu",
+    required: bool = False,
+) -> Networks:
+    """Load the generator of a run, and its discriminator unless `network` is the generator.
+
+    An exported generator may be without a discriminator beside it: raise UserError then, if maps of the discriminator
+    are `required` or are all that is wanted.
+    """
+    generator = load_generator(run, checkpoint=checkpoint, ema=ema, device=device)
+    if network == "generator":
+        return Networks(generator, None)
+    try:
+        return Networks(generator, load_discriminator(run, checkpoint=checkpoint, device=device))
+    except UserError as error:
+        if network or required or not str(run).endswith(".safetensors"):
+            raise
+        return Networks(generator, None, f"no maps of the discriminator: {error}")
+
+
+def choose_inputs(
+    networks: Networks, num: int, classes: list[int] | None, seed: int, data: DataConfig, required: bool
+) -> Inputs:
+    """Return latent vectors and labels, the `classes` in turn, and as many real images for a discriminator.
+
+    Raise ConfigError or UserError if real images are `required` and not available.
+    """
+    z, y = fixed_inputs(networks.generator, num, seed)
+    if classes:
+        y = torch.tensor(classes, device=z.device)[torch.arange(num, device=z.device) % len(classes)]
+    if networks.discriminator is None:
+        return Inputs(z, y)
+    try:
+        real, real_y = real_images(networks.generator, num, data, y)
+    except (ConfigError, UserError) as error:
+        if required:
+            raise
+        return Inputs(z, y, note=f"no maps of real images: {error}")
+    return Inputs(z, y, real.to(z.device), None if y is None else real_y.to(z.device))
+
+
+def real_images(generator: Generator, num: int, data: DataConfig, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return real images like the generator's, of the classes `y` if there are any, with labels as `fixed_real`."""
+    require_same_images(data, generator)
+    dataset = open_source(data, "train")
+    if generator.num_classes == 0:
+        dataset.forget_labels()
+    resolve_num_classes(data, dataset)
+    resolve_num_classes(replace(data, num_classes=generator.num_classes), dataset)  # whose labels D knows
+    return fixed_real(dataset, num, None if y is None else y.cpu())
+
+
+def view_layers(networks: Networks, inputs: Inputs, network: Network | None, layer: str | None) -> list[LayerView]:
+    """Return the views of the attention layers, or of those of one network or one name."""
+    views = view_attention(networks.generator, networks.discriminator, *inputs[:4])
+    return [v for v in views if network in (None, v.network) and layer in (None, v.layer)]
+
+
+def require_layer(networks: Networks, network: Network | None, layer: str) -> None:
+    """Raise ConfigError if no network that is shown has an attention layer of that name."""
+    layers = {name: list(attention_layers(n)) for name, n in networks.shown(network).items()}
+    if not any(layer in found for found in layers.values()):
+        known = "; ".join(f"{', '.join(found) or 'none'} in the {name}" for name, found in layers.items())
+        raise ConfigError(f"--layer {layer}: there is no such attention layer; expected one of: {known}")
+
+
+def missing_maps(networks: Networks, views: list[LayerView], network: Network | None) -> list[str]:
+    """Return words for what has no map. Raise UserError if nothing has one."""
+    notes = []
+    for name in networks.shown(network):
+        kind = getattr(origin_of(networks.generator).config.model, name).attention.kind
+        layers = {v.layer: v.maps for v in views if v.network == name}
+        if kind == "none":
+            notes.append(f"the {name} has attention kind none: no maps")
+        notes += [f"{name} {layer}: kind {kind} has no maps" for layer, maps in layers.items() if not maps]
+    if not any(view.maps for view in views):
+        raise UserError(f"there is nothing to draw: {'; '.join(notes)}")
+    return notes

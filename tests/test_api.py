@@ -1,0 +1,108 @@
+"""The Python interface."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import TensorDataset
+
+import sagan
+from sagan.commands.app import main
+from sagan.config import ConfigError
+from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
+from sagan.runs.records import read_records
+from tests.helpers.tiny_runs import cheap_extractor
+
+
+class Toys(TensorDataset):
+    classes = ("ant", "bee", "cow")
+
+
+def toys(seed=0, count=24):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return Toys(images, torch.arange(count) % 3)
+
+
+@pytest.fixture(scope="module")
+def config():
+    return sagan.load_config(
+        "quickstart",
+        ["training.steps=2", "training.batch_size=4", "model.generator.channels=8", "model.discriminator.channels=8",
+         "data.num_classes=null", "logging.attention_every=2", "device=cpu"],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    return sagan.train(replace(config, run_dir=str(tmp_path_factory.mktemp("api") / "run")), toys())
+
+
+def longer(config, run, steps=3):
+    return replace(config, run_dir=str(run), training=replace(config.training, steps=steps))
+
+
+def test_every_name_is_there_and_nothing_else():
+    assert all(getattr(sagan, name) is not None for name in sagan.__all__)
+    with pytest.raises(AttributeError, match="module 'sagan' has no attribute 'nothing'"):
+        sagan.nothing  # noqa: B018
+
+
+def test_a_run_on_a_data_set_from_python_records_it(run):
+    generator = sagan.load_generator(run)
+    assert generator.origin.config.data.source == "dataset" and generator.origin.class_names == ("ant", "bee", "cow")
+    assert load_checkpoint(find_checkpoint(run))["data"]["images"] == 24
+
+
+def test_it_resumes_with_the_same_data_set_only(config, run, tmp_path):
+    sagan.train(longer(config, tmp_path / "one", 2), toys())
+    with pytest.raises(ConfigError, match=r"data.source dataset: .* give it again: sagan.train\(config, dataset=...\)"):
+        sagan.train(longer(config, tmp_path / "one"))
+    with pytest.raises(ConfigError, match="other images or labels, of the same number and classes"):
+        sagan.train(longer(config, tmp_path / "one"), toys(seed=1))
+    with pytest.raises(ConfigError, match="images: 24 in the run, 21 now"):
+        sagan.train(longer(config, tmp_path / "one"), toys(count=21))
+    sagan.train(longer(config, tmp_path / "one"), toys())
+    sagan.train(longer(config, tmp_path / "whole"), toys())
+    one, whole = (load_checkpoint(find_checkpoint(tmp_path / name)) for name in ("one", "whole"))
+    assert one["step"] == 3
+    assert all(torch.equal(one["generator"][name], value) for name, value in whole["generator"].items())
+
+
+def test_it_is_measured_against_that_data_set_only(run, monkeypatch, capsys):
+    cheap_extractor(monkeypatch)
+    options = ["num_samples=12", "extractor.name=efficientnet-lite0"]
+    with pytest.raises(ConfigError, match="data.source dataset: .* give it again"):
+        sagan.evaluate(run, options)
+    assert main(["evaluate", str(run), "--num_samples", "12"]) == 2
+    assert "data.source dataset" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="trained on a data set from Python, which is not this one"):
+        sagan.evaluate(run, options, dataset=toys(seed=1))
+    scores = sagan.evaluate(run, options, dataset=toys())
+    assert scores.protocol["n_real"] == 24 and scores.protocol["n_fake"] == 12
+    assert "evaluation" in read_records(run / "metrics.jsonl")[-1]
+
+
+def test_callbacks_see_every_step(config, tmp_path):
+    seen = []
+
+    class Watch(sagan.Callback):
+        def after_step(self, run, metrics):
+            seen.append((run.state.step, float(metrics["loss/generator"])))
+
+    sagan.train(longer(config, tmp_path / "run"), toys(), callbacks=[Watch()])
+    assert [step for step, _ in seen] == [1, 2, 3]
+
+
+def test_samples_are_those_of_the_generator(run):
+    images = sagan.sample(run, 4, classes="bee", seed=1)
+    assert torch.equal(images, sagan.load_generator(run).sample(4, classes=[1], seed=1))
+
+
+def test_a_figure_of_the_attention(run):
+    for network in ("generator", "discriminator"):
+        figure = sagan.attention_figure(run, network=network, num=2)
+        assert isinstance(figure, Image.Image) and min(figure.size) > 100
+    with pytest.raises(ConfigError, match="layer blocks.9: the generator has attention maps of blocks.1.attention"):
+        sagan.attention_figure(run, layer="blocks.9")
