@@ -1,4 +1,4 @@
-"""The Python interface: what `from sagan import ...` gives beyond building and loading networks."""
+"""The Python interface: what `from sagan import ...` offers beyond building and loading networks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -45,18 +45,29 @@ def evaluate(
     checkpoint: str | None = None,
     split: str = "train",
     device: str = "auto",
+    ablate_layer: str | None = None,
 ) -> "Scores | None":
     """Return the scores of a run's generator, and add them to its metrics.jsonl.
 
     `overrides` change the run's own protocol: `["num_samples=1000", "extractor.name=efficientnet-lite0"]`. `dataset`
-    takes the place of the run's data. In several processes all but the main one return None.
+    takes the place of the run's data. `ablate_layer` scores the generator without the attention layer of that name, or
+    without "all". In several processes all but the main one return None.
 
     Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
     """
     config = load_run_config(run, checkpoint)
     data = config.data if dataset is None else replace(config.data, source=GIVEN, path=None)
     protocol: EvaluationConfig = updated(config.evaluation, override_settings(overrides))
-    return evaluate_run(run, protocol, data, checkpoint=checkpoint, split=split, device=device, dataset=dataset)
+    return evaluate_run(
+        run,
+        protocol,
+        data,
+        checkpoint=checkpoint,
+        split=split,
+        device=device,
+        dataset=dataset,
+        ablate_layer=ablate_layer,
+    )
 
 
 def sample(

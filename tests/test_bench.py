@@ -1,4 +1,4 @@
-"""`sagan bench`: what it reports follows from what it measured, and both forms of the step compute the same."""
+"""`sagan bench`: the report follows from the measurements, and both forms of the step compute the same."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sagan.benchmark import step as bench
+from sagan.runtime.wording import counted
 from sagan.training import steps
 from sagan.training.state import build_state
 
@@ -14,7 +15,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def quick(monkeypatch):
-    """As few rounds as there may be, and a ceiling of 2 GFLOP/s."""
+    """Use the fewest possible rounds and a ceiling of 2 GFLOP/s, or 5 in bf16."""
     monkeypatch.setattr(bench, "SECONDS", 0.0)
     monkeypatch.setattr(bench, "matmul_gflops", lambda dtype, device: 2.0 if dtype == torch.float32 else 5.0)
 
@@ -44,7 +45,7 @@ def test_the_report_follows_from_the_measurements(make_config, tmp_path, capsys,
     assert set(result) == {*known, *about, *(["matmul_gflops_bf16"] if bf16 else [])}
     fraction, name, ceiling = (result["gflops"] / 5, "bfloat16", 5) if bf16 else (result["gflops"] / 2, "float32", 2)
     for words in (
-        f"{result['device']}, {torch.get_num_threads()} threads, {name}, 4 images",
+        f"{result['device']}, {counted(torch.get_num_threads(), 'thread')}, {name}, 4 images",
         f"8.0 images/s  {result['gflops']:8.1f} useful GFLOP/s, {fraction:.2f} of the best {name} matrix product "
         f"({ceiling} GFLOP/s)",
         f"2.0 images/s  {result['plain_gflops']:8.1f} useful GFLOP/s, {result['plain_gflops'] / 2:.2f} of the best "
@@ -64,7 +65,7 @@ def test_a_matrix_product_has_a_speed():
 
 
 def losses_of(step, state, monkeypatch):
-    """The losses of the updates in a step on seeded images, in order."""
+    """Return the losses of the updates in a step on seeded images, in order."""
     losses = []
 
     def noted(loss):
@@ -80,7 +81,7 @@ def losses_of(step, state, monkeypatch):
 
 
 def test_both_forms_of_the_step_compute_the_same_in_float32(make_config, monkeypatch):
-    # Adam's first steps are the signs of gradients, even of those that are rounding errors: damp them.
+    # Adam's first steps follow the signs of gradients, even of rounding errors: a larger eps damps those.
     config = make_config("training.d_steps=2", "optimizer.eps=1e-3")
     fast, plain = build_state(config, CPU, torch.float32), bench.plain_state(config, CPU)
     before = fast.generator.to_image.weight.detach().clone()

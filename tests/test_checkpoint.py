@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or not at all, found by name, pruned."""
+"""Checkpoint files: written completely or not at all, found by name, pruned."""
 
 import errno
 import io
@@ -32,7 +32,7 @@ def test_saved_and_loaded(tmp_path):
     assert loaded["config"] == {"a": [1, None, "x"]} and loaded["generator"]["w"][0, 0] == 8
 
 
-def test_the_newest_stay_and_the_best_one_always(tmp_path):
+def test_the_newest_and_the_best_are_kept(tmp_path):
     for step in (1, 2, 3, 4, 5):
         save_checkpoint(tmp_path, content(step), keep=2)
         if step == 2:
@@ -44,7 +44,7 @@ def test_the_newest_stay_and_the_best_one_always(tmp_path):
     assert names(tmp_path) == ["step-00000005.pt", "step-00000006.pt"]
 
 
-def test_which_one_a_run_means(tmp_path):
+def test_which_checkpoint_a_run_argument_means(tmp_path):
     for step in (2, 10):
         save_checkpoint(tmp_path, content(step), keep=3)
     file = checkpoint_path(tmp_path, 2)
@@ -60,7 +60,7 @@ def test_which_one_a_run_means(tmp_path):
         find_checkpoint(tmp_path / "other", "best")
 
 
-def test_files_with_other_names_are_no_checkpoints(tmp_path):
+def test_files_with_other_names_are_not_checkpoints(tmp_path):
     save_checkpoint(tmp_path, content(3), keep=1)
     for name in ("step-3.pt", "step-00000009.pt.part", ".step-00000009.pt.12.tmp"):
         (tmp_path / "checkpoints" / name).touch()
@@ -69,7 +69,7 @@ def test_files_with_other_names_are_no_checkpoints(tmp_path):
 
 
 class FullDisk(io.FileIO):
-    """A file on a disk that has room for 2,000 bytes more."""
+    """A file on a disk with 2,000 bytes left."""
 
     def write(self, data):
         if self.tell() + len(data) > 2000:
@@ -77,7 +77,7 @@ class FullDisk(io.FileIO):
         return super().write(data)
 
 
-def test_a_full_disk_is_said_and_harms_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_harms_nothing(tmp_path, monkeypatch):
     save_checkpoint(tmp_path, content(1), keep=1)
     monkeypatch.setattr(module, "open", FullDisk, raising=False)
     with pytest.raises(UserError, match=r"step-00000002.pt: cannot be written: .*No space left.*Earlier .* untouched"):
@@ -87,7 +87,7 @@ def test_a_full_disk_is_said_and_harms_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_a_write_that_fails_at_its_end_leaves_the_old_file(tmp_path, monkeypatch, function):
+def test_a_write_that_fails_at_the_end_keeps_the_old_file(tmp_path, monkeypatch, function):
     file = tmp_path / "file"
     write_atomically(file, lambda f: f.write(b"old"))
 
@@ -100,7 +100,7 @@ def test_a_write_that_fails_at_its_end_leaves_the_old_file(tmp_path, monkeypatch
     assert file.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_write_that_is_interrupted_leaves_the_old_file(tmp_path):
+def test_an_interrupted_write_keeps_the_old_file(tmp_path):
     file = tmp_path / "file"
     write_atomically(file, lambda f: f.write(b"old"))
 
@@ -113,21 +113,21 @@ def test_a_write_that_is_interrupted_leaves_the_old_file(tmp_path):
     assert file.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_content_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+def test_content_reaches_the_disk_before_the_file_gets_its_name(tmp_path, monkeypatch):
     events, fsync, replace = [], os.fsync, os.replace
     monkeypatch.setattr(module.os, "fsync", lambda handle: (events.append("fsync"), fsync(handle)))
     monkeypatch.setattr(module.os, "replace", lambda a, b: (events.append("rename"), replace(a, b)))
     write_atomically(tmp_path / "file", lambda f: f.write(b"new"))
-    assert events == ["fsync", "rename", "fsync"]  # of the file, then of its folder
+    assert events == ["fsync", "rename", "fsync"]  # the file, then its folder
 
 
-def test_a_folder_that_is_a_file(tmp_path):
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
     (tmp_path / "checkpoints").touch()
     with pytest.raises(UserError, match="step-00000001.pt: cannot be written"):
         save_checkpoint(tmp_path, content(1), keep=1)
 
 
-def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
+def test_only_leftovers_of_a_killed_process_are_removed(tmp_path):
     for folder in ("", "checkpoints", "samples"):
         (tmp_path / folder).mkdir(exist_ok=True)
         for name in (".step-00000002.pt.77.tmp", ".config.yaml.7.tmp", ".mine.tmp", "kept"):
@@ -139,7 +139,7 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
         assert left == {".mine.tmp", "kept"}
 
 
-def test_damaged_or_foreign_files_are_named(tmp_path):
+def test_damaged_and_other_files_are_named(tmp_path):
     path = save_checkpoint(tmp_path, content(1), keep=1)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(UserError, match=f"{path}: cannot be read as a checkpoint"):

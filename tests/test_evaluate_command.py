@@ -168,3 +168,11 @@ def test_two_processes_find_the_scores_of_one(run, tmp_path):
     ours, theirs = (torch.tensor(list(values(r).values())) for r in (alone, together))
     assert values(alone).keys() == values(together).keys()
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)  # a batch of another size rounds otherwise
+
+
+def test_a_score_without_the_attention_says_so(run, capsys):
+    scores = [evaluate(run, "--seed", 1, *more) for more in ((), ("--ablate_layer", "all"))]
+    assert "ablated" not in scores[0]["evaluation"]["protocol"]
+    assert scores[1]["evaluation"]["protocol"]["ablated"] == "blocks.1.attention"
+    assert main(["evaluate", str(run), "--ablate_layer", "blocks.7"]) == 2
+    assert "--ablate_layer blocks.7: expected all, or one of" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A generator from its file alone."""
+"""Networks rebuilt from a file alone."""
 
 import json
 from dataclasses import asdict
@@ -29,7 +29,7 @@ def same(network, weights):
     return state.keys() == weights.keys() and all(torch.equal(state[name], weights[name]) for name in weights)
 
 
-def test_weights_are_averages_unless_others_are_asked_for(run):
+def test_the_moving_average_is_the_default(run):
     content = load_checkpoint(find_checkpoint(run))
     averaged, plain = load_generator(run), load_generator(run, ema=False)
     assert averaged.origin.averaged and not plain.origin.averaged
@@ -39,12 +39,12 @@ def test_weights_are_averages_unless_others_are_asked_for(run):
     assert not averaged.training and not any(p.requires_grad for p in averaged.parameters())
 
 
-def test_a_run_without_average_shows_its_weights(tmp_path):
+def test_a_run_without_a_moving_average_gives_its_own_weights(tmp_path):
     generator = load_generator(untrained_run(tmp_path / "run", **{"training.ema_decay": 0}))
     assert not generator.origin.averaged
 
 
-def test_a_checkpoint_may_be_named(run, tmp_path):
+def test_a_checkpoint_can_be_named(run, tmp_path):
     file = find_checkpoint(run)
     weights = load_generator(run).state_dict()
     for arguments in ((file,), (run, file.name), (run, str(file))):
@@ -52,7 +52,7 @@ def test_a_checkpoint_may_be_named(run, tmp_path):
         assert same(load_generator(path, checkpoint=which[0] if which else None), weights)
 
 
-def test_exported_weights_bring_back_the_same_generator(run, tmp_path):
+def test_exported_weights_rebuild_the_same_generator(run, tmp_path):
     files = export(run, tmp_path / "weights")
     assert [file.name for file in files] == ["generator.safetensors", "discriminator.safetensors"]
     generator, original = load_generator(files[0]), load_generator(run)
@@ -69,7 +69,7 @@ def test_exported_weights_bring_back_the_same_generator(run, tmp_path):
     assert load_file(files[1]).keys() == load_checkpoint(find_checkpoint(run))["discriminator"].keys()
 
 
-def test_an_export_without_what_is_asked_for_is_refused(run, tmp_path):
+def test_what_an_export_does_not_hold_is_refused(run, tmp_path):
     generator, discriminator = export(run, tmp_path)
     with pytest.raises(ConfigError, match="holds the moving average only"):
         load_generator(generator, ema=False)
@@ -79,7 +79,7 @@ def test_an_export_without_what_is_asked_for_is_refused(run, tmp_path):
         load_generator(discriminator)
 
 
-def test_the_discriminator_of_a_run_or_beside_an_exported_generator(run, tmp_path):
+def test_the_discriminator_of_a_run_or_next_to_an_exported_generator(run, tmp_path):
     content = load_checkpoint(find_checkpoint(run))
     generator, _ = export(run, tmp_path)
     for path in (run, find_checkpoint(run), generator):
@@ -97,7 +97,7 @@ def test_the_discriminator_of_a_run_or_beside_an_exported_generator(run, tmp_pat
         load_discriminator(generator)
 
 
-def test_files_that_hold_something_else_are_named(run, tmp_path):
+def test_files_with_other_content_are_named(run, tmp_path):
     file, _ = export(run, tmp_path)
     weights = load_file(file)
     with safe_open(file, "pt") as opened:
@@ -160,7 +160,7 @@ def test_standing_statistics_are_the_mean_over_fresh_batches(run):
     assert norm.momentum == momentum and not generator.training
 
 
-def test_truncation_cuts_z(run, monkeypatch):
+def test_truncation_bounds_z(run, monkeypatch):
     generator = load_generator(run)
     cut = latents(0, "sample", 0, 4, generator.z_dim, 0.5)
     assert cut.abs().max() <= 0.5 < latents(0, "sample", 0, 4, generator.z_dim).abs().max()

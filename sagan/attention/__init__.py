@@ -30,6 +30,7 @@ __all__ = [
     "Conv2d",
     "Linear",
     "Place",
+    "ablate_layers",
     "attention_layers",
     "build_attention",
     "capture_maps",
@@ -113,6 +114,22 @@ def capture_maps(network: nn.Module) -> Iterator[dict[str, list[AttentionMap]]]:
     finally:
         for layer in layers.values():
             layer.viewer = None
+
+
+def ablate_layers(network: nn.Module, layer: str, option: str = "--ablate_layer") -> list[str]:
+    """Turn one attention layer of a network, or "all", into the identity, and return the names.
+
+    The effect is that of gamma = 0, for kinds without gamma too. Raise ConfigError if there is no such layer.
+    """
+    layers = attention_layers(network)
+    names = list(layers) if layer == "all" else [layer]
+    if not names or names[0] not in layers:
+        raise ConfigError(
+            f"{option} {layer}: expected all, or one of the attention layers: {', '.join(layers) or 'none'}"
+        )
+    for name in names:
+        layers[name].bypassed = True
+    return names
 
 
 def _kind(name: str, option: str) -> type[Attention] | None:

@@ -122,6 +122,7 @@ class Attention(nn.Module):
         gamma = place.gate == "zero" if gamma is None else gamma
         self.gamma = nn.Parameter(torch.zeros(())) if gamma else None
         self.viewer: list[AttentionMap] | None = None
+        self.bypassed = False  # True: the layer is the identity, as with gamma = 0
 
     def extra_repr(self) -> str:
         height, width = self.place.size
@@ -133,6 +134,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.viewer is not None:
             self.viewer.clear()
+        if self.bypassed:
+            return x
         t = self.transform(x)
         if self.gamma is None:
             return t if self.rewrites else x + t

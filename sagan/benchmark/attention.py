@@ -1,4 +1,4 @@
-"""`sagan bench --attention`: what each attention system costs in parameters, arithmetic, time and memory."""
+"""`sagan bench --attention`: the cost of each attention system in parameters, arithmetic, time and memory."""
 
 import time
 import weakref
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sagan.attention import KINDS, Place, build_attention
-from sagan.config import AttentionConfig
+from sagan.attention import KINDS, Attention, Place, build_attention
+from sagan.config import AttentionConfig, ConfigError
 from sagan.layers import initialize
 from sagan.runtime.device import choose_device, device_name, wait_for
 from sagan.runtime.flops import forward_flops
@@ -22,18 +22,18 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class AttentionCost:
-    """One kind with its default options on one map size, in a generator that trains."""
+    """The cost of one kind with its default options on one map size, in a generator in training mode."""
 
     kind: str
     size: tuple[int, int]
     parameters: int
     gflops: float
-    """Of the products and convolutions of a forward pass, for one image; a multiply-add is two."""
+    """Products and convolutions of a forward pass for one image; a multiply-add counts as two."""
     forward_ms: float
     training_ms: float
-    """Forward and backward pass."""
+    """Forward and backward pass together."""
     peak_mib: float
-    """Most memory held at once during both passes, over weights and input."""
+    """Largest memory held during both passes, beyond weights and input."""
 
 
 def measure(
@@ -74,12 +74,12 @@ def attention_costs(
     dtype: torch.dtype,
     repeats: int,
 ) -> list[AttentionCost]:
-    """A row for every kind on every map size; times are the best of `repeats` passes over `batch` images."""
+    """Return a row for every kind on every map size; times are the best of `repeats` passes over `batch` images."""
     return [_cost(kind, size, batch, channels, device, dtype, repeats) for size in sizes for kind in kinds]
 
 
 def markdown_table(rows: list[AttentionCost]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = [
         "| map | kind | parameters | GFLOPs / image | forward, ms | forward + backward, ms | peak, MiB |",
         "|---|---|---:|---:|---:|---:|---:|",
@@ -92,18 +92,22 @@ def markdown_table(rows: list[AttentionCost]) -> str:
     return "\n".join(lines)
 
 
-def _layer(kind: str, size: tuple[int, int], channels: int, spectral_norm: bool) -> nn.Module:
+def _layer(kind: str, size: tuple[int, int], channels: int, spectral_norm: bool) -> Attention:
     torch.manual_seed(0)
     layer = build_attention(AttentionConfig(kind=kind), Place(channels, size, spectral_norm, batch_norm=True))
+    if not isinstance(layer, Attention):
+        raise ConfigError(f"kind {kind}: expected a kind that does something")
     initialize(layer, "xavier")
-    nn.init.ones_(layer.gamma)
+    if layer.gamma is not None:
+        nn.init.ones_(layer.gamma)
     return layer
 
 
 def _cost(
     kind: str, size: tuple[int, int], batch: int, channels: int, device: torch.device, dtype: torch.dtype, repeats: int
 ) -> AttentionCost:
-    layer = _layer(kind, size, channels, spectral_norm=True).to(device, memory_format=torch.channels_last)
+    layer = _layer(kind, size, channels, spectral_norm=True)
+    layer.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # missing in torch's stub
     x = torch.randn(batch, channels, *size, device=device).to(dtype, memory_format=torch.channels_last)
     x.requires_grad_()
 
@@ -128,13 +132,16 @@ def _cost(
 
 
 def _flops(kind: str, size: tuple[int, int], channels: int) -> int:
-    """Counted without spectral norm, whose work is per pass and not per image, and on no device: kernels may pad."""
+    """Return the FLOPs for one image, on the meta device because kernels may pad.
+
+    Spectral norm is left out: its work is per pass, not per image.
+    """
     layer = _layer(kind, size, channels, spectral_norm=False).to("meta").eval()
     return forward_flops(layer, torch.empty(1, channels, *size, device="meta"))
 
 
 def _milliseconds(work: Callable, device: torch.device, repeats: int) -> float:
-    """The best time: whatever else runs on the machine can only add to it. On a CPU, processor time of all threads."""
+    """Return the best time, since other load can only add to it. On a CPU it is the processor time of all threads."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     times = []
     for _ in range(repeats):
@@ -147,7 +154,7 @@ def _milliseconds(work: Callable, device: torch.device, repeats: int) -> float:
 
 
 def _peak_bytes(work: Callable, device: torch.device) -> int:
-    """Most bytes of tensors at once while `work` runs, beyond those that are there before it."""
+    """Return the most bytes that tensors take at once while `work` runs, beyond those held before."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -159,7 +166,7 @@ def _peak_bytes(work: Callable, device: torch.device) -> int:
 
 
 class _StorageMeter(TorchDispatchMode):
-    """Counts the bytes of tensors made while it is active, from each operation's results until they are freed.
+    """A counter of the bytes of tensors created while it is active, from each operation's results until they are freed.
 
     What a kernel allocates for itself and frees before it returns is not seen.
     """

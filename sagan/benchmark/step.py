@@ -1,4 +1,4 @@
-"""`sagan bench`: what a training step costs, beside the same model written plainly, in one run.
+"""`sagan bench`: the cost of a training step, compared with the same model written plainly, in one run.
 
 Useful FLOPs are those of the plain form (1 multiply-add = 2), whatever form is measured: so an algebraic saving shows
 as speed, not as less work.
@@ -28,11 +28,11 @@ from sagan.training.steps import draw, frozen, train_step
 SECONDS = 30.0  # of measuring, about
 
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor | None]]
-"""Real images and labels of one update after the other."""
+"""Real images and labels, update after update."""
 
 
 def bench(config: Config, json_file: Path | None = None) -> dict:
-    """Measures a preset's training step and prints the result; also writes it to `json_file` if one is given.
+    """Measure a preset's training step, print the result, and write it to `json_file` if one is given.
 
     The step as this program takes it and the plain one alternate, so that a machine's changing load meets both; each is
     given its fastest round.
@@ -79,11 +79,11 @@ def noise_batches(state: TrainState) -> Batches:
 
 
 def plain_state(config: Config, device: torch.device) -> TrainState:
-    """The same model in default layout and float32, with resampling as it is defined."""
+    """Return the same model in the default layout and float32, with resampling by its definition."""
     state = build_state(config, device, torch.float32)
     for network in state.networks.values():
         network.to(memory_format=torch.contiguous_format)
-        network.memory_format = torch.contiguous_format
+        setattr(network, "memory_format", torch.contiguous_format)  # noqa: B010  # both networks declare it
         for module in network.modules():
             if isinstance(module, Conv2d):
                 module.fused = False
@@ -114,13 +114,13 @@ def plain_step(state: TrainState, batches: Batches) -> None:
 
 
 def real_images(state: TrainState) -> torch.Tensor:
-    """A batch of noise in place of data."""
+    """Return a batch of noise in place of data."""
     generator, n = state.generator, state.config.training.batch_size
     return torch.rand(n, generator.image_channels, *generator.size, device=state.device) * 2 - 1
 
 
 def useful_flops(plain: TrainState) -> int:
-    """FLOPs of one plain step, which is also its warm-up."""
+    """Return the FLOPs of one plain step, which also warms it up."""
     batches = noise_batches(plain)
     with FlopCounterMode(display=False) as counter:
         plain_step(plain, batches)
@@ -128,7 +128,7 @@ def useful_flops(plain: TrainState) -> int:
 
 
 def fastest(functions: dict[str, Callable[[], None]], device: torch.device) -> dict[str, float]:
-    """Seconds of each function's fastest call, in alternating rounds (at least three, after one to warm up)."""
+    """Return the seconds of each function's fastest call, in alternating rounds: at least three after a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     start = time.perf_counter()
     with tqdm(total=SECONDS, desc="measuring", bar_format="{l_bar}{bar}", disable=None, leave=False) as bar:
@@ -139,8 +139,8 @@ def fastest(functions: dict[str, Callable[[], None]], device: torch.device) -> d
     return {name: min(values[1:]) for name, values in times.items()}
 
 
-def timed(function: Callable[[], None], device: torch.device) -> float:
-    """Seconds of one call."""
+def timed(function: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of one call."""
     wait_for(device)
     start = time.perf_counter()
     function()
@@ -149,7 +149,7 @@ def timed(function: Callable[[], None], device: torch.device) -> float:
 
 
 def matmul_gflops(dtype: torch.dtype, device: torch.device) -> float:
-    """GFLOP/s of the best matrix product found, of square matrices, up to about a second each."""
+    """Return the GFLOP/s of the fastest product of square matrices; each takes about a second at most."""
     best = 0.0
     for n in (512, 1024, 2048) if device.type == "cpu" else (4096, 8192):
         a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
@@ -163,7 +163,7 @@ def matmul_gflops(dtype: torch.dtype, device: torch.device) -> float:
 
 
 def report(result: dict) -> str:
-    """The result in words."""
+    """Return the result in words."""
     ceilings = {"float32": result["matmul_gflops"], "bfloat16": result.get("matmul_gflops_bf16", math.nan)}
 
     def line(name: str, precision: str, images_per_second: float, gflops: float) -> str:

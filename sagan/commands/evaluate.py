@@ -25,6 +25,8 @@ class Options:
     """Folder of real images, instead of a run's data."""
     fake: str | None = None
     """Folder of generated images, instead of a run's."""
+    ablate_layer: str | None = None
+    """Score G without this attention layer (such as blocks.1.attention), or without all."""
     device: Device = "auto"
 
 
@@ -83,6 +85,7 @@ def of_run(run: str, options: Options, given: Given) -> "Scores | None":
         checkpoint=options.checkpoint,
         split=options.split,
         device=options.device,
+        ablate_layer=options.ablate_layer,
     )
 
 

@@ -73,8 +73,8 @@ class AttentionConfig:
     placement: Literal["between", "in_residual"] = "between"
     """between: after the block's sum, as in SAGAN; in_residual: on the residual branch, just before the sum."""
     gate: Literal["zero", "none"] = "zero"
-    """zero: start as the identity, through a learned gain that starts at 0; none: without a gain, as published. With none,
-    the initial weights are still those of `init`, not the publication's."""
+    """zero: start as the identity, through a learned gain that starts at 0; none: as published, but with
+    the initial weights of `init`."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the kind, each by its name: ...attention.options.NAME."""
 
@@ -154,8 +154,8 @@ class TrainingConfig:
     d_steps: Positive = 1
     """Discriminator updates per generator update."""
     micro_batches: Positive = 1
-    """Parts in which a batch is computed, to save memory; their gradients are accumulated. Batch norm in G sees one part
-    at a time, so the gradient of G is not that of the whole batch."""
+    """Parts in which a batch is computed, to save memory; their gradients are accumulated. Batch norm in G sees
+    one part at a time, so G's gradient is not that of the whole batch."""
     ema_decay: Decay = 0.999
     """Decay of the moving average (EMA) of G, warmed up as min(decay, (1 + t) / (10 + t)); 0: no average."""
     ema_start: NonNegative = 0

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is the best so far: RUN/best.json."""
+"""RUN/best.json: the best checkpoint of a run so far."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from sagan.runtime.files import write_atomically
 
 
 def read_best(run_dir: Path) -> dict | None:
-    """What RUN/best.json says of the best checkpoint so far, None where there is none. UserError if it is damaged."""
+    """Return the content of RUN/best.json, or None if there is no such file. Raise UserError if it is damaged."""
     file = run_dir / "best.json"
     if not file.is_file():
         return None
@@ -19,25 +19,25 @@ def read_best(run_dir: Path) -> dict | None:
         if not isinstance(content, dict) or "checkpoint" not in content:
             raise ValueError("it names no checkpoint")
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: damaged ({error}); delete it, and the next evaluation makes another") from error
+        raise UserError(f"{file}: damaged ({error}); delete it: the next evaluation writes a new one") from error
     return content
 
 
 def best_checkpoint(run_dir: Path) -> Path | None:
-    """The file that RUN/best.json names, or None where there is none. Raises UserError where it is damaged."""
+    """Return the file that RUN/best.json names, or None without one. Raise UserError if RUN/best.json is damaged."""
     best = read_best(run_dir)
     return run_dir / "checkpoints" / best["checkpoint"] if best else None
 
 
 def fid_of(scores: Scores) -> float | None:
-    """The Frechet distance among the scores, whatever its extractor; None where there is none."""
+    """Return the Frechet distance among the scores, whatever its extractor, or None if there is none."""
     return next((v for name, v in scores.values.items() if name.startswith("fid")), None)
 
 
 def remember_if_best(scores: Scores, run_dir: Path, step: int) -> None:
-    """Makes RUN/best.json name the checkpoint of `step`, if no evaluation before found a lower Frechet distance.
+    """Make RUN/best.json name the checkpoint of `step`, unless an earlier one has an equal or lower Frechet distance.
 
-    Only those under the same protocol count, and only while their checkpoint is there.
+    An earlier checkpoint counts only if it still exists and was scored under the same protocol.
     """
     file, value = run_dir / "best.json", fid_of(scores)
     if value is None:

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, found by name, loaded without running code."""
+"""Checkpoint files: written completely or not at all, found by name, loaded without running code from them."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from sagan.runtime.files import write_atomically
 
 
 def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
-    """The checkpoint that a RUN argument means: its newest; `which` may be "best", a file of the run, or a path.
+    """Return the checkpoint that a RUN argument means: a file, or the newest one of a run directory.
 
-    Raises UserError where there is none.
+    `which` may be "best", the name of a file of the run, or a path. Raise UserError if there is no such file.
     """
     path = Path(run_or_file)
     if path.is_file() and which is None:
@@ -21,12 +21,12 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
     if which == "best":
         best = best_checkpoint(path)
         if best is None:
-            raise UserError(f"{path / 'best.json'}: not found; a run has one after its first evaluation")
+            raise UserError(f"{path / 'best.json'}: not found; the first evaluation of a run writes it")
         return best
     if which is not None:
         named = [p for p in (Path(which), path / "checkpoints" / which, path / which) if p.is_file()]
         if not named:
-            raise UserError(f"--checkpoint {which}: no such file, nor one in {path / 'checkpoints'}")
+            raise UserError(f"--checkpoint {which}: no such file, neither as given nor in {path / 'checkpoints'}")
         return named[0]
     found = checkpoints(path)
     if not found:
@@ -35,14 +35,14 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
-    """The content of a checkpoint. Raises UserError, naming the file, where it cannot be read as one."""
+    """Return the content of a checkpoint. Raise UserError, naming the file, if it cannot be read as one."""
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise UserError(f"{path}: cannot be read as a checkpoint; damaged, or something else ({error})") from error
+    except Exception as error:  # torch raises many types for a damaged file
+        raise UserError(f"{path}: cannot be read as a checkpoint: damaged or another kind of file ({error})") from error
     known = isinstance(content, dict) and {"step", "config", "generator"} <= content.keys()
     if not known or not isinstance(content["config"], dict):
-        raise UserError(f"{path}: not a checkpoint of this program: step, config and generator expected")
+        raise UserError(f"{path}: not a checkpoint of this program: expected step, config and generator in it")
     return content
 
 
@@ -55,9 +55,9 @@ def checkpoint_config(content: dict, path: Path) -> Config:
 
 
 def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:
-    """Writes RUN/checkpoints/step-N.pt, then removes all but the newest `keep` and the best.
+    """Write RUN/checkpoints/step-N.pt, then remove all checkpoints but the newest `keep` and the best.
 
-    Raises UserError, naming the file, where it cannot be written; then nothing is removed.
+    Raise UserError, naming the file, if it cannot be written; nothing is removed then.
     """
     path = checkpoint_path(run_dir, content["step"])
     try:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from sagan.attention import ablate_layers
 from sagan.config import ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.data import Dataset, find_data, in_memory
 from sagan.data.given import GIVE_AGAIN, wrap_dataset
@@ -27,17 +28,20 @@ def evaluate_run(
     split: str = "train",
     device: str = "auto",
     dataset: Any = None,
+    ablate_layer: str | None = None,
 ) -> Scores | None:
     """Return the scores of a run's generator, and add them to the run's metrics.jsonl.
 
     `run` and `checkpoint` are those of `load_generator`. `dataset`, if given, takes the place of `data`; a run that was
     trained on a data set from Python is measured against that one only. Return None in all processes but the main one.
+    `ablate_layer` scores the generator without the attention layer of that name, or without all.
     Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
     """
     place = choose_device(device)
     with process_group(place):
         generator = load_generator(run, checkpoint=checkpoint, ema=config.ema, device=place)
         require_same_images(data, generator)
+        ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
         with main_first():  # one process downloads
             real = find_data(data, split) if dataset is None else wrap_dataset(dataset, data)
             extractor = build_extractor(config.extractor, place)
@@ -51,7 +55,7 @@ def evaluate_run(
             extractor=extractor,
             config=config,
             split=split,
-            protocol={"step": origin.step, "ema": origin.averaged, "batch_norm": statistics},
+            protocol={"step": origin.step, "ema": origin.averaged, "batch_norm": statistics, **ablated},
         )
         if not is_main():
             return None

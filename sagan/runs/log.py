@@ -1,4 +1,4 @@
-"""What a run writes about itself: metrics.jsonl (the record), log.txt (what the terminal said), TensorBoard (a log)."""
+"""The log of a run: metrics.jsonl (its record), log.txt (its terminal output) and TensorBoard's event files."""
 
 import json
 import logging
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from filelock import FileLock, Timeout
 from torch import Tensor
@@ -14,20 +15,27 @@ from tqdm import tqdm
 from sagan.config import UserError
 from sagan.runs.records import forget_after
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+Writer = TypeVar("Writer")
+
 
 class RunLog:
-    """Writers of one run directory, to be used as a context manager. In processes other than the main one (`active`
-    false) every method does nothing.
+    """The log of one run directory, a context manager. If `active` is false, every method does nothing.
 
-    While it is open, no other process can open one for the same directory: two that train there would write over each
-    other's checkpoints. `say` serves at once; `begin` must come before `record`, `image` and `blobs`. Warnings that
-    other parts of the program give to the logger `sagan`, such as an image that was left out, are said too. Methods
-    raise UserError, naming the folder, where the disk is full or files cannot be written.
+    While it is open, no other process can open a log in the same directory: two runs there would overwrite each
+    other's checkpoints. `begin` must be called before `record`, `image` and `blobs`, but not before `say`. Warnings
+    that reach the logger `sagan`, such as a skipped image, are said too. Every method raises UserError, naming the
+    folder, if the disk is full or a file cannot be written.
     """
 
     def __init__(self, run_dir: Path, active: bool = True):
-        self.active, self.run_dir = active, run_dir
-        self.text = self.metrics = self.board = None
+        self.active = active
+        self.run_dir = run_dir
+        self.text: TextIO | None = None
+        self.metrics: TextIO | None = None
+        self.board: SummaryWriter | None = None
         self.handler = _Handler(self)
         self.lock = FileLock(run_dir / ".lock")
 
@@ -39,10 +47,10 @@ class RunLog:
             logging.getLogger("sagan").addHandler(self.handler)
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         logging.getLogger("sagan").removeHandler(self.handler)
         for writer in (self.board, self.metrics, self.text):
-            with suppress(OSError):  # each line was flushed as it came; nothing may hide the error that ended the run
+            with suppress(OSError):  # every line is flushed already; nothing may hide the error that ended the run
                 if writer is not None:
                     writer.close()
         self.lock.release()
@@ -52,11 +60,11 @@ class RunLog:
             self.lock.acquire(timeout=0)
         except Timeout:
             raise UserError(
-                f"run_dir {self.run_dir}: another process is training there; wait for it, or give another run_dir"
+                f"run_dir {self.run_dir}: another process is training there; wait for it or choose another run_dir"
             ) from None
 
     def begin(self, step: int) -> None:
-        """Opens the records for the steps after `step`; those that a run took before it was stopped are dropped."""
+        """Open the records for the steps after `step`. Drop records of these steps, which a resumed run repeats."""
         if not self.active:
             return
         from torch.utils.tensorboard import SummaryWriter  # slow to import
@@ -64,56 +72,53 @@ class RunLog:
         forget_after(self.run_dir / "metrics.jsonl", step)
         with self._writing():
             self.metrics = open(self.run_dir / "metrics.jsonl", "a", encoding="utf-8")
-            # Step 0 shows the real images, which a run that starts there shows again.
+            # Step 0 holds the real images, which a run that starts at step 0 writes again.
             self.board = SummaryWriter(str(self.run_dir), purge_step=step + 1 if step else 0)
 
     def say(self, *lines: str) -> None:
-        """Prints lines, above the progress bar, and adds them to log.txt."""
+        """Print lines above the progress bar and append them to log.txt."""
         if not self.active:
             return
         for line in lines:
             tqdm.write(line)
         with self._writing():
             stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-            self.text.write("".join(f"{stamp}  {line}\n" for line in lines))
-            self.text.flush()
+            text = _opened(self.text)
+            text.write("".join(f"{stamp}  {line}\n" for line in lines))
+            text.flush()
 
-    def record(self, step: int, values: dict[str, float], *, group: str = "", **extra) -> None:
-        """Appends one line to metrics.jsonl, and the values to TensorBoard, with `group` before their names."""
+    def record(self, step: int, values: dict[str, float], *, group: str = "", **extra: object) -> None:
+        """Append a line to metrics.jsonl, and add the values to TensorBoard with `group` as a prefix of their names."""
         if not self.active:
             return
         with self._writing():
-            self.metrics.write(json.dumps({"step": step, **extra, **values}) + "\n")
-            self.metrics.flush()
+            metrics, board = _opened(self.metrics), _opened(self.board)
+            metrics.write(json.dumps({"step": step, **extra, **values}) + "\n")
+            metrics.flush()
             for name, value in values.items():
-                self.board.add_scalar(f"{group}{name}", value, step)
+                board.add_scalar(f"{group}{name}", value, step)
 
     def image(self, name: str, image: Tensor, step: int) -> None:
-        """Adds a uint8 image (C, H, W) to TensorBoard."""
+        """Add a uint8 image (C, H, W) to TensorBoard."""
         if not self.active:
             return
         with self._writing():
-            self.board.add_image(name, image, step)
-            self.board.flush()
+            board = _opened(self.board)
+            board.add_image(name, image, step)
+            board.flush()
 
     def blobs(self, name: str, blobs: list[bytes], step: int, plugin: str) -> None:
-        """Adds a list of blobs to TensorBoard for one of its plugins. At most one to a name and step: TensorBoard's
-        two loaders would keep different ones."""
+        """Add a list of blobs to TensorBoard for one of its plugins.
+
+        Add at most one list for a name and a step: of several, TensorBoard's two loaders keep different ones.
+        """
         if not self.active:
             return
-        from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
-
-        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=len(blobs))])
-        metadata = summary_pb2.SummaryMetadata(
-            plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name=plugin),
-            data_class=summary_pb2.DATA_CLASS_BLOB_SEQUENCE,  # without it, no loader would show the data
-        )
-        tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=blobs)
-        value = summary_pb2.Summary.Value(tag=name, metadata=metadata, tensor=tensor)
         with self._writing():
-            # SummaryWriter's own `add_tensor` cannot say whose the data are.
-            self.board._get_file_writer().add_summary(summary_pb2.Summary(value=[value]), step)
-            self.board.flush()
+            board = _opened(self.board)
+            # SummaryWriter's own `add_tensor` cannot name the plugin.
+            board._get_file_writer().add_summary(_blob_summary(name, blobs, plugin), step)
+            board.flush()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -125,8 +130,29 @@ class RunLog:
             ) from error
 
 
+def _opened(writer: Writer | None) -> Writer:
+    if writer is None:
+        raise RuntimeError("the log is not open")
+    return writer
+
+
+def _blob_summary(name: str, blobs: list[bytes], plugin: str) -> Any:
+    """Return TensorBoard's protocol buffer for a list of blobs."""
+    from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+
+    modules = (summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2)  # generated: a type checker sees no names in them
+    summaries, tensors, shapes, types = (cast(Any, module) for module in modules)
+    shape = shapes.TensorShapeProto(dim=[shapes.TensorShapeProto.Dim(size=len(blobs))])
+    metadata = summaries.SummaryMetadata(
+        plugin_data=summaries.SummaryMetadata.PluginData(plugin_name=plugin),
+        data_class=summaries.DATA_CLASS_BLOB_SEQUENCE,  # without it, neither loader shows the data
+    )
+    tensor = tensors.TensorProto(dtype=types.DT_STRING, tensor_shape=shape, string_val=blobs)
+    return summaries.Summary(value=[summaries.Summary.Value(tag=name, metadata=metadata, tensor=tensor)])
+
+
 class _Handler(logging.Handler):
-    """Gives log messages to a RunLog."""
+    """A handler that passes log messages to a RunLog."""
 
     def __init__(self, log: RunLog):
         super().__init__(logging.WARNING)

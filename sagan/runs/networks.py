@@ -1,4 +1,4 @@
-"""Trained networks from their file alone: a run directory, a checkpoint, or exported weights."""
+"""Trained networks rebuilt from a file alone: a run directory, a checkpoint, or exported weights."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ Network = TypeVar("Network", Generator, Discriminator)
 
 
 class Saved(NamedTuple):
-    """One network as a file holds it."""
+    """A network as stored in a file."""
 
     path: Path
     origin: Origin
@@ -34,7 +34,7 @@ def load_generator(
     `checkpoint` is "best" or a file of the run. `ema` selects the moving average of the weights if there is one. The
     network is in evaluation mode, without gradients; `generator.origin` says where its weights come from.
 
-    Raise UserError, naming the file, if there is none or if it cannot be read.
+    Raise UserError, naming the file, if it is missing or cannot be read.
     """
     saved = _find(Path(path), "generator", checkpoint, ema)
     return _install(saved, build_generator(saved.origin.config), device)
@@ -43,12 +43,12 @@ def load_generator(
 def load_discriminator(
     path: str | Path, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
 ) -> Discriminator:
-    """Load the discriminator that was trained with the generator of the same arguments.
+    """Load the discriminator that was trained with the generator that `load_generator` returns for these arguments.
 
     For an exported generator it is discriminator.safetensors in the same folder. The network is in evaluation mode,
     without gradients; `discriminator.origin` says where its weights come from.
 
-    Raise UserError, naming the file, if there is none or if it cannot be read.
+    Raise UserError, naming the file, if it is missing or cannot be read.
     """
     saved = _find(Path(path), "discriminator", checkpoint, ema=False)
     return _install(saved, build_discriminator(saved.origin.config), device)
@@ -74,7 +74,7 @@ def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:
 def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) -> list[Path]:
     """Write G (its moving average if there is one) and D as generator.safetensors and discriminator.safetensors.
 
-    Configuration, step and class names stand in the files' metadata. Return the files.
+    The files' metadata holds the configuration, the step and the class names. Return the files.
     """
     from safetensors.torch import save
 
@@ -135,7 +135,7 @@ def _read_export(path: Path, network: str, checkpoint: str | None) -> Saved:
 
 
 def _install(saved: Saved, network: Network, device: torch.device | str) -> Network:
-    """Give a fresh network the weights of a file. Raise UserError if they do not fit."""
+    """Load the weights of a file into a new network. Raise UserError if they do not fit."""
     try:
         network.load_state_dict(saved.weights)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""RUN/metrics.jsonl: one JSON object a line, written as a run proceeds, and how it is read back."""
+"""RUN/metrics.jsonl, the record of a run: one JSON object per line."""
 
 import json
 import os
@@ -10,21 +10,21 @@ from sagan.runtime.files import write_atomically
 
 
 def append_record(run_dir: Path, record: dict) -> None:
-    """Adds a line to the metrics.jsonl of a run that is not under way. Raises UserError where it cannot be written."""
+    """Append a line to the metrics.jsonl of a run that is not in progress. Raise UserError if this fails."""
     path = run_dir / "metrics.jsonl"
     try:
         with open(path, "a+b") as file:
             torn = False
             if file.seek(0, os.SEEK_END) > 0:
                 file.seek(-1, os.SEEK_END)
-                torn = file.read(1) != b"\n"  # half a line of a killed process, whose end this one shall not become
+                torn = file.read(1) != b"\n"  # a killed process left half a line: do not complete it
             file.write(b"\n" * torn + json.dumps(record).encode() + b"\n")
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error}") from error
 
 
 def read_records(file: Path) -> list[dict]:
-    """The records of a metrics.jsonl; a line that a killed process left unfinished is passed over."""
+    """Return the records of a metrics.jsonl, without lines that a killed process left unfinished."""
     records = []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:
         try:
@@ -35,7 +35,7 @@ def read_records(file: Path) -> list[dict]:
 
 
 def forget_after(file: Path, step: int) -> None:
-    """Drops the records of steps after `step`: a resumed run takes those steps again."""
+    """Remove the records of steps after `step`, because a resumed run repeats these steps."""
     if not file.is_file():
         return
     kept = [r for r in read_records(file) if r.get("step", 0) <= step]
@@ -44,7 +44,7 @@ def forget_after(file: Path, step: int) -> None:
 
 
 def evaluated(run_dir: Path, step: int) -> bool:
-    """Whether the run has scores for a step; all processes get the answer of the main one."""
+    """Return whether the run has scores for a step. All processes get the answer of the main process."""
     if not is_main():
         return any_process(False)
     return any_process(

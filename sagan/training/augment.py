@@ -1,22 +1,25 @@
-"""Differentiable augmentation (Zhao et al. 2020): the same kinds of random changes, each image with a draw of its own,
-for real and fake images alike. G learns through them."""
+"""Differentiable augmentation (Zhao et al. 2020).
 
-from collections.abc import Callable
+Real and fake images are changed by the same policies, each image with its own random draw. Gradients flow through the
+changes to G.
+"""
+
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def diffaugment(images: Tensor, policies: list[str], uniform: Tensor) -> Tensor:
-    """Augments images (N, C, H, W) by the policies named, in order, with `uniform` (N, 7) draws from [0, 1)."""
+def diffaugment(images: Tensor, policies: Sequence[str], uniform: Tensor) -> Tensor:
+    """Return images (N, C, H, W) changed by the named policies, in order; `uniform` (N, 7) holds draws from [0, 1)."""
     for name in policies:
         images = POLICIES[name](images, uniform)
     return images
 
 
 def color(images: Tensor, uniform: Tensor) -> Tensor:
-    """Brightness in [-0.5, 0.5], saturation in [0, 2], contrast in [0.5, 1.5], one draw an image."""
+    """Add -0.5 to 0.5 to the brightness; multiply the saturation by 0 to 2 and the contrast by 0.5 to 1.5."""
     brightness, saturation, contrast = uniform[:, :3].reshape(-1, 3, 1, 1, 1).unbind(1)
     images = images + (brightness - 0.5)
     grey = images.mean(1, keepdim=True)
@@ -26,10 +29,10 @@ def color(images: Tensor, uniform: Tensor) -> Tensor:
 
 
 def translation(images: Tensor, uniform: Tensor, ratio: float = 0.125) -> Tensor:
-    """Shifts by up to an eighth of each side, whole pixels; what comes in from outside is 0."""
+    """Shift each image by whole pixels, up to an eighth of each side. Pixels from outside the image are 0."""
     n, _, height, width = images.shape
     dy, dx = (_whole(uniform[:, 3 + axis], round(side * ratio)) for axis, side in enumerate((height, width)))
-    rows = torch.arange(height, device=images.device) + dy[:, None]  # (N, H): where each output row comes from
+    rows = torch.arange(height, device=images.device) + dy[:, None]  # (N, H): the source of each output row
     columns = torch.arange(width, device=images.device) + dx[:, None]
     padded = F.pad(images, (1, 1, 1, 1))
     rows, columns = (rows + 1).clamp(0, height + 1), (columns + 1).clamp(0, width + 1)
@@ -39,7 +42,7 @@ def translation(images: Tensor, uniform: Tensor, ratio: float = 0.125) -> Tensor
 
 
 def cutout(images: Tensor, uniform: Tensor, ratio: float = 0.5) -> Tensor:
-    """Sets a rectangle with half of each side, its centre anywhere in the image, to 0."""
+    """Set a rectangle of half of each side to 0, with its centre anywhere in the image."""
     height, width = images.shape[2:]
     inside = []
     for axis, side in enumerate((height, width)):
@@ -59,5 +62,5 @@ POLICIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def _whole(uniform: Tensor, limit: int) -> Tensor:
-    """Whole numbers in -limit..limit, equally likely."""
+    """Return integers from -limit to limit, all equally likely."""
     return (uniform * (2 * limit + 1)).floor().long() - limit

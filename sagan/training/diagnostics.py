@@ -1,4 +1,4 @@
-"""Numbers and pictures of a training state: gradients, memory, attention, singular values, the sample grid."""
+"""Measurements of a training state: gradient norms, gammas, singular values, memory, speed and image grids."""
 
 import resource
 import sys
@@ -18,7 +18,7 @@ from sagan.training.state import TrainState
 
 
 def gradient_norms(state: TrainState) -> dict[str, float]:
-    """L2 norm of the gradient of the last update of each network."""
+    """Return the L2 norm of the gradient of each network's last update."""
     return {
         "gradient/generator": _norm(state.generator),
         "gradient/discriminator": _norm(state.discriminator),
@@ -26,22 +26,24 @@ def gradient_norms(state: TrainState) -> dict[str, float]:
 
 
 def _norm(network: nn.Module) -> float:
-    norms = torch._foreach_norm([p.grad for p in network.parameters() if p.grad is not None])
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    # torch's own gradient clipping calls this private function too.
+    norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
     return torch.stack(norms).norm().item()
 
 
 def gammas(state: TrainState) -> dict[str, float]:
-    """The gain of every attention layer that has one."""
+    """Return gamma of every attention layer that has one."""
     return {
         f"attention/gamma/{network}.{name}": layer.gamma.item()
         for network in ("generator", "discriminator")
         for name, layer in attention_layers(getattr(state, network)).items()
-        if getattr(layer, "gamma", None) is not None
+        if layer.gamma is not None
     }
 
 
 def singular_values(state: TrainState) -> dict[str, float]:
-    """The estimated largest singular value of every spectrally normalised weight, before the division."""
+    """Return the estimated largest singular value of every weight under spectral norm, before the division."""
     return {
         f"singular_value/{network}.{name}": layer.sigma().item()
         for network in ("generator", "discriminator")
@@ -50,7 +52,7 @@ def singular_values(state: TrainState) -> dict[str, float]:
 
 
 def grid_inputs(state: TrainState, columns: int = 10, rows: int = 10) -> tuple[Tensor, Tensor | None]:
-    """The fixed z and y of the sample grid: a row for each of the first classes, the same z down a column."""
+    """Return the fixed z and y of the sample grid: a row for each of the first classes, a column for each z."""
     classes = min(state.generator.num_classes, rows)
     z = latents(state.config.training.seed, "grid", 0, columns * rows, state.generator.z_dim).to(state.device)
     if classes == 0:
@@ -61,7 +63,7 @@ def grid_inputs(state: TrainState, columns: int = 10, rows: int = 10) -> tuple[T
 
 @torch.no_grad()
 def sample_grid(state: TrainState, z: Tensor, y: Tensor | None, columns: int = 10) -> Tensor:
-    """The shown generator's images for z and y as one uint8 image (C, H, W)."""
+    """Return the images of the shown generator for z and y, as one uint8 image (C, H, W)."""
     with evaluating(state.shown_generator) as generator:
         rows = [slice(i, i + columns) for i in range(0, len(z), columns)]
         images = [to_uint8(generator(z[row], None if y is None else y[row])) for row in rows]
@@ -69,7 +71,7 @@ def sample_grid(state: TrainState, z: Tensor, y: Tensor | None, columns: int = 1
 
 
 def real_grid(state: TrainState, data: Dataset, columns: int = 10, rows: int = 10) -> Tensor:
-    """Real images laid out like the sample grid; white where a class has too few."""
+    """Return real images in the layout of the sample grid, with white cells if a class has too few."""
     labels, classes = data.labels.cpu(), min(state.generator.num_classes, rows)
     chosen = [torch.nonzero(labels == c).flatten()[:columns] for c in range(classes)]
     chosen = chosen or list(torch.arange(min(columns * rows, len(data))).split(columns))
@@ -81,7 +83,7 @@ def real_grid(state: TrainState, data: Dataset, columns: int = 10, rows: int = 1
 
 
 def peak_memory(device: torch.device) -> float:
-    """GiB: the most that tensors took on a GPU, or that the process took on a CPU, so far."""
+    """Return the peak memory so far, in GiB: of tensors on a GPU, or of the whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
@@ -89,7 +91,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 class Throughput:
-    """Images per second of training since the last call."""
+    """A meter of training speed: each call returns the images per second since the call before."""
 
     def __init__(self, batch_size: int, step: int):
         self.batch_size = batch_size
@@ -97,6 +99,7 @@ class Throughput:
         self.since = time.perf_counter()
 
     def __call__(self, step: int) -> float:
+        """Return the images per second up to the end of `step`."""
         now = time.perf_counter()
         rate = (step - self.step) * self.batch_size / max(now - self.since, 1e-9)
         self.step, self.since = step, now
@@ -104,7 +107,7 @@ class Throughput:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time inside the block out of the count."""
+        """Do not count the time inside the block."""
         start = time.perf_counter()
         yield
         self.since += time.perf_counter() - start

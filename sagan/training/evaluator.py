@@ -1,4 +1,4 @@
-"""Evaluation while training, and which checkpoint is the best so far."""
+"""Evaluation during training."""
 
 import copy
 from dataclasses import dataclass
@@ -14,21 +14,24 @@ from sagan.models.sampling import image_sampler, take_statistics
 
 @dataclass
 class Evaluator:
-    """Scores a generator as `evaluation` says."""
+    """The evaluation of a generator as `config` describes it."""
 
     config: EvaluationConfig
     extractor: Extractor
 
     @classmethod
     def build(cls, config: Config, device: torch.device) -> "Evaluator | None":
-        """None where the configuration asks for no evaluation. Raises UserError where the extractor's weights lack."""
+        """Return the evaluator of a configuration, or None if it has no evaluation.
+
+        Raise UserError if the extractor's weights are missing.
+        """
         if config.evaluation.every == 0:
             return None
         option = "--evaluation.extractor"
         return cls(config.evaluation, build_extractor(config.evaluation.extractor, device, option))
 
     def __call__(self, generator: Generator, data: Dataset, step: int, ema: bool) -> Scores:
-        """The scores of a generator in evaluation mode, which stays as it is."""
+        """Return the scores of a generator in evaluation mode, without changing it."""
         config = self.config
         if config.standing_statistics:
             generator = copy.deepcopy(generator)

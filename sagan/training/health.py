@@ -1,4 +1,4 @@
-"""Signs that a run has gone wrong: numbers that are no numbers, and collapse."""
+"""Signs of a failed run: losses or weights that are not finite, and collapse."""
 
 import math
 
@@ -6,73 +6,75 @@ import torch
 from torch import Tensor
 
 from sagan.config import UserError
+from sagan.runtime.wording import counted
 from sagan.training.state import TrainState
 
 
 class NonFiniteError(UserError):
-    """A loss or a weight is infinite or not a number."""
+    """A loss or a weight that is infinite or NaN."""
 
     exit_code = 3
 
 
 class FiniteWatch:
-    """Notes in which step each loss and weight was first not finite.
+    """A record of the first step at which each loss and weight was not finite.
 
-    The notes stay on the device, so that taking them never waits for its queue: a GPU is asked when a record, a grid or
-    a checkpoint is due, so none of them holds a bad number, and the first bad step is named all the same. Steps in
-    between are taken in vain.
+    It is kept on the device, so that `note` does not wait for queued work. `require` waits; it is called before a
+    record, a grid or a checkpoint is written, so none of them ever holds a bad number. It names the first bad step
+    even if more steps were taken since.
     """
 
     def __init__(self, state: TrainState):
         self.names: list[str] = []
         self.weights: list[Tensor] = []
-        for network in ("discriminator", "generator"):  # in the order of a step: the first name is nearest to the cause
+        for network in ("discriminator", "generator"):  # in the order of updates: the cause comes first
             named = dict(getattr(state, network).named_parameters())
             self.names += [f"loss/{network}", *(f"{network}.{name}" for name in named)]
             self.weights += [p.detach() for p in named.values()]
         self.first_bad = torch.zeros(len(self.names), dtype=torch.int64, device=state.device)  # steps; 0: none so far
 
     def note(self, step: int, metrics: dict[str, Tensor]) -> None:
-        """Looks at the losses of a finished step and at the weights it left."""
-        # The largest entry, not the 2-norm: squares of finite weights may overflow.
-        sizes = iter(torch._foreach_norm(self.weights, math.inf))
+        """Check the losses of a step and the weights after it."""
+        # The largest entry, not the 2-norm: the squares of finite weights may overflow.
+        # torch's own optimizers call this private function too.
+        sizes = iter(torch._foreach_norm(self.weights, math.inf))  # pyright: ignore[reportPrivateImportUsage]
         values = [metrics[n].to(torch.float32) if n.startswith("loss/") else next(sizes) for n in self.names]
         bad = ~torch.isfinite(torch.stack(values))
         self.first_bad = torch.where(bad & (self.first_bad == 0), step, self.first_bad)
 
     def require(self) -> None:
-        """Raises NonFiniteError, naming the first bad step and its tensors, if there was one. Waits for the device."""
+        """Raise NonFiniteError, naming the first bad step and its tensors, if there was one. Wait for the device."""
         steps = dict(zip(self.names, self.first_bad.tolist(), strict=True))
         if not any(steps.values()):
             return
         first = min(step for step in steps.values() if step)
         bad = [name for name, step in steps.items() if step == first]
-        more = f" and {len(bad) - 3} more tensors" if len(bad) > 3 else ""
+        more = f" and {counted(len(bad) - 3, 'more tensor')}" if len(bad) > 3 else ""
         raise NonFiniteError(
-            f"step {first}: not finite: {', '.join(bad[:3])}{more}. The checkpoints before it stay. "
-            "A lower learning rate or training.precision float32 may help."
+            f"step {first}: not finite: {', '.join(bad[:3])}{more}. Earlier checkpoints are "
+            "untouched. A lower learning rate or training.precision float32 may help."
         )
 
 
 class CollapseWatch:
-    """Looks at the logged values and says, once each, when training has stopped being a game."""
+    """A watch on the logged values that warns once if D wins completely, and once if G collapses."""
 
-    PATIENCE = 5  # records in a row: a single bad batch is no collapse
+    PATIENCE = 5  # records in a row: a single bad batch is not a collapse
 
     def __init__(self):
         self.streaks = {"saturated": 0, "vanished": 0}
 
     def warnings(self, values: dict[str, float]) -> dict[str, str]:
-        """Warnings that the record `values` calls for: saturated or vanished -> the same in words."""
+        """Return the warnings that a record `values` completes: the name, saturated or vanished, and the text."""
         loss, fake, real = values["loss/discriminator"], values["spread/fake"], values["spread/real"]
         present = {
             "saturated": min(values["accuracy/real"], values["accuracy/fake"]) == 1.0 and loss < 0.01,
             "vanished": fake < 0.1 * real,
         }
         texts = {
-            "saturated": f"the discriminator tells every real image from every fake, with loss {loss:.4f}: the "
-            "generator learns nothing any more. Lower optimizer.discriminator_lr, fewer training.d_steps, or "
-            "training.diffaugment on small data may help.",
+            "saturated": f"the discriminator tells every real image from every fake one (loss {loss:.4f}), so the "
+            "generator no longer learns. A lower optimizer.discriminator_lr, fewer training.d_steps or, for a small "
+            "data set, training.diffaugment may help.",
             "vanished": f"generated images hardly differ from each other (spread {fake:.4f}, real {real:.4f}): the "
             "generator has collapsed. An earlier checkpoint or another seed may help.",
         }

@@ -1,4 +1,4 @@
-"""The training run: `train` sets up, loops and closes. `steps.py` says what a step does."""
+"""The training run: `train` sets it up, takes the steps and closes it. `steps.py` defines a step."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,12 +12,13 @@ from sagan.config import Config, ConfigError, to_yaml
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
-from sagan.runs.directory import prepare_run_dir, remove_leftovers
+from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated
 from sagan.runtime.device import activation_dtype, choose_device, keep_freed_memory
 from sagan.runtime.distributed import average, barrier, is_main, main_first, process_group, rank, world_size
 from sagan.runtime.files import check_writable, write_atomically
+from sagan.runtime.wording import counted
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
 from sagan.training.health import CollapseWatch, FiniteWatch
@@ -34,9 +35,9 @@ from sagan.training.run import (
     Callback,
     Run,
     due_after,
-    evaluate_run,
     evaluation_due,
     write_checkpoint,
+    write_evaluation,
     write_real_images,
     write_record,
     write_samples,
@@ -49,19 +50,19 @@ from sagan.training.steps import train_step
 def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = ()) -> Path:
     """Train the run of `config.run_dir`, or resume it from its newest checkpoint. Return that directory.
 
-    `dataset`, if given, takes the place of the data that `config.data` names: see `sagan.data.given.wrap_dataset`.
-    A run that has taken and evaluated all its steps is left as it is. Raise ConfigError if the run there has another
-    configuration, and UserError if data, disk or weights are missing.
+    `dataset`, if given, replaces the data that `config.data` names: see `sagan.data.given.wrap_dataset`. A run whose
+    steps are all taken and evaluated is left unchanged. Raise ConfigError if the run there has another configuration or
+    other data, and UserError if data or weights are missing or a file cannot be written.
     """
-    device, directory, last = choose_device(config.device), Path(config.run_dir), config.training.steps
+    device, directory, last = choose_device(config.device), configured_run_dir(config), config.training.steps
     if dataset is not None:
         config = replace(config, data=replace(config.data, source=GIVEN, path=None))
     keep_freed_memory()
     with process_group(device):
-        barrier()  # the main process may still be saving the previous run of this program
+        barrier()  # the main process may still be saving the previous run
         saved = newest_checkpoint(directory)
         config = check_start(config, saved, dataset is not None)
-        if finished(config, saved):
+        if saved and finished(config, saved):
             if is_main():
                 print(*farewell(directory, saved["step"], last), sep="\n")
             return directory
@@ -78,12 +79,12 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
 
 
 def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
-    """Return the configuration to start or resume with. Refuse what can be refused before anything slow begins."""
-    training, directory = config.training, Path(config.run_dir)
+    """Return the configuration to start or resume with. Raise ConfigError or UserError before anything slow begins."""
+    training, directory = config.training, configured_run_dir(config)
     if training.batch_size % (world_size() * training.micro_batches):
         raise ConfigError(
-            f"training.batch_size {training.batch_size} cannot be split over {world_size()} processes and "
-            f"training.micro_batches {training.micro_batches}"
+            f"training.batch_size {training.batch_size} cannot be split over "
+            f"{counted(world_size(), 'process', 'processes')} and training.micro_batches {training.micro_batches}"
         )
     check_writable(directory, "run_dir", folder=True)
     if not data_given and GIVEN in (config.data.source, saved and saved["config"]["data"]["source"]):
@@ -95,7 +96,7 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
 
 
 def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dataset, Evaluator | None]:
-    """Return the data, with no image read yet, and the evaluator. Raise UserError if either is missing."""
+    """Return the data set, before any image is read, and the evaluator. Raise UserError if something is missing."""
     with main_first():  # one process downloads
         data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
     if config.evaluation.every:
@@ -112,13 +113,13 @@ def set_up(
     log: RunLog,
     callbacks: Sequence[Callback],
 ) -> Run:
-    """Return a run in the state of the checkpoint `saved`, or at its beginning if that is None."""
-    directory = Path(config.run_dir)
+    """Return a run in the state of the checkpoint `saved`, or at step 0 if that is None."""
+    directory = configured_run_dir(config)
     dtype = activation_dtype(config.training.precision, device)
     if saved:
         require_same_dtype(saved, config, dtype)
     data = in_memory(data, config.data.memory_gb)
-    if evaluator:  # again: images that cannot be read may be gone by now
+    if evaluator:  # again: unreadable images are skipped by now
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
     config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
     state = build_state(config, device, dtype)
@@ -134,7 +135,7 @@ def set_up(
 
 
 def fit(run: Run, stop: StopRequest) -> None:
-    """Take steps until the last one or a request to stop; after each, do what is due."""
+    """Take steps until the last one or a request to stop. After each, do what is due."""
     state, last = run.state, run.config.training.steps
     batches = real_batches(run)
     z, y = diagnostics.grid_inputs(state)
@@ -146,10 +147,10 @@ def fit(run: Run, stop: StopRequest) -> None:
             run.finite.note(state.step, metrics)
             stopping = stop.agreed()
             due, values = due_after(run, stopping), None
-            if due.anything or state.device.type == "cpu":  # on a GPU, to read a number is to wait for its queue
+            if due.anything or state.device.type == "cpu":  # on a GPU, reading a number waits for queued work
                 run.finite.require()
-                values = read(metrics, everywhere=due.record)
-            if due.record:
+                values = as_numbers(metrics, everywhere=due.record)
+            if due.record and values is not None:
                 write_record(run, values, throughput(state.step), watch)
             progress(state.step, values)
             with throughput.paused():
@@ -160,21 +161,21 @@ def fit(run: Run, stop: StopRequest) -> None:
                 if due.checkpoint:
                     write_checkpoint(run)
                 if due.evaluation:
-                    evaluate_run(run)
+                    write_evaluation(run)
             if stopping:
                 break
 
 
 def catch_up(run: Run) -> None:
-    """Write the real images of a new run; make up for the evaluation that a stopped run left out."""
+    """Write the real images of a new run, or the evaluation that an earlier stop prevented."""
     if run.state.step == 0:
         write_real_images(run)
     elif evaluation_due(run) and not evaluated(run.directory, run.state.step):
-        evaluate_run(run)
+        write_evaluation(run)
 
 
 def real_batches(run: Run) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield this process's real images and labels, from the first batch that the run has not used yet."""
+    """Return an iterator over this process's real images and labels, from the first batch not used yet."""
     training = run.config.training
     batches = TrainingBatches(
         run.data,
@@ -191,10 +192,10 @@ def real_batches(run: Run) -> Iterator[tuple[Tensor, Tensor | None]]:
     return ((real, y if conditional else None) for real, y in batches)
 
 
-def read(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]:
+def as_numbers(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]:
     """Return the metrics as numbers: of the whole batch if `everywhere`, else of this process's share.
 
-    If one process asks for `everywhere`, all must.
+    `everywhere` must be the same in all processes.
     """
     if everywhere:
         average(list(metrics.values()))

@@ -1,4 +1,4 @@
-"""What a run tells its user: what it trains, how far it is, and what to do next."""
+"""Messages of a run to its user: what it trains, its progress, and what to do next."""
 
 import os
 import shlex
@@ -14,19 +14,22 @@ from sagan.data import Dataset, summarize
 from sagan.runs.directory import checkpoints
 from sagan.runs.log import RunLog
 from sagan.runtime.distributed import is_main, world_size
+from sagan.runtime.wording import counted
 from sagan.training.state import TrainState
 
 
 def introduction(config: Config, state: TrainState, data: Dataset) -> list[str]:
-    """What is trained, on what and where; warnings about the data."""
+    """Return lines about the run, its networks and its data, and warnings about the data."""
     lines, warnings = summarize(data)
     count = {n: sum(p.numel() for p in getattr(state, n).parameters()) for n in ("generator", "discriminator")}
-    processes = f"{world_size()} process{'es' if world_size() > 1 else ''}"
-    threads = f", {torch.get_num_threads()} threads" if state.device.type == "cpu" else ""
+    start = f"resuming from step {state.step}" if state.step else "starting at step 0"
+    batch = counted(config.training.batch_size, "image")
+    processes = counted(world_size(), "process", "processes")
+    threads = f", {counted(torch.get_num_threads(), 'thread')}" if state.device.type == "cpu" else ""
     dtype = str(state.generator.compute_dtype).removeprefix("torch.")
     return [
-        f"run {config.run_dir}: step {state.step} of {config.training.steps}, {config.training.batch_size} images a "
-        f"step, {processes} on {state.device}{threads}, {dtype}",
+        f"run {config.run_dir}: {start} of {config.training.steps}, {batch} per step, {processes} on "
+        f"{state.device}{threads}, {dtype}",
         f"generator {count['generator']:,} parameters, discriminator {count['discriminator']:,}",
         *lines,
         *(f"warning: {w}" for w in warnings),
@@ -34,16 +37,18 @@ def introduction(config: Config, state: TrainState, data: Dataset) -> list[str]:
 
 
 class Progress:
-    """A bar with step, losses, images a second and time left; a context manager.
+    """A progress bar with step, losses, images per second and time left; a context manager.
 
-    Where no terminal would show it (stderr is a file or a pipe), a line of the log every half minute instead. Processes
-    other than the main one show nothing.
+    If stderr is not a terminal, the log gets a line every half minute instead. Processes other than the main one show
+    nothing.
     """
 
-    SECONDS = 30.0  # between lines, where there is no bar
+    SECONDS = 30.0  # between lines, if there is no bar
 
     def __init__(self, log: RunLog, step: int, config: Config):
-        self.log, self.last, self.batch_size = log, config.training.steps, config.training.batch_size
+        self.log = log
+        self.last = config.training.steps
+        self.batch_size = config.training.batch_size
         self.bar = tqdm(
             total=self.last,
             initial=step,
@@ -53,16 +58,16 @@ class Progress:
             disable=None if is_main() else True,
         )
         self.losses = ""
-        self.since = (step, time.perf_counter())  # of the line before
+        self.since = (step, time.perf_counter())  # step and time of the last line
 
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.bar.close()
 
     def __call__(self, step: int, values: dict[str, float] | None) -> None:
-        """Shows that a step is done; `values` are None where its losses are not known yet."""
+        """Show that a step is finished. `values` is None if its losses are not known yet."""
         if values is not None:
             self.losses = f"D {values['loss/discriminator']:.3f}, G {values['loss/generator']:+.3f}"
         if not self.bar.disable:
@@ -81,7 +86,7 @@ class Progress:
 
 
 def launcher() -> list[str]:
-    """How this program was started, without its arguments: by itself, or by torchrun in several processes."""
+    """Return the command that started this program, without its arguments: sagan, or torchrun for several processes."""
     if world_size() == 1:
         return ["sagan"]
     here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
@@ -90,16 +95,16 @@ def launcher() -> list[str]:
 
 
 def farewell(directory: Path, step: int, last: int) -> list[str]:
-    """How far the run got, where everything lies, and what to do next."""
+    """Return lines about the last step, the files, and what to do next."""
     checkpoint = (checkpoints(directory) or ["none"])[-1]
     if step < last:
         return [
             f"stopped after step {step} of {last}; saved {checkpoint}",
-            f"the same command goes on: {shlex.join([*launcher(), *sys.argv[1:]])}",
+            f"To resume, run: {shlex.join([*launcher(), *sys.argv[1:]])}",
         ]
     grids = sorted((directory / "samples").glob("step-*.png")) or ["none"]
     return [
-        f"finished: {step} steps (a larger training.steps goes on)",
+        f"finished: {counted(step, 'step')} (to continue, raise training.steps)",
         f"  samples      {grids[-1]}",
         f"  checkpoint   {checkpoint}",
         f"  TensorBoard  tensorboard --logdir {directory}",

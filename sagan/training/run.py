@@ -23,21 +23,21 @@ from sagan.training.state import TrainState
 
 
 class Callback:
-    """Base class for what a caller adds to a run. Each method does nothing unless it is overridden.
+    """Base class of callbacks, which a caller adds to a run. Each method does nothing unless it is overridden.
 
-    The methods run in every process of a run, so a collective operation inside them is safe. Time spent in them does
-    not count as training time. To change `run.state` is to change the run: it will no longer resume bit for bit unless
-    the change depends on the step alone.
+    The methods are called in every process of the run, so they may use collective operations. The time spent in them
+    does not count as training time. A callback that changes `run.state` changes the run: unless the change depends on
+    the step alone, the run no longer resumes bit for bit.
     """
 
     def after_step(self, run: "Run", metrics: dict[str, Tensor]) -> None:
-        """Run after a step has been taken and recorded, and before it is saved.
+        """Handle a step after it is recorded and before a checkpoint is written.
 
         `metrics` holds losses, logits and accuracies by name, as scalars on the device: reading one waits for the GPU.
         """
 
     def after_evaluation(self, run: "Run", scores: Scores) -> None:
-        """Run after an evaluation has been recorded. The scores are the same in every process."""
+        """Handle an evaluation after it is recorded. The scores are the same in every process."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Due:
-    """What is to be done after a step."""
+    """The actions due after a step."""
 
     record: bool
     samples: bool
@@ -70,30 +70,30 @@ class Due:
 
 
 def due_after(run: Run, stopping: bool) -> Due:
-    """Return what is due after the step just taken; a run that is stopping saves, and evaluates only at its end."""
+    """Return what is due after the last step. A run that is stopping saves, but evaluates only its final step."""
     config, step = run.config, run.state.step
     final, evaluation = step == config.training.steps, evaluation_due(run)
     return Due(
         record=is_due(config.logging.every, step) or final or step == 1,
         samples=is_due(config.logging.images_every, step) or final,
         checkpoint=is_due(config.checkpoint.every, step) or final or stopping or evaluation,
-        evaluation=evaluation and (final or not stopping),  # a resumed run makes up for a skipped one
+        evaluation=evaluation and (final or not stopping),  # `catch_up` does it when the run resumes
     )
 
 
 def is_due(every: int, step: int) -> bool:
-    """Return whether something done every so many steps (0: never) is due after this one."""
+    """Return whether something that happens every `every` steps (0: never) is due after this step."""
     return every > 0 and step % every == 0
 
 
 def evaluation_due(run: Run) -> bool:
-    """Return whether the configuration asks for an evaluation of the step just taken."""
+    """Return whether the last step has to be evaluated."""
     step, config = run.state.step, run.config
     return run.evaluator is not None and (is_due(config.evaluation.every, step) or step == config.training.steps)
 
 
 def write_record(run: Run, values: dict[str, float], images_per_second: float, watch: CollapseWatch) -> None:
-    """Write the record of a step, and a warning if it shows collapse."""
+    """Write the record of a step, with a warning if it shows collapse."""
     state, optimizer = run.state, run.config.optimizer
     values = {
         **values,
@@ -138,13 +138,15 @@ def write_checkpoint(run: Run) -> None:
         save_checkpoint(run.directory, content, run.config.checkpoint.keep)
 
 
-def evaluate_run(run: Run) -> None:
-    """Score the generator, and remember its checkpoint if it is the best so far."""
+def write_evaluation(run: Run) -> None:
+    """Write the scores of the generator, and name its checkpoint in best.json if it is the best so far."""
+    if run.evaluator is None:
+        return
     state = run.state
     state.average_statistics()
-    ema = run.config.evaluation.ema and state.generator_ema is not None
-    with evaluating(state.generator_ema if ema else state.generator) as generator:
-        scores = run.evaluator(generator, run.data, state.step, ema=ema)
+    generator = state.shown_generator if run.config.evaluation.ema else state.generator
+    with evaluating(generator):
+        scores = run.evaluator(generator, run.data, state.step, ema=generator is state.generator_ema)
     if run.log.active:
         run.log.say(f"step {state.step}: {scores.report()}")
         run.log.record(state.step, scores.values, group="evaluation/", evaluation=scores.record()["evaluation"])

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after the step that is under way."""
+"""Ctrl-C and SIGTERM stop a run after the current step."""
 
 import signal
 import threading
@@ -10,24 +10,24 @@ from sagan.runtime.distributed import any_process
 
 
 class StopRequest:
-    """Whether somebody asked the run to stop, and how."""
+    """A signal handler that records the first request to stop a run."""
 
     def __init__(self):
         self.name: str | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.name is not None:  # the second time, at once
+        if self.name is not None:  # the second request stops at once
             raise KeyboardInterrupt
         self.name = signal.Signals(number).name
 
     def agreed(self) -> bool:
-        """Whether any process of the run was asked; all of them get the same answer, so all stop at the same step."""
+        """Return whether any process got a request. The answer is the same in all, so all stop at the same step."""
         return any_process(self.name is not None)
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Catches SIGINT and SIGTERM for the length of the block; a thread beside the main one cannot, and goes without."""
+    """Catch SIGINT and SIGTERM for the duration of the block. Only the main thread can; others catch nothing."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

@@ -1,8 +1,9 @@
-"""Everything that a training step changes, and how it becomes a checkpoint and comes back."""
+"""Everything that a training step changes, and its conversion to and from a checkpoint."""
 
 import copy
 import inspect
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,8 +18,11 @@ from sagan.runtime.distributed import average, world_size
 
 @dataclass
 class TrainState:
-    """Networks, their optimizers and the number of finished steps. `*_parallel` is the network itself in one process,
-    and its DistributedDataParallel wrapper in several; only passes whose gradients count go through it."""
+    """Networks, their optimizers and the number of finished steps.
+
+    `*_parallel` is the network itself in a single process, else its DistributedDataParallel wrapper. Only passes whose
+    gradients are used go through it.
+    """
 
     config: Config
     device: torch.device
@@ -33,13 +37,13 @@ class TrainState:
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The networks by name, as a checkpoint holds them."""
+        """Return the networks by their names in a checkpoint."""
         named = {"generator": self.generator, "discriminator": self.discriminator}
         return named if self.generator_ema is None else {**named, "generator_ema": self.generator_ema}
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimizers by name, as a checkpoint holds them."""
+        """Return the optimizers by their names in a checkpoint."""
         return {
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
@@ -47,30 +51,32 @@ class TrainState:
 
     @property
     def shown_generator(self) -> Generator:
-        """The generator that grids and evaluations show: the moving average where there is one."""
+        """Return the generator shown in grids and evaluations: the moving average if there is one."""
         return self.generator if self.generator_ema is None else self.generator_ema
 
     def checkpoint(self) -> dict:
-        """Tensors and plain values from which `restore` goes on exactly. Random draws need nothing: they are functions
-        of the step."""
-        dtype = str(self.generator.compute_dtype).removeprefix("torch.")  # what precision `auto` came to
+        """Return the tensors and plain values from which `restore` continues exactly.
+
+        Random draws are functions of the step, so there is no generator state to save.
+        """
+        dtype = str(self.generator.compute_dtype).removeprefix("torch.")  # of precision `auto`, the result
         modules = {name: m.state_dict() for name, m in {**self.networks, **self.optimizers}.items()}
         return {"step": self.step, "config": asdict(self.config), "dtype": dtype, **modules}
 
     def restore(self, checkpoint: dict) -> None:
-        """Takes over what `checkpoint()` returned."""
+        """Load what `checkpoint()` returned."""
         for name, module in {**self.networks, **self.optimizers}.items():
             module.load_state_dict(checkpoint[name])
         self.step = checkpoint["step"]
 
     def average_statistics(self) -> None:
-        """Gives every process the mean of all running statistics of batch norm, which each took from its own shard."""
+        """Replace the running statistics of batch norm, which each process takes from its own shard, by their mean."""
         networks = [n for n in (self.generator, self.generator_ema) if n is not None]
         average([b for n in networks for name, b in n.named_buffers() if "running_" in name])
 
 
 def build_state(config: Config, device: torch.device, dtype: torch.dtype) -> TrainState:
-    """A fresh state on a device, with activations of `dtype`. `config.data.num_classes` must be a number."""
+    """Return a new state on a device, with activations of `dtype`. `config.data.num_classes` must be a number."""
     generator = build_generator(config).to(device)
     discriminator = build_discriminator(config).to(device)
     generator.compute_dtype = discriminator.compute_dtype = dtype
@@ -95,8 +101,8 @@ def _adam(network: nn.Module, lr: float, config: OptimizerConfig) -> torch.optim
 def _parallel(network: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1:
         return network
-    # Buffers stay each process's own: singular vectors agree anyway, being functions of equal weights.
+    # Do not synchronize buffers: singular vectors agree anyway, as functions of equal weights.
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
-    device_ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=device_ids, **{option: False})
+    options: dict[str, Any] = {option: False}
+    return DistributedDataParallel(network, [device.index] if device.type == "cuda" else None, **options)

@@ -1,7 +1,7 @@
-"""The two updates of a training step, as functions of the state, the images and the step's own random draws."""
+"""The two updates of a training step, as functions of the state, the images and the random draws of the step."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -21,15 +21,17 @@ Metrics = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Draws:
-    """This process's share of the random draws of one update: latents (n, z_dim), labels (n,) or None, and uniform
-    numbers (m, 7) that steer augmentation, m = 2n in a discriminator update (real images first) and n otherwise."""
+    """This process's share of the random draws of one update."""
 
     z: Tensor
+    """Latents (n, z_dim)."""
     y: Tensor | None
+    """Labels (n,), None without classes."""
     uniform: Tensor | None
+    """Draws (m, 7) from [0, 1) for augmentation: m = 2n in a discriminator update, real images first, else n."""
 
     def part(self, index: int, parts: int, groups: int) -> "Draws":
-        """The draws of one micro-batch; the rows of `uniform` come in `groups` runs of n."""
+        """Return the draws of one micro-batch. The rows of `uniform` are `groups` groups of n."""
         uniform = None
         if self.uniform is not None:
             uniform = torch.cat([g.chunk(parts)[index] for g in self.uniform.chunk(groups)])
@@ -37,7 +39,7 @@ class Draws:
 
 
 def draw(state: TrainState, purpose: str, index: int, groups: int) -> Draws:
-    """The draws of update `index` for a purpose: made for the whole batch, of which this process takes its rows."""
+    """Draw for update `index` of a purpose: for the whole batch, of which this process keeps its own rows."""
     config, device = state.config, state.device
     n, generator = config.training.batch_size, generator_for(config.training.seed, purpose, index)
     share = slice(rank() * n // world_size(), (rank() + 1) * n // world_size())
@@ -53,6 +55,7 @@ def draw(state: TrainState, purpose: str, index: int, groups: int) -> Draws:
 
 def train_step(state: TrainState, batches: Iterator[tuple[Tensor, Tensor | None]]) -> Metrics:
     """Take one step: `d_steps` updates of D, then one of G. The metrics of D are those of its last update."""
+    metrics: Metrics = {}
     for i in range(d_steps := state.config.training.d_steps):
         index = state.step * d_steps + i
         metrics = discriminator_step(state, *next(batches), draw(state, "discriminator", index, groups=2))
@@ -60,7 +63,7 @@ def train_step(state: TrainState, batches: Iterator[tuple[Tensor, Tensor | None]
 
 
 def discriminator_step(state: TrainState, real: Tensor, y: Tensor | None, draws: Draws) -> Metrics:
-    """One update of D on real images (n, C, H, W) in [-1, 1] with labels y (n,), and as many fakes."""
+    """Update D on real images (n, C, H, W) in [-1, 1] with labels y (n,), and on n fake images."""
     generator, discriminator, parts = state.generator, state.discriminator, state.config.training.micro_batches
     power_iteration(generator)
     power_iteration(discriminator)
@@ -71,9 +74,9 @@ def discriminator_step(state: TrainState, real: Tensor, y: Tensor | None, draws:
         real_i, y_i = real.chunk(parts)[i], None if y is None else y.chunk(parts)[i]
         with torch.no_grad():
             fake_i = generator(draws_i.z, draws_i.y)
-        # Real and fake in one pass: one division by sigma for both, and larger products. D mixes no images of a batch.
+        # One pass for real and fake: one division by sigma, and larger products. D does not mix images of a batch.
         images = _augment(state, torch.cat([real_i, fake_i]), draws_i)
-        labels = None if y is None else torch.cat([y_i, draws_i.y])
+        labels = None if y_i is None or draws_i.y is None else torch.cat([y_i, draws_i.y])
         with _backward_scope(state.discriminator_parallel, last=i == parts - 1):
             real_logits, fake_logits = state.discriminator_parallel(images, labels).chunk(2)
             loss = discriminator_hinge(real_logits, fake_logits)
@@ -84,7 +87,7 @@ def discriminator_step(state: TrainState, real: Tensor, y: Tensor | None, draws:
 
 
 def generator_step(state: TrainState, draws: Draws) -> Metrics:
-    """One update of G, and of its moving average."""
+    """Update G and its moving average."""
     training = state.config.training
     power_iteration(state.generator)
     state.generator_optimizer.zero_grad()
@@ -108,7 +111,7 @@ def generator_step(state: TrainState, draws: Draws) -> Metrics:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """No gradients for the network's weights inside the block; gradients still flow through it to its input."""
+    """Compute no gradients for the weights of the network inside the block; they still flow to its input."""
     network.requires_grad_(False)
     try:
         yield
@@ -117,14 +120,16 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 def _augment(state: TrainState, images: Tensor, draws: Draws) -> Tensor:
-    policies = state.config.training.diffaugment
-    return diffaugment(images, policies, draws.uniform) if policies else images
+    if draws.uniform is None:
+        return images
+    return diffaugment(images, state.config.training.diffaugment, draws.uniform)
 
 
-def _backward_scope(network: nn.Module, last: bool):
-    """Gradients travel between processes once an update, in the backward pass of its last micro-batch."""
-    parallel = isinstance(network, DistributedDataParallel)
-    return network.no_sync() if parallel and not last else nullcontext()
+def _backward_scope(network: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Return a context in which gradients are exchanged between processes only for the last micro-batch."""
+    if isinstance(network, DistributedDataParallel) and not last:
+        return network.no_sync()
+    return nullcontext()
 
 
 @torch.no_grad()
@@ -137,7 +142,7 @@ def _discriminator_metrics(
         "logits/fake": fake_logits.mean(),
         "accuracy/real": (real_logits > 0).float().mean(),
         "accuracy/fake": (fake_logits < 0).float().mean(),
-        # Spread of a pixel over the images of the batch, averaged over pixels: near 0 for fakes when G has collapsed.
+        # Mean over pixels of the standard deviation over images: near 0 for fakes if G has collapsed.
         "spread/real": real.std(0).mean() if len(real) > 1 else real.new_zeros(()),
         "spread/fake": fake.std(0).mean() if len(fake) > 1 else fake.new_zeros(()),
     }

@@ -1,4 +1,4 @@
-"""The maps that there are to see: those of G on generated images, and those of D on generated and on real ones."""
+"""The maps of G on generated images, and of D on generated and on real images."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,24 +18,24 @@ from sagan.runtime.pictures import to_uint8
 
 @dataclass(frozen=True)
 class LayerView:
-    """What one attention layer did with a few images. All tensors lie on the CPU."""
+    """What one attention layer did with a few images. All tensors are on the CPU."""
 
     network: Literal["generator", "discriminator"]
     layer: str
     """Name of the module in its network, such as blocks.1.attention."""
     source: Literal["generated", "real"]
-    """Which images: those of the generator, or of the data."""
+    """Origin of the images: the generator or the data."""
     images: Tensor
     """uint8 (N, C, H, W): what G made of z and y, or what D saw."""
     labels: Tensor | None
-    """int64 (N,), None without classes."""
+    """int64 (N,); None without classes."""
     maps: list[AttentionMap]
-    """Weights in float32. None for a kind without maps (`residual`), several for some (`cbam`, `pyramid-oc`)."""
+    """Weights in float32. Empty for a kind without maps (`residual`); some have several (`cbam`, `pyramid-oc`)."""
     gamma: float | None
-    """The gain of the layer, None where it has none (gate `none`): the attention counts in full then."""
+    """Gain of the layer; None if it has none (gate `none`), and the attention counts in full."""
 
     def first(self, number: int) -> "LayerView":
-        """The view of the first images alone."""
+        """Return the view of the first images alone."""
         maps = [replace(m, weights=m.weights[:number]) for m in self.maps]
         labels = None if self.labels is None else self.labels[:number]
         return replace(self, images=self.images[:number], labels=labels, maps=maps)
@@ -50,17 +50,19 @@ def view_attention(
     real: Tensor | None = None,
     real_y: Tensor | None = None,
 ) -> list[LayerView]:
-    """The maps of every attention layer: of G for z (N, z_dim) and y (N,), of D (if given) on those images, and on
-    real images (M, C, H, W) in [-1, 1] with labels real_y (M,), if given.
+    """Return the maps of every attention layer.
 
-    All tensors on the networks' device. Layers come in forward order, G before D, generated before real. Neither the
-    networks nor their singular vectors change; both run in evaluation mode.
+    G gets z (N, z_dim) and y (N,). D, if given, gets the images that G made, and real images (M, C, H, W) in [-1, 1]
+    with labels real_y (M,) if they are given. All tensors are on the networks' device. Layers come in
+    forward order, G before D, generated before real. Both networks run in evaluation mode and stay as they are.
     """
     generated, maps = _forward(generator, z, y)
     views = _views(generator, "generator", "generated", to_uint8(generated), y, maps)
     if discriminator is None:
         return views
-    for source, images, labels in (("generated", generated, y), ("real", real, real_y)):
+    shown: tuple[tuple[Literal["generated", "real"], Tensor | None, Tensor | None], ...]
+    shown = (("generated", generated, y), ("real", real, real_y))
+    for source, images, labels in shown:
         if images is not None:
             _, maps = _forward(discriminator, images, labels)
             views += _views(discriminator, "discriminator", source, to_uint8(images), labels, maps)
@@ -74,8 +76,8 @@ def _forward(network: nn.Module, x: Tensor, y: Tensor | None) -> tuple[Tensor, d
 
 def _views(
     network: nn.Module,
-    name: str,
-    source: str,
+    name: Literal["generator", "discriminator"],
+    source: Literal["generated", "real"],
     images: Tensor,
     y: Tensor | None,
     maps: dict[str, list[AttentionMap]],
@@ -96,8 +98,10 @@ def _views(
 
 
 def fixed_inputs(generator: Generator, number: int, seed: int = 0) -> tuple[Tensor, Tensor | None]:
-    """The z (number, z_dim) and y (number,) to look at, on the generator's device: the same for every run with as many
-    classes and as long a z, so that two runs show the same. Labels go round all classes in wide strides."""
+    """Return the z (number, z_dim) and y (number,) to look at, on the generator's device.
+
+    They are the same for all runs with the same number of classes and `z_dim`, so that runs can be compared.
+    """
     device = next(generator.parameters()).device
     z = latents(seed, "attention", 0, number, generator.z_dim).to(device)
     if generator.num_classes == 0:
@@ -106,14 +110,16 @@ def fixed_inputs(generator: Generator, number: int, seed: int = 0) -> tuple[Tens
 
 
 def fixed_labels(num_classes: int, number: int) -> Tensor:
-    """`number` labels, spread evenly over the classes."""
+    """Return `number` labels spread evenly over the classes."""
     return torch.arange(number) * num_classes // number if number < num_classes else torch.arange(number) % num_classes
 
 
 def fixed_real(data: Dataset, number: int, wanted: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Real images (m, C, H, W) in [-1, 1] with labels (m,), on the CPU: m = min(number, images), the first of each of
-    the `wanted` classes (number,), then the second, and so on; a class without images gives its place to the others.
-    By default the classes are `fixed_labels`."""
+    """Return real images (m, C, H, W) in [-1, 1] with labels (m,), on the CPU; m = min(number, images).
+
+    They are the first image of each of the `wanted` classes (number,), then the second, and so on; other images take
+    the place of missing ones. By default the classes are `fixed_labels`.
+    """
     wanted = fixed_labels(max(len(data.class_names), 1), number) if wanted is None else wanted
     labels, chosen = data.labels.cpu(), []
     for c in wanted.tolist():

@@ -1,7 +1,7 @@
-"""Pictures in pieces: colour scales, tiles, outlines, query points, text, and how they are put together."""
+"""The pieces of a picture: colour scales, tiles, outlines, query points, text, and their arrangement."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-# Told apart by people with any colour vision (Okabe and Ito 2008), without the black and the blue that dark maps hide.
+# Distinguishable with any colour vision (Okabe and Ito 2008), without the black and the blue that dark maps hide.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
 HEAT = ((0, 0, 0), (70, 20, 110), (180, 45, 90), (245, 135, 25), (255, 250, 170))  # lightness grows throughout
 DIVERGING = ((60, 150, 255), (10, 40, 110), (0, 0, 0), (130, 30, 10), (255, 120, 70))  # below 0: blue; above: red
@@ -17,34 +17,34 @@ OPACITY = 0.62  # of a map over the image: its brightest colour outshines a whit
 GAP, TEXT = 6, 12  # pixels
 
 
-def font(size: int = TEXT) -> ImageFont.FreeTypeFont:
-    """Pillow's own font, at a size in pixels."""
+def font(size: int = TEXT) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font at a size in pixels."""
     return ImageFont.load_default(size)
 
 
-def scale_for(size: tuple[int, int], tile: int) -> int:
-    """How often pixels of an image (H, W) are repeated for its longer side to reach `tile` pixels."""
+def scale_for(size: Sequence[int], tile: int) -> int:
+    """Return how often each pixel of an image (H, W) is repeated so that its longer side reaches `tile` pixels."""
     return max(1, math.ceil(tile / max(size)))
 
 
 def shrunk(images: Tensor, tile: int) -> Tensor:
-    """uint8 images (N, C, H, W), those of which the longer side has twice `tile` pixels or more averaged down to it."""
+    """Return uint8 images (N, C, H, W), averaged down if their longer side is at least twice `tile` pixels."""
     cell = max(1, max(images.shape[2:]) // tile)
     return F.avg_pool2d(images.float(), cell).round().to(torch.uint8)
 
 
 def rgb(image: Tensor, scale: int) -> Tensor:
-    """A uint8 image (C, H, W) of 1 or 3 channels in colour and enlarged: (3, H', W')."""
+    """Return a uint8 image (C, H, W) of 1 or 3 channels as RGB, enlarged: (3, H', W')."""
     return image.expand(3, -1, -1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 
-def enlarge(grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """(h, w) to (H, W): each pixel takes the value of the cell that it lies in."""
-    return F.interpolate(grid[None, None].float(), size, mode="nearest")[0, 0]
+def enlarge(grid: Tensor, size: Sequence[int]) -> Tensor:
+    """Enlarge (h, w) to (H, W): each pixel takes the value of its cell."""
+    return F.interpolate(grid[None, None].float(), list(size), mode="nearest")[0, 0]
 
 
 def colours(t: Tensor, stops: tuple = HEAT) -> Tensor:
-    """Values in [0, 1] (H, W) as colours (3, H, W) in 0..255, linear between the stops."""
+    """Return values in [0, 1] (H, W) as colours (3, H, W) in 0..255, linear between the stops."""
     table = torch.tensor(stops, dtype=torch.float32)
     position = t.clamp(0, 1) * (len(stops) - 1)
     low = position.floor().long().clamp(max=len(stops) - 2)
@@ -52,7 +52,7 @@ def colours(t: Tensor, stops: tuple = HEAT) -> Tensor:
 
 
 def overlay(image: Tensor, t: Tensor, stops: tuple = HEAT, lit: Tensor | None = None) -> Tensor:
-    """Values in [0, 1] (h, w) as colours over an RGB image (3, H, W) in grey; what is not `lit`, bool (h, w), dark."""
+    """Draw values in [0, 1] (h, w) as colours over a greyed RGB image (3, H, W); cells not `lit` (h, w) are dark."""
     size = image.shape[1:]
     grey = image.float().mean(0, keepdim=True).expand(3, -1, -1)
     mixed = torch.lerp(grey, colours(enlarge(t, size), stops), OPACITY)
@@ -62,7 +62,7 @@ def overlay(image: Tensor, t: Tensor, stops: tuple = HEAT, lit: Tensor | None = 
 
 
 def outlined(image: Tensor, region: Tensor) -> Tensor:
-    """The image (3, H, W) with a white line along the inner edge of a region, bool (h, w), and a black one around."""
+    """Draw a white line inside the edge of a region, bool (h, w), of an image (3, H, W), and a black one outside."""
     size = image.shape[1:]
     mask = enlarge(region, size)  # 1 inside
     cell = min(pixels / cells for pixels, cells in zip(size, region.shape, strict=True))
@@ -75,18 +75,20 @@ def outlined(image: Tensor, region: Tensor) -> Tensor:
 
 
 def picture(image: Tensor) -> Image.Image:
-    """A uint8 image (3, H, W) as one to draw on."""
+    """Return a uint8 image (3, H, W) as a picture to draw on."""
     return to_pil_image(image)
 
 
 def tensor(image: Image.Image) -> Tensor:
-    """A drawn picture as uint8 (3, H, W)."""
+    """Return a drawn picture as uint8 (3, H, W)."""
     return pil_to_tensor(image)
 
 
 def mark(image: Image.Image, y: float, x: float, colour: tuple, number: int | None = None) -> None:
-    """Draws a query point around (y, x): a disc, ringed in white and black to be seen on any background. With a number
-    it is larger, and holds it where there is room."""
+    """Draw a query point at (y, x): a disc ringed in white and black, so that it shows on any background.
+
+    With a number it is larger, and shows the number if there is room.
+    """
     draw, radius = ImageDraw.Draw(image), max(3, round(max(image.size) / (24 if number else 48)))
     for grow, fill in ((2, "black"), (1, "white"), (0, colour)):
         draw.circle((x, y), radius + grow, fill=fill)
@@ -95,7 +97,7 @@ def mark(image: Image.Image, y: float, x: float, colour: tuple, number: int | No
 
 
 def framed(image: Image.Image, colour: tuple | str) -> Image.Image:
-    """The picture in a frame of that colour, as wide as all frames."""
+    """Return the picture in a frame of that colour."""
     width = max(2, round(max(image.size) / 64))
     whole = Image.new("RGB", (image.width + 2 * width, image.height + 2 * width), colour)
     whole.paste(image, (width, width))
@@ -103,7 +105,7 @@ def framed(image: Image.Image, colour: tuple | str) -> Image.Image:
 
 
 def captioned(image: Image.Image, text: str) -> Image.Image:
-    """The picture with a line of text under it, cut at its width."""
+    """Return the picture with a line of text below it, cut at its width."""
     whole = Image.new("RGB", (image.width, image.height + TEXT + 4), "white")
     whole.paste(image, (0, 0))
     ImageDraw.Draw(whole).text((1, image.height + 1), text, "black", font())
@@ -111,7 +113,7 @@ def captioned(image: Image.Image, text: str) -> Image.Image:
 
 
 def in_a_row(images: Iterable[Image.Image]) -> Image.Image:
-    """Pictures side by side."""
+    """Return pictures side by side."""
     images = list(images)
     width = sum(i.width for i in images) + GAP * (len(images) - 1)
     whole, x = Image.new("RGB", (width, max(i.height for i in images)), "white"), 0
@@ -122,7 +124,7 @@ def in_a_row(images: Iterable[Image.Image]) -> Image.Image:
 
 
 def in_a_column(images: Iterable[Image.Image]) -> Image.Image:
-    """Pictures below each other."""
+    """Return pictures below each other."""
     images = list(images)
     height = sum(i.height for i in images) + GAP * (len(images) - 1)
     whole, y = Image.new("RGB", (max(i.width for i in images), height), "white"), 0
@@ -133,7 +135,7 @@ def in_a_column(images: Iterable[Image.Image]) -> Image.Image:
 
 
 def in_columns(strips: list[Image.Image], width: int) -> Image.Image:
-    """Strips of equal size below each other, in as many columns as fit into `width` pixels, read column by column."""
+    """Return strips of equal size in as many columns as fit into `width` pixels, read column by column."""
     columns = max(1, min(len(strips), (width + 4 * GAP) // (strips[0].width + 4 * GAP)))
     rows = -(-len(strips) // columns)
     blank = Image.new("RGB", (3 * GAP, 1), "white")
@@ -142,7 +144,7 @@ def in_columns(strips: list[Image.Image], width: int) -> Image.Image:
 
 
 def legend(low: str, stops: tuple, high: str) -> Image.Image:
-    """A colour scale between the words for its two ends."""
+    """Return a colour scale between the words for its two ends."""
     ramp = Image.new("RGB", (120, TEXT + 2), "white")
     ramp.paste(picture(colours(torch.linspace(0, 1, 120).expand(TEXT, -1), stops).round().to(torch.uint8)), (0, 2))
     words = [text_lines([text], math.ceil(font().getlength(text)) + 4) for text in (low, high)]
@@ -150,7 +152,7 @@ def legend(low: str, stops: tuple, high: str) -> Image.Image:
 
 
 def text_lines(lines: list[str], width: int) -> Image.Image:
-    """Text in black on white, broken into lines of at most `width` pixels."""
+    """Return text in black on white, broken into lines of at most `width` pixels."""
     broken: list[str] = []
     for line in lines:
         broken.append("")
@@ -168,8 +170,10 @@ def text_lines(lines: list[str], width: int) -> Image.Image:
 
 
 def bars(values: Tensor, width: int, height: int, colour: tuple) -> Image.Image:
-    """Bars (n,) from 0 up, or down where a value is negative, on an axis that holds 0 and 1; all equally wide, whole
-    pixels each, in at most `width` pixels where there are as many."""
+    """Return a bar chart of values (n,) on an axis that includes 0 and 1; negative values go down from 0.
+
+    Each bar is a whole number of pixels wide, at least one, so more than `width` bars make a wider picture.
+    """
     values = values.nan_to_num()  # a picture must not end a run
     low, high = min(0.0, values.min().item()), max(1.0, values.max().item())
     bar = max(1, width // len(values))
@@ -188,7 +192,7 @@ def bars(values: Tensor, width: int, height: int, colour: tuple) -> Image.Image:
 
 
 def of_one_size(images: list[Image.Image]) -> list[Image.Image]:
-    """The pictures as large as the largest, white where they were smaller."""
+    """Return the pictures padded with white to the size of the largest."""
     size = max(i.width for i in images), max(i.height for i in images)
     whole = [Image.new("RGB", size, "white") for _ in images]
     for canvas, image in zip(whole, images, strict=True):
@@ -197,6 +201,6 @@ def of_one_size(images: list[Image.Image]) -> list[Image.Image]:
 
 
 def dithered(image: Image.Image) -> Image.Image:
-    """The picture in 256 colours of its own, for GIF; Pillow's choice alone would make steps of the colour scale."""
+    """Return the picture in 256 colours of its own, for GIF. Without dithering the colour scale would show steps."""
     palette = image.quantize(256, method=Image.Quantize.MAXCOVERAGE)
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

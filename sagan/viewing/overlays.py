@@ -1,6 +1,6 @@
 """Attention maps drawn over images, as in figure 5 of Zhang et al. 2019; gates as bars or masks.
 
-What colours and outlines mean stands in `panels.py`, and in each picture.
+`panels.py` says what colours and outlines mean, and so does each picture.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from sagan.viewing.panels import TOP, Panels, colour, short, signed
 from sagan.viewing.queries import Point, automatic_queries
 from sagan.viewing.rows import LEAST, SHARE, query_row
 
-TILE = 192  # pixels, at least, of the longer side of a panel
-WIDTH = 1400  # pixels of a picture, about, at most: strips stand in as many columns as fit
+TILE = 192  # least length in pixels of the longer side of a panel
+WIDTH = 1400  # largest width of a picture in pixels, about: strips are set in as many columns as fit
 QUERIES = 5  # points on each image, as in the paper's figure
 VARIED = 4  # channels of a gate with many values that get a panel
 
@@ -34,11 +34,11 @@ def layer_pictures(
     width: int = WIDTH,
     text: bool = True,
 ) -> dict[str, Image.Image]:
-    """What a layer attended to, a strip for each image: part -> picture.
+    """Return pictures of what a layer attended to, with a strip for each image, by part.
 
-    queries: the points (y, x) of each image, in its pixels; kinds without queries draw none. The parts are `map`, the
-    mean over heads, and `heads` where there are several; `windows-2x2` and so on; `channels`, `positions` and `values`
-    of a gate; none for a layer without maps. `title` stands above all; without `text` there are panels only.
+    `queries` are the points (y, x) of each image, in its pixels; kinds without queries draw none. The parts are `map`,
+    the mean over heads, and `heads` if there are several; `windows-2x2` and so on; `channels`, `positions` and `values`
+    of a gate. A layer without maps has no parts. `title` is the heading; without `text` there are only panels.
     """
     pictures: dict[str, Image.Image] = {}
     for m in view.maps:
@@ -52,14 +52,14 @@ def layer_pictures(
 
 
 def view_queries(view: LayerView, number: int = QUERIES) -> list[list[Point]]:
-    """Automatic points for each image of a view."""
+    """Return automatic points for each image of a view."""
     return [automatic_queries(image, number) for image in view.images]
 
 
 def board_images(views: list[LayerView], number: int = 4, queries: int = 3, tile: int = 96) -> dict[str, Tensor]:
-    """Small pictures for TensorBoard: tag -> uint8 (3, H, W), of the first images of each view, without text.
+    """Return small pictures for TensorBoard, uint8 (3, H, W), of the first images of each view, by tag.
 
-    Tags are attention/generator.LAYER/generated/PART and so on; single heads are left out.
+    Tags are attention/generator.LAYER/generated/PART and so on. There is no text, and single heads are left out.
     """
     tagged = {}
     for view in views:
@@ -72,14 +72,14 @@ def board_images(views: list[LayerView], number: int = 4, queries: int = 3, tile
 
 
 def headed(body: Image.Image, lines: list[str], scale: Image.Image | None) -> Image.Image:
-    """A picture below lines of text and the scale of its colours, if it has one."""
+    """Return a picture below lines of text and its colour scale, if it has one."""
     scales = [] if scale is None else [scale]
     width = max(piece.width for piece in (body, *scales))
     return drawing.in_a_column([drawing.text_lines(lines, width), *scales, body])
 
 
 def numbers(view: LayerView, m: AttentionMap) -> str:
-    """Gain, entropy and largest weight of a map in words, over all its images."""
+    """Return gain, entropy and largest weight of a map over all its images, in words."""
     gain = "no gamma (counts as 1)" if view.gamma is None else f"gamma {view.gamma:.3f}"
     said = [f"{gain}{' (the layer is the identity)' if view.gamma == 0 else ''}"]
     w = m.weights
@@ -95,7 +95,7 @@ def numbers(view: LayerView, m: AttentionMap) -> str:
 
 
 def legend(m: AttentionMap, part: str) -> Image.Image | None:
-    """What colours and outlines of a picture mean; nothing for bars."""
+    """Return what the colours and outlines of a picture mean; None for bars."""
     if part == "channels":
         return None
     if m.form.gate:
@@ -107,7 +107,7 @@ def legend(m: AttentionMap, part: str) -> Image.Image | None:
 
 
 def matrix_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
-    """Image and a panel for each query; for several heads also a strip for each query, with a panel for each head."""
+    """Draw the image and a panel per query; for several heads also a strip per query, with a panel per head."""
     m, size = panels.map, panels.view.images.shape[2:]
     windowed, one_for_all = m.form.windowed, m.query_size == (1, 1)
     heads = 1 if windowed else m.weights.shape[1]
@@ -122,13 +122,13 @@ def matrix_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
             mark = {k: marks[k]} if marks else {}
             single.append(drawing.in_a_row([panels.image(i, mark), *by_head]))
     if windowed:
-        down, across = (q // k for q, k in zip(m.query_size, m.key_size, strict=True))
+        down, across = (q // k for q, k in zip(m.query_size, m.key_size or m.query_size, strict=True))
         return {f"windows-{down}x{across}": means}
     return {"map": means, "heads": single} if single else {"map": means}
 
 
 def channel_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
-    """Image and a bar for each channel."""
+    """Draw the image and a bar per channel."""
     strips = []
     for i, gates in enumerate(panels.map.weights.flatten(1)):  # (C,)
         image = panels.image(i, {})
@@ -137,14 +137,13 @@ def channel_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
 
 
 def position_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
-    """Image and mask."""
+    """Draw the image and the mask."""
     masks = [panels.mask(i, gate[0]) for i, gate in enumerate(panels.map.weights)]
     return {"positions": [drawing.in_a_row([panels.image(i, {}), mask]) for i, mask in enumerate(masks)]}
 
 
 def value_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
-    """Image, the mean over channels, and the channels that vary most over positions; bars where there is one
-    position."""
+    """Draw the image, the mean over channels, and the channels that vary most; bars if there is a single position."""
     weights = panels.map.weights  # (N, C, h, w)
     if weights.shape[2:] == (1, 1):
         return channel_strips(panels, queries)

@@ -1,11 +1,11 @@
-"""The panels of a picture: an image with its query points, a row of a matrix over it, a mask over it.
+"""The panels of a picture: an image with its query points, or with a row of a matrix or a mask drawn over it.
 
 Scales, for every picture of `overlays`:
 
 - Weights are coloured from black (0) over red to pale yellow: the largest weight of the panel, or four times the
-  uniform weight where that is more, so that a nearly uniform row is dull all over. Weights that may be negative go
+  uniform weight if that is more, so that a nearly uniform row is dull all over. Weights that may be negative go
   from blue over black to orange, as far on either side as the largest absolute weight of the panel.
-- A mask is coloured from black (its smallest value in the panel) to pale yellow (its largest); both stand below it.
+- A mask is coloured from black (its smallest value in the panel) to pale yellow (its largest); both are printed below.
 - The white outline is `rows.most_attended`: the fewest keys that hold half of the weight.
 - A panel's frame has the colour of its query, which is marked in it by a dot.
 """
@@ -28,17 +28,17 @@ TOP = 4  # times the uniform weight, at least, is the top of the colour scale
 
 @dataclass(frozen=True)
 class Panels:
-    """Panels of one map of a view, by the number i of the image in it."""
+    """The panels of one map of a view; i is the number of an image in it."""
 
     view: LayerView
     map: AttentionMap
     tile: int
-    """Pixels, at least, of the longer side of a panel."""
+    """Least length in pixels of the longer side of a panel."""
     text: bool
-    """Whether a line of text stands below each."""
+    """Whether each has a line of text below it."""
 
     def image(self, i: int, marks: dict[int, Point]) -> Image.Image:
-        """The image, with points by their number from 0."""
+        """Return the image, with points by number, counted from 0."""
         panel = drawing.picture(self._enlarged(i))
         for k, point in marks.items():
             drawing.mark(panel, *self._middle(point), colour(k), k + 1)
@@ -46,8 +46,10 @@ class Panels:
         return self._finished(panel, f"{self.view.source}{label}")
 
     def row(self, i: int, weights: Tensor, row: Row, k: int, point: Point | None, name: str = "") -> Image.Image:
-        """Weights (h, w) of the row of query k, all heads or one, over the image in grey; for a `point` of None, the
-        row of every query."""
+        """Draw weights (h, w) of the row of query k, of all heads or one, over the greyed image.
+
+        A `point` of None means that all queries share the row.
+        """
         t, stops = scaled_weights(weights, row.reach, signed(self.map))
         panel = drawing.overlay(self._enlarged(i), t, stops, row.reach)
         panel = drawing.picture(drawing.outlined(panel, most_attended(weights, row.reach)))
@@ -59,7 +61,7 @@ class Panels:
         return self._finished(panel, said, "white" if point is None else colour(k))
 
     def mask(self, i: int, gate: Tensor, name: str = "") -> Image.Image:
-        """A gate (h, w) over the image in grey."""
+        """Draw a gate (h, w) over the greyed image."""
         low, high = gate.min(), gate.max()
         cells = drawing.enlarge((gate - low) / (high - low).clamp(min=1e-12), self.map.query_size)
         panel = drawing.picture(drawing.overlay(self._enlarged(i), cells))
@@ -73,7 +75,7 @@ class Panels:
         return drawing.rgb(self.view.images[i], self._scale)
 
     def _middle(self, point: Point) -> tuple[float, float]:
-        """The middle of a pixel after enlargement."""
+        """Return the middle of a pixel after enlargement."""
         return (point[0] + 0.5) * self._scale - 0.5, (point[1] + 0.5) * self._scale - 0.5
 
     def _finished(self, panel: Image.Image, said: str, frame: tuple | str = "white") -> Image.Image:
@@ -82,7 +84,7 @@ class Panels:
 
 
 def scaled_weights(weights: Tensor, reach: Tensor, with_sign: bool) -> tuple[Tensor, tuple]:
-    """Weights (h, w) in [0, 1] and the colours that they stand for, by the scales above."""
+    """Return weights (h, w) scaled to [0, 1], and the colours of the scale, as described above."""
     largest = weights.abs().max().clamp(min=1e-30)
     if with_sign:
         return (weights / largest + 1) / 2, DIVERGING
@@ -90,15 +92,15 @@ def scaled_weights(weights: Tensor, reach: Tensor, with_sign: bool) -> tuple[Ten
 
 
 def signed(m: AttentionMap) -> bool:
-    """Whether weights of a map may be negative."""
+    """Return whether a map has negative weights."""
     return not m.distribution and bool((m.weights < 0).any())
 
 
 def colour(k: int) -> tuple[int, int, int]:
-    """The colour of query k."""
+    """Return the colour of query k."""
     return COLOURS[k % len(COLOURS)]
 
 
 def short(value: Tensor) -> str:
-    """A number in two digits."""
+    """Return a number in two digits."""
     return f"{value.item():.2g}"

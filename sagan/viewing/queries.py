@@ -1,4 +1,4 @@
-"""Query points: the pixels of which a viewer asks where they look."""
+"""Query points: the pixels whose attention a viewer shows."""
 
 import math
 
@@ -8,25 +8,26 @@ from torch import Tensor
 
 Point = tuple[int, int]  # y, x in pixels of the image
 
-PLACE = 1.0  # distance from edge to edge, where that from black to full red, green or blue is 1
+PLACE = 1.0  # distance from edge to edge, if the distance from black to full red, green or blue is 1
 CELLS = 64  # along the longer side, at most
 ROUNDS = 20
 
 
 def automatic_queries(image: Tensor, number: int) -> list[Point]:
-    """At most `number` different points on distinct parts of a uint8 image (C, H, W), from top to bottom.
+    """Return at most `number` different points on distinct parts of a uint8 image (C, H, W), from top to bottom.
 
-    The parts are those of k-means over place and colour of all pixels (of larger cells, where a side has more than 64
-    pixels), from starting centres that lie far from each other. The point of a part is the pixel that has most of the
-    part around it, so not on its edge, nor the image's. A function of the image alone.
+    The parts come from k-means over the place and colour of all pixels (or of larger cells, if a side has more than 64
+    pixels), started from centres far from each other. The point of a part is the pixel with most of the part around it,
+    so it is neither on the part's edge nor on the image's. The result depends on the image alone.
     """
     cell = math.ceil(max(image.shape[1:]) / CELLS)
     cells = F.avg_pool2d(image[None].double() / 255, cell)[0]  # (C, h, w)
     (height, width), features = cells.shape[1:], _features(cells)  # (h w, 2 + C)
     number = min(number, height * width)
     centres = features[_far_apart(features, number)]  # (number, 2 + C)
+    part = torch.zeros(len(features), dtype=torch.long)  # (h w,)
     for _ in range(ROUNDS):
-        part = torch.cdist(features, centres).argmin(1)  # (h w,)
+        part = torch.cdist(features, centres).argmin(1)
         centres = torch.stack([features[part == k].mean(0) if (part == k).any() else centres[k] for k in range(number)])
     reach = max(height, width) // 6
     masks = F.one_hot(part, number).T.reshape(number, 1, height, width).double()
@@ -39,8 +40,10 @@ def automatic_queries(image: Tensor, number: int) -> list[Point]:
 
 
 def _features(image: Tensor) -> Tensor:
-    """Place and colour of each pixel of an image in [0, 1] (C, H, W): (H W, 2 + C). Colours are means of 3x3 pixels, so
-    that no stray pixel is a part."""
+    """Return the place and colour of each pixel of an image in [0, 1] (C, H, W): (H W, 2 + C).
+
+    Colours are means over 3x3 pixels, so that a stray pixel does not become a part.
+    """
     height, width = image.shape[1:]
     colour = F.avg_pool2d(image[None], 3, stride=1, padding=1, count_include_pad=False)[0]
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -49,7 +52,7 @@ def _features(image: Tensor) -> Tensor:
 
 
 def _far_apart(features: Tensor, number: int) -> list[int]:
-    """Indices of vectors (n, d): the one nearest to the mean, then always the one farthest from all so far."""
+    """Return indices of vectors (n, d): the one nearest to the mean, then always the one farthest from all so far."""
     distance = (features - features.mean(0)).norm(dim=1)
     chosen = [int(distance.argmin())]
     distance = torch.full_like(distance, torch.inf)

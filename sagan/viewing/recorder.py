@@ -53,7 +53,9 @@ def attention_entropies(views: list[LayerView]) -> dict[str, float]:
     It is the mean over a layer's maps. A layer whose maps are gates has none.
     """
     return {
-        f"attention/entropy/{view.network}.{view.layer}": fmean(m.entropy().item() for m in view.maps if m.distribution)
+        f"attention/entropy/{view.network}.{view.layer}": fmean(
+            float(e) for m in view.maps if (e := m.entropy()) is not None
+        )
         for view in views
         if view.source == "generated" and any(m.distribution for m in view.maps)
     }

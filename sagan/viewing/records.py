@@ -1,4 +1,4 @@
-"""What a LayerView becomes in TensorBoard's log: one list of blobs for each layer and step.
+"""A LayerView as a record in TensorBoard's log: one list of blobs per layer and step.
 
     [header, png 0, map 0 of image 0, map 1 of image 0, ..., png 1, map 0 of image 1, ...]
 
@@ -12,6 +12,7 @@ import io
 import json
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,13 +29,15 @@ LARGEST_PICTURE = 64  # height and width; larger ones are halved, for four of 12
 
 
 def record_tag(view: LayerView) -> str:
-    """The tag of a layer's records. TensorBoard would lose one of two kinds of data under one tag, so the prefix is
-    used for nothing else."""
+    """Return the tag of a layer's records.
+
+    TensorBoard would lose one of two kinds of data under the same tag, so nothing else uses this prefix.
+    """
     return f"attention-maps/{view.network}/{view.layer}/{view.source}"
 
 
 def encode(view: LayerView, kind: str, class_names: list[str]) -> list[bytes]:
-    """The blobs of a view. `kind` is the configuration's name of the attention, `class_names` may be empty.
+    """Return the blobs of a view. `kind` is the attention kind of the configuration; `class_names` may be empty.
 
     Grids are halved until an image has at most MOST_WEIGHTS weights; entropy, minimum and maximum are those of the
     map as it was.
@@ -61,7 +64,7 @@ def encode(view: LayerView, kind: str, class_names: list[str]) -> list[bytes]:
 
 @dataclass(frozen=True)
 class _Folded:
-    """A map of any kind as (N, groups, queries, keys)."""
+    """A map of any kind, as (N, groups, queries, keys)."""
 
     weights: Tensor
     queries: tuple[int, int]
@@ -72,10 +75,10 @@ class _Folded:
     def of(m: AttentionMap) -> "_Folded":
         w, form = m.weights, m.form
         if not form.gate:
-            queries = m.key_size if form.windowed else m.query_size  # of one window, or of the whole map
-            return _Folded(w, tuple(queries), tuple(m.key_size), False)
+            keys = _pair(m.key_size or m.query_size)
+            return _Folded(w, keys if form.windowed else _pair(m.query_size), keys, False)
         if form.positions:
-            return _Folded(w.flatten(2)[:, :, None], (1, 1), tuple(w.shape[2:]), True)
+            return _Folded(w.flatten(2)[:, :, None], (1, 1), _pair(w.shape[2:]), True)
         return _Folded(w[:, None, None], (1, 1), (1, w.shape[1]), True)
 
     @property
@@ -83,9 +86,9 @@ class _Folded:
         return self.weights[0].numel()
 
     def halved(self) -> "_Folded | None":
-        """With the larger of the two grids at half its height and width; None where that cannot be.
+        """Return the map with the larger of its two grids halved in height and width; None if neither can be halved.
 
-        Queries are averaged, the weights of keys added up, so that a distribution stays one; a gate is averaged.
+        Queries are averaged and weights of keys summed, so a distribution stays one. A gate is averaged.
         """
         w, (n, g, _, k) = self.weights, self.weights.shape
         for of_queries in (True, False) if math.prod(self.queries) > math.prod(self.keys) else (False, True):
@@ -102,8 +105,13 @@ class _Folded:
         return None
 
 
+def _pair(size: Sequence[int]) -> tuple[int, int]:
+    height, width = size
+    return int(height), int(width)
+
+
 def _fit(maps: list[_Folded]) -> list[_Folded]:
-    """The maps, the largest of them halved as long as they are too large together."""
+    """Return the maps, with the largest halved until together they are small enough."""
     maps = list(maps)
     while sum(m.size for m in maps) > MOST_WEIGHTS:
         largest = max(range(len(maps)), key=lambda i: maps[i].size)
@@ -147,11 +155,11 @@ def _png(image: Tensor) -> bytes:
 
 
 def _number(value: float | Tensor | None) -> float | None:
-    """A finite number, or None: JSON has no other."""
+    """Return a finite number, or None: JSON has no others."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _name(y: int, class_names: list[str]) -> str:
-    """The name of a class, as far as a page shows it; folders may have names that no text holds."""
+    """Return the name of a class as a page shows it: cut, and without bytes of a folder name that are not text."""
     name = class_names[y] if y < len(class_names) else str(y)
     return name.encode("utf-8", "replace").decode()[:100]

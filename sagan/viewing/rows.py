@@ -1,6 +1,7 @@
-"""What one query draws from: its row of an attention matrix, laid out on the grid of the keys."""
+"""The row of an attention matrix that belongs to one query, laid out on the grid of the keys."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from sagan.attention import AttentionMap
 from sagan.viewing.queries import Point
 
 SHARE = 0.5  # of the weight that the most-attended region holds
-LEAST = 1.5  # times the mean weight: what a key of that region has at least
+LEAST = 1.5  # times the mean weight: the least weight of a key in that region
 
 
 @dataclass(frozen=True)
@@ -18,22 +19,23 @@ class Row:
     """The weights of one query on the grid of keys, which covers the whole image."""
 
     weights: Tensor
-    """(heads, h, w), 0 where the query cannot look."""
+    """(heads, h, w), 0 for keys that the query cannot see."""
     reach: Tensor
-    """bool (h, w): the keys it draws from, all of them or those of its window."""
+    """bool (h, w): the keys that the query can see, all of them or those of its window."""
 
     def mean(self) -> Tensor:
-        """The mean over heads, (h, w)."""
+        """Return the mean over heads, (h, w)."""
         return self.weights.mean(0)
 
 
-def query_row(m: AttentionMap, image: int, query: Point, size: tuple[int, int]) -> Row:
-    """The row of a `matrix` or `windowed matrix` for one image of the batch and a pixel of images of `size` (H, W)."""
+def query_row(m: AttentionMap, image: int, query: Point, size: Sequence[int]) -> Row:
+    """Return the row of a matrix or windowed matrix for one image of the batch and one pixel; `size` is (H, W)."""
     y, x = (p * cells // pixels for p, cells, pixels in zip(query, m.query_size, size, strict=True))
-    height, width = m.key_size
+    key_size = m.key_size or m.query_size
+    height, width = key_size
     if not m.form.windowed:
-        weights = m.weights[image, :, y * m.query_size[1] + x].unflatten(-1, m.key_size)  # (heads, h, w)
-        return Row(weights, torch.ones(m.key_size, dtype=torch.bool))
+        weights = m.weights[image, :, y * m.query_size[1] + x].unflatten(-1, tuple(key_size))  # (heads, h, w)
+        return Row(weights, torch.ones(height, width, dtype=torch.bool))
     row, column = y // height, x // width
     window = row * (m.query_size[1] // width) + column
     inside = (..., slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width))
@@ -44,10 +46,10 @@ def query_row(m: AttentionMap, image: int, query: Point, size: tuple[int, int]) 
 
 
 def most_attended(weights: Tensor, reach: Tensor) -> Tensor:
-    """bool (h, w): the fewest keys, largest first, that hold half of the weight, without those of less than 1.5 times
-    the mean weight: a row that is nearly uniform has no such region.
+    """Return the fewest keys that hold half of the weight, as bool (h, w).
 
-    Equal weights are in it or out of it together. Of signed weights the absolute values count.
+    Keys with less than 1.5 times the mean weight are left out, so a nearly uniform row has no such region. Equal
+    weights are in or out together. For signed weights the absolute values count.
     """
     size = weights.abs().double() * reach
     ranked = size.flatten().sort(descending=True).values
@@ -57,6 +59,6 @@ def most_attended(weights: Tensor, reach: Tensor) -> Tensor:
 
 
 def row_entropy(weights: Tensor, reach: Tensor) -> float:
-    """Entropy of a row that is a distribution, as a fraction of ln(keys): 1 is uniform, 0 is one key."""
+    """Return the entropy of a distribution as a fraction of ln(keys): 1 is uniform, 0 is a single key."""
     w = weights[reach]
     return -torch.special.xlogy(w, w).sum().item() / math.log(max(len(w), 2))

@@ -36,7 +36,7 @@ def test_translation_reaches_both_ends_and_no_further():
     assert torch.equal(shifted[1, :, :-2, :-3], images[1, :, 2:, 3:]) and not shifted[1, :, -2:].any()
 
 
-def test_cutout_clears_half_of_each_side_about_a_centre():
+def test_cutout_clears_half_of_each_side_around_a_centre():
     images, uniform = images_and_draws(40)
     out = cutout(images, uniform)
     for i in range(len(images)):
@@ -46,7 +46,7 @@ def test_cutout_clears_half_of_each_side_about_a_centre():
         assert torch.equal(out[i], expected)
 
 
-def test_color_is_brightness_saturation_and_contrast_in_turn():
+def test_color_changes_brightness_then_saturation_then_contrast():
     images, uniform = images_and_draws()
     for i, image in enumerate(images):
         brightness, saturation, contrast = uniform[i, :3].tolist()

@@ -1,4 +1,4 @@
-"""What is said when numbers are none, and when a run collapses."""
+"""Losses and weights that are not finite, and collapse."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ GOOD = {"loss/discriminator": torch.tensor(1.0), "loss/generator": torch.tensor(
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
-def test_the_first_bad_step_and_its_tensor_are_named_however_late_one_asks(make_state, network, value):
+def test_the_first_bad_step_and_its_tensor_are_named_even_if_checked_later(make_state, network, value):
     state = make_state()
     watch = FiniteWatch(state)
     for step in (1, 2):
@@ -25,7 +25,7 @@ def test_the_first_bad_step_and_its_tensor_are_named_however_late_one_asks(make_
         watch.require()
 
 
-def test_a_bad_loss_is_named_before_the_weights_that_it_spoilt(make_state):
+def test_a_bad_loss_is_named_before_the_weights_that_it_spoiled(make_state):
     state = make_state()
     watch = FiniteWatch(state)
     for p in [*state.discriminator.parameters(), *state.generator.parameters()]:
@@ -59,9 +59,9 @@ VANISHED = values(**{"spread/fake": 0.01})
 
 
 @pytest.mark.parametrize(
-    ("sick", "words"), [(SATURATED, "the generator learns nothing"), (VANISHED, "the generator has collapsed")]
+    ("sick", "words"), [(SATURATED, "the generator no longer learns"), (VANISHED, "the generator has collapsed")]
 )
-def test_collapse_is_said_in_words_once_after_five_records_in_a_row(sick, words):
+def test_collapse_is_reported_once_after_five_records_in_a_row(sick, words):
     watch = CollapseWatch()
     for record in [values()] * 3 + [sick] * 4 + [values()] + [sick] * 4:
         assert watch.warnings(record) == {}
@@ -70,7 +70,7 @@ def test_collapse_is_said_in_words_once_after_five_records_in_a_row(sick, words)
     assert watch.warnings(sick) == {}
 
 
-def test_both_kinds_of_collapse_may_come_together():
+def test_both_kinds_of_collapse_can_be_reported_together():
     watch = CollapseWatch()
     said = [watch.warnings(SATURATED | {"spread/fake": 0.0}) for _ in range(6)]
     assert [len(texts) for texts in said] == [0, 0, 0, 0, 2, 0]

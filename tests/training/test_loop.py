@@ -1,7 +1,8 @@
-"""Whole runs through `train`: resume, what a run leaves, what stops it."""
+"""Whole runs through `train`: resuming, files written, and errors that stop a run."""
 
 import errno
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ UNSTEADY = ("time", "speed/images_per_second", "memory/peak_gib")
 
 @pytest.fixture
 def configure(make_config, tmp_path):
-    """configure("name", steps, ...): a run directory of that name and a configuration for so many steps."""
+    """Return a function: configure("name", steps, ...) is the configuration of a run of that name and length."""
     return lambda name, steps, *rest: make_config(f"run_dir={tmp_path / name}", f"training.steps={steps}", *rest)
 
 
@@ -47,7 +48,7 @@ def leaves(value, path=""):
 
 
 def assert_same_checkpoint(one, two):
-    """Bit by bit, but for the configuration, which names the run and its steps."""
+    """Compare all but the configuration, which names the run and its steps, bit by bit."""
     one, two = (leaves({k: v for k, v in c.items() if k != "config"}) for c in (one, two))
     assert one.keys() == two.keys()
     for name, value in one.items():
@@ -72,7 +73,7 @@ def test_resume_is_bit_exact(configure, tmp_path):
     assert grids[0] == grids[1]
 
 
-def test_attention_is_looked_at_when_asked_for_only(configure, monkeypatch):
+def test_attention_is_recorded_only_when_it_is_due(configure, monkeypatch):
     looked = []
     monkeypatch.setattr(recorder, "attention_views", lambda state, data: looked.append(state.step) or [])
     train(configure("never", 3, "logging.attention_every=0", "logging.images_every=1"))
@@ -81,7 +82,7 @@ def test_attention_is_looked_at_when_asked_for_only(configure, monkeypatch):
     assert looked == [2, 4, 5]
 
 
-def test_a_run_killed_after_its_checkpoint_takes_the_same_steps_again(configure, tmp_path, monkeypatch):
+def test_a_run_killed_after_its_checkpoint_repeats_the_same_steps(configure, tmp_path, monkeypatch):
     train(configure("whole", 3, *FULL, "checkpoint.every=1"))
     config = configure("killed", 3, *FULL, "checkpoint.every=1")
     step = steps.generator_step
@@ -97,7 +98,7 @@ def test_a_run_killed_after_its_checkpoint_takes_the_same_steps_again(configure,
     monkeypatch.setattr(steps, "generator_step", dies_at_step_3)
     with pytest.raises(Killed):
         train(config)
-    # What lies after the checkpoint, as if the kill had come later still; and half a line.
+    # Records after the checkpoint, as if the kill had come later, and half a line.
     with open(tmp_path / "killed" / "metrics.jsonl", "a") as file:
         file.write('{"step": 3, "loss/discriminator": 9}\n{"step": 4, "lo')
     monkeypatch.undo()
@@ -107,7 +108,7 @@ def test_a_run_killed_after_its_checkpoint_takes_the_same_steps_again(configure,
     assert steady(read_records(killed / "metrics.jsonl")) == steady(read_records(whole / "metrics.jsonl"))
 
 
-def test_what_a_run_leaves(configure, tmp_path, capsys):
+def test_files_and_records_of_a_run(configure, tmp_path, capsys):
     run_dir = train(configure("run", 3, *FULL))
     assert {p.name for p in run_dir.iterdir() if not p.name.startswith(("events.", "."))} == {
         "config.yaml",
@@ -184,7 +185,7 @@ def test_grid_rows_are_classes_and_columns_share_z(make_state):
 
 
 @pytest.mark.parametrize("counts", [[0, 3, 12], [2, 0, 0], [1, 1, 1]])
-def test_the_grid_of_real_images_has_a_row_for_each_class_however_few_there_are(make_state, counts):
+def test_the_grid_of_real_images_has_a_row_for_each_class_even_with_few_images(make_state, counts):
     from sagan.data import MemoryDataset
     from sagan.training.diagnostics import real_grid
 
@@ -195,7 +196,7 @@ def test_the_grid_of_real_images_has_a_row_for_each_class_however_few_there_are(
     assert [(row == 0).all(-1).all(-1).sum().item() for row in cells] == [min(c, 10) for c in counts]
 
 
-def test_a_finished_run_is_left_alone(configure, tmp_path, capsys):
+def test_a_finished_run_is_left_unchanged(configure, tmp_path, capsys):
     run_dir = train(configure("run", 2))
 
     def snapshot():
@@ -204,7 +205,7 @@ def test_a_finished_run_is_left_alone(configure, tmp_path, capsys):
     before = snapshot()
     capsys.readouterr()
     for last in (2, 1):
-        train(configure("run", last, "data.path=/nowhere"))  # not even the data are opened
+        train(configure("run", last, "data.path=/nowhere"))  # the data are not even opened
         assert snapshot() == before and "finished: 2 steps" in capsys.readouterr().out
 
 
@@ -214,14 +215,26 @@ def test_another_configuration_is_refused_with_the_difference(configure, tmp_pat
         train(configure("run", 2, "training.seed=5"))
 
 
-def test_a_batch_that_cannot_be_split_is_refused_before_anything_is_made(configure, tmp_path, monkeypatch):
+def test_a_batch_that_cannot_be_split_is_refused_before_anything_is_written(configure, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "world_size", lambda: 3)
     with pytest.raises(ConfigError, match="training.batch_size 4 cannot be split over 3 processes"):
         train(configure("run", 1))
     assert not (tmp_path / "run").exists()
 
 
-def test_without_a_terminal_a_line_now_and_then_shows_life(configure, capsys, monkeypatch):
+def test_a_configuration_without_a_run_directory_is_refused(make_config):
+    with pytest.raises(ConfigError, match="run_dir null: expected a folder"):
+        train(replace(make_config(), run_dir=None))
+
+
+def test_a_resumed_run_names_its_first_step(configure, capsys):
+    train(configure("run", 1))
+    assert "run: starting at step 0 of 1, 4 images per step, 1 process on cpu" in capsys.readouterr().out
+    train(configure("run", 2))
+    assert "run: resuming from step 1 of 2, 4 images per step" in capsys.readouterr().out
+
+
+def test_without_a_terminal_the_log_shows_progress_now_and_then(configure, capsys, monkeypatch):
     monkeypatch.setattr(messages.Progress, "SECONDS", 0.0)
     run_dir = train(configure("run", 2))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
@@ -238,15 +251,15 @@ def test_without_a_terminal_a_line_now_and_then_shows_life(configure, capsys, mo
         (8, 4, "torchrun --nnodes 2 --nproc_per_node 4 -m sagan train x"),
     ],
 )
-def test_a_stopped_run_says_how_to_go_on_as_it_was_started(tmp_path, monkeypatch, world, here, command):
+def test_a_stopped_run_names_the_command_that_resumes_it(tmp_path, monkeypatch, world, here, command):
     monkeypatch.setattr(messages, "world_size", lambda: world)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
     monkeypatch.setattr("sys.argv", ["sagan", "train", "x"])
-    assert messages.farewell(tmp_path, 3, 5)[1] == f"the same command goes on: {command}"
+    assert messages.farewell(tmp_path, 3, 5)[1] == f"To resume, run: {command}"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_weight_that_is_not_finite_stops_the_run_and_no_checkpoint_holds_it(configure, tmp_path, monkeypatch, value):
+def test_a_weight_that_is_not_finite_stops_the_run_and_is_never_saved(configure, tmp_path, monkeypatch, value):
     step = steps.generator_step
 
     def spoil(state, draws):
@@ -270,7 +283,7 @@ def test_a_loss_that_is_not_finite_is_named(configure, monkeypatch):
         train(configure("run", 5))
 
 
-def test_a_full_disk_ends_the_run_with_a_clear_error_and_older_checkpoints_stay(configure, tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_run_with_a_clear_error_and_keeps_older_checkpoints(configure, tmp_path, monkeypatch):
     from sagan.runtime import files
 
     replace = files.os.replace
@@ -299,7 +312,7 @@ def test_a_damaged_newest_checkpoint_is_named(configure, tmp_path):
         train(configure("run", 2))
 
 
-def test_images_that_are_left_out_are_said_in_the_log(configure, image_folder, tmp_path):
+def test_skipped_images_are_named_in_the_log(configure, image_folder, tmp_path):
     import shutil
 
     shutil.copytree(image_folder, tmp_path / "some")
@@ -309,7 +322,7 @@ def test_images_that_are_left_out_are_said_in_the_log(configure, image_folder, t
     assert "warning: left out: " in log and "a/broken.png" in log and "1 unreadable images left out" in log
 
 
-def test_collapse_is_said_in_the_log(configure, monkeypatch):
+def test_collapse_is_reported_in_the_log(configure, monkeypatch):
     monkeypatch.setattr("sagan.training.health.CollapseWatch.PATIENCE", 2)
     monkeypatch.setattr(
         "sagan.training.steps._discriminator_metrics",
@@ -327,10 +340,11 @@ def test_collapse_is_said_in_the_log(configure, monkeypatch):
 
 
 class Scored:
-    """Stands in for the evaluator: each evaluation finds the next of `fids`."""
+    """A stand-in for the evaluator: each evaluation returns the next of `fids`."""
 
     def __init__(self, *fids):
-        self.fids, self.asked = list(fids), []
+        self.fids = list(fids)
+        self.asked = []
 
     def __call__(self, generator, data, step, ema):
         from sagan.evaluation import Scores
@@ -352,14 +366,14 @@ def test_the_best_checkpoint_is_remembered_and_kept(configure, tmp_path, monkeyp
     assert found == [(1, 9.0), (2, 3.0), (3, 5.0), (4, 4.0)]
 
 
-def test_the_generator_itself_is_evaluated_where_the_configuration_says_so(configure, monkeypatch):
+def test_the_generator_itself_is_evaluated_if_the_configuration_says_so(configure, monkeypatch):
     scored = Scored(1.0)
     monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: scored)
     train(configure("run", 1, "evaluation.every=1", "evaluation.ema=false"))
     assert scored.asked == [(1, False)]
 
 
-def test_an_evaluation_that_a_stop_prevented_is_made_up_for(configure, tmp_path, monkeypatch):
+def test_an_evaluation_prevented_by_a_stop_is_done_on_resume(configure, tmp_path, monkeypatch):
     scored = Scored(9.0, 8.0, 7.0)
     monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: scored)
     agreed = loop.StopRequest.agreed
@@ -388,7 +402,7 @@ def test_scores_under_another_protocol_do_not_compete(tmp_path):
     assert remember(5, 9.0, n_fake=20) == 5
 
 
-def test_standing_statistics_serve_the_evaluation_and_leave_the_generator_alone(make_state, monkeypatch):
+def test_standing_statistics_are_used_for_the_evaluation_and_do_not_change_the_generator(make_state, monkeypatch):
     state, given = make_state("evaluation.standing_statistics=2", "evaluation.batch_size=4"), []
     monkeypatch.setattr(evaluator, "evaluate", lambda sample, **facts: given.append((sample(0, 2, None), facts)))
     monkeypatch.setattr(evaluator, "image_sampler", lambda generator, seed, truncation: lambda *args: generator)

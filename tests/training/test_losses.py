@@ -1,4 +1,4 @@
-"""Hinge losses in closed form."""
+"""Hinge losses against their closed form."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""metrics.jsonl, log.txt and TensorBoard, and what becomes of them on resume."""
+"""metrics.jsonl, log.txt and TensorBoard's events, and how a resumed run continues them."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from sagan.runs.log import RunLog
 from sagan.runs.records import append_record, forget_after, read_records
 
 
-def test_records_after_the_checkpoint_are_dropped_and_a_torn_line_too(tmp_path):
+def test_records_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):
     file = tmp_path / "metrics.jsonl"
     lines = [json.dumps({"step": s, "loss": 0.1 + s / 3}) for s in (1, 2, 2, 3, 4)]
     file.write_text("\n".join(lines) + '\n{"step": 5, "lo')
@@ -42,16 +42,16 @@ def test_a_record_that_cannot_be_appended_is_an_error_that_names_the_file(tmp_pa
         append_record(tmp_path / "nowhere", {"step": 1})
 
 
-def test_what_is_said_is_printed_and_kept(tmp_path, capsys):
+def test_lines_are_printed_and_logged(tmp_path, capsys):
     with RunLog(tmp_path) as log:
         log.say("first", "second – ü")
-        assert "first" in (tmp_path / "log.txt").read_text()  # at once, not at the end
+        assert "first" in (tmp_path / "log.txt").read_text()  # immediately, not at the end
     assert capsys.readouterr().out == "first\nsecond – ü\n"
     stamped = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
     assert [line.split("  ", 1)[1] for line in stamped] == ["first", "second – ü"]
 
 
-def test_warnings_of_the_program_are_said_while_the_log_is_open(tmp_path, capsys):
+def test_warnings_of_the_program_are_logged_while_the_log_is_open(tmp_path, capsys):
     with RunLog(tmp_path):
         logging.getLogger("sagan.data.dataset").warning("left out: %s", "cats/x.png: truncated")
     logging.getLogger("sagan.data.dataset").warning("afterwards")
@@ -60,7 +60,7 @@ def test_warnings_of_the_program_are_said_while_the_log_is_open(tmp_path, capsys
     assert "warning: left out: cats/x.png: truncated" in text and "afterwards" not in text
 
 
-def test_processes_beside_the_main_one_write_nothing(tmp_path, capsys):
+def test_processes_other_than_the_main_one_write_nothing(tmp_path, capsys):
     with RunLog(tmp_path, active=False) as log:
         log.begin(0)
         log.say("hello")
@@ -77,7 +77,7 @@ def scalars(run_dir, tag):
 
 
 @pytest.mark.parametrize("kept", [0, 2])
-def test_tensorboard_forgets_the_steps_that_a_resumed_run_takes_again(tmp_path, kept):
+def test_tensorboard_drops_the_steps_that_a_resumed_run_repeats(tmp_path, kept):
     image = torch.zeros(3, 4, 4, dtype=torch.uint8)
     with RunLog(tmp_path) as log:
         log.begin(0)
@@ -113,29 +113,31 @@ def test_a_full_disk_is_an_error_that_names_the_run(tmp_path):
             log.record(1, {"loss": 1.0})
 
 
-def test_a_run_directory_that_is_or_lies_below_a_file_is_refused(tmp_path):
+def test_a_run_directory_that_is_a_file_or_inside_one_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for run_dir in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match=f"run_dir {run_dir}: .*expected a folder"):
             prepare_run_dir(run_dir)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoints").touch()
-    with pytest.raises(UserError, match="checkpoints is, or lies below, a file"):
+    with pytest.raises(UserError, match="checkpoints is a file or inside a file"):
         prepare_run_dir(tmp_path / "run")
 
 
 def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("sagan.runs.directory.os.access", lambda path, mode: False)  # root may write anywhere
-    with pytest.raises(UserError, match="no permission to write in"):
+    with pytest.raises(UserError, match="no write permission in"):
         prepare_run_dir(tmp_path / "run")
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_created_is_refused(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
-    with pytest.raises(UserError, match=f"run_dir {tmp_path / 'run'}: the folder cannot be made: .*Permission denied"):
+    with pytest.raises(
+        UserError, match=f"run_dir {tmp_path / 'run'}: the folder cannot be created: .*Permission denied"
+    ):
         prepare_run_dir(tmp_path / "run")
 
 

@@ -1,4 +1,4 @@
-"""What a run may go on with: it is compared with its newest checkpoint, and with nothing else."""
+"""What a run can resume with: it is compared with its newest checkpoint and nothing else."""
 
 import shutil
 
@@ -15,17 +15,17 @@ from sagan.training import evaluator
 
 @pytest.fixture
 def run_dir(tmp_path):
-    return tmp_path / "run"  # as `make_config` has it
+    return tmp_path / "run"  # the default of `make_config`
 
 
 def edit(path, **changes):
-    """Changes entries of a checkpoint; None removes one."""
+    """Change entries of a checkpoint. None removes an entry."""
     content = {**load_checkpoint(path), **changes}
     torch.save({k: v for k, v in content.items() if v is not None}, path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "broken"])
-def test_the_checkpoint_says_what_the_run_is_whatever_became_of_config_yaml(make_config, run_dir, damage):
+def test_the_checkpoint_defines_the_run_even_without_its_config_yaml(make_config, run_dir, damage):
     train(make_config("training.steps=1"))
     file, whole = run_dir / "config.yaml", (run_dir / "config.yaml").read_text()
     if damage == "missing":
@@ -51,7 +51,7 @@ def test_a_run_without_a_checkpoint_has_nothing_to_resume(make_config, run_dir):
     assert [r["images_seen"] for r in read_records(run_dir / "metrics.jsonl") if "images_seen" in r] == [2]
 
 
-def test_a_checkpoint_that_does_not_fit_itself_is_named(make_config, run_dir):
+def test_a_checkpoint_that_does_not_fit_its_configuration_is_named(make_config, run_dir):
     train(make_config("training.steps=1"))
     path = checkpoint_path(run_dir, 1)
     edit(path, discriminator=None)
@@ -66,7 +66,7 @@ def test_a_checkpoint_that_does_not_fit_itself_is_named(make_config, run_dir):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "{}"])
-def test_a_damaged_note_of_the_best_checkpoint_is_named(make_config, run_dir, text):
+def test_a_damaged_best_json_is_named(make_config, run_dir, text):
     train(make_config("training.steps=1"))
     (run_dir / "best.json").write_text(text)
     with pytest.raises(UserError, match=rf"{run_dir / 'best.json'}: damaged"):
@@ -78,7 +78,7 @@ def test_other_classes_or_another_number_of_images_are_refused_with_both_values(
     moved = shutil.copytree(image_folder, tmp_path / "moved")
     train(make_config("training.steps=2", f"data.path={moved}"))  # the same data elsewhere
 
-    (moved / "a").rename(moved / "zebra")  # b, c, zebra: as many classes, as many images
+    (moved / "a").rename(moved / "zebra")  # b, c, zebra: the same number of classes and images
     with pytest.raises(ConfigError) as error:
         train(make_config("training.steps=3", f"data.path={moved}"))
     assert str(error.value).splitlines()[1:-1] == [
@@ -95,19 +95,17 @@ def test_other_classes_or_another_number_of_images_are_refused_with_both_values(
     train(make_config("training.steps=3", f"data.path={moved}"))
 
 
-def test_where_unreadable_images_are_left_out_the_memory_is_part_of_the_run(make_config):
+def test_if_unreadable_images_are_skipped_the_memory_limit_is_part_of_the_run(make_config):
     train(make_config("training.steps=1", "data.on_error=skip"))
     with pytest.raises(ConfigError, match=r"data.memory_gb: 4.0 in the run, 0.0 now"):
         train(make_config("training.steps=2", "data.on_error=skip", "data.memory_gb=0"))
 
 
-def test_a_machine_where_precision_means_another_dtype_is_told_how_to_go_on(make_config, run_dir, monkeypatch):
+def test_if_precision_means_another_dtype_the_error_says_how_to_resume(make_config, run_dir, monkeypatch):
     monkeypatch.setattr("sagan.runtime.device.native_bf16", lambda device: True)
     train(make_config("training.steps=1", "training.precision=auto"))
     monkeypatch.setattr("sagan.runtime.device.native_bf16", lambda device: False)
-    refusal = (
-        rf"training.precision auto comes to float32 .*{run_dir} was trained in bfloat16; --training.precision bf16 goes"
-    )
+    refusal = rf"training.precision auto means float32 .*{run_dir} was trained in bfloat16; .*--training.precision bf16"
     with pytest.raises(ConfigError, match=refusal):
         train(make_config("training.steps=2", "training.precision=auto"))
     train(make_config("training.steps=2", "training.precision=bf16"))
@@ -118,10 +116,10 @@ def test_a_machine_where_precision_means_another_dtype_is_told_how_to_go_on(make
 
 
 class Killed(BaseException):
-    """As a signal that nobody can catch."""
+    """A stand-in for a signal that cannot be caught."""
 
 
-def test_a_kill_during_the_last_evaluation_is_made_up_for(make_config, run_dir, monkeypatch, capsys):
+def test_a_last_evaluation_prevented_by_a_kill_is_done_on_resume(make_config, run_dir, monkeypatch, capsys):
     from sagan.evaluation import Scores
 
     asked = []
@@ -133,7 +131,7 @@ def test_a_kill_during_the_last_evaluation_is_made_up_for(make_config, run_dir, 
         return Scores({"fid": 3.0}, {"step": step})
 
     monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: score)
-    config = make_config("training.steps=2", "evaluation.every=5")  # the last step is evaluated, due or not
+    config = make_config("training.steps=2", "evaluation.every=5")  # the last step is always evaluated
     with pytest.raises(Killed):
         train(config)
     train(config)
@@ -143,14 +141,14 @@ def test_a_kill_during_the_last_evaluation_is_made_up_for(make_config, run_dir, 
     assert asked == [2, 2] and capsys.readouterr().out.count("finished: 2 steps") == 2
 
 
-def test_more_real_images_than_there_are_is_refused_before_anything_is_made(make_config, run_dir, monkeypatch):
+def test_more_real_images_than_the_data_have_are_refused_before_anything_is_written(make_config, run_dir, monkeypatch):
     monkeypatch.setattr(evaluator, "build_extractor", lambda *args: pytest.fail("this may be a download"))
     with pytest.raises(ConfigError, match=r"^evaluation.num_real 25: the data have 24 images"):
         train(make_config("training.steps=1", "evaluation.every=1", "evaluation.num_real=25"))
     assert not run_dir.exists()
 
 
-def test_images_that_cannot_be_read_do_not_count_as_real_ones(make_config, image_folder, tmp_path, monkeypatch):
+def test_unreadable_images_do_not_count_as_real_images(make_config, image_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: pytest.fail)
     some = shutil.copytree(image_folder, tmp_path / "some")
     next((some / "a").iterdir()).write_bytes(b"no image")
@@ -159,7 +157,7 @@ def test_images_that_cannot_be_read_do_not_count_as_real_ones(make_config, image
         train(make_config("training.steps=1", *wanted))
 
 
-def test_what_is_missing_leaves_no_run_directory_and_data_come_before_a_download(make_config, run_dir, monkeypatch):
+def test_missing_data_or_weights_leave_no_run_directory_and_data_are_checked_first(make_config, run_dir, monkeypatch):
     def no_weights(*args):
         raise UserError("no weights")
 

@@ -10,7 +10,7 @@ from sagan.training.signals import stop_requests
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_first_signal_asks_and_a_second_one_insists(number):
+def test_the_first_signal_requests_a_stop_and_the_second_interrupts(number):
     with stop_requests() as stop:
         assert not stop.agreed()
         os.kill(os.getpid(), number)
@@ -19,7 +19,7 @@ def test_a_first_signal_asks_and_a_second_one_insists(number):
             os.kill(os.getpid(), number)
 
 
-def test_handlers_are_put_back():
+def test_handlers_are_restored():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(ZeroDivisionError), stop_requests() as stop:
         assert signal.getsignal(signal.SIGINT) is stop
@@ -27,7 +27,7 @@ def test_handlers_are_put_back():
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_a_thread_goes_without_signals():
+def test_outside_the_main_thread_no_signal_is_caught():
     answers = []
 
     def work():

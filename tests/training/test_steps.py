@@ -1,4 +1,4 @@
-"""The two updates: what moves and what does not, how often power iteration runs, accumulation, random draws."""
+"""The two updates: which weights change, how often power iteration runs, accumulation, random draws."""
 
 from collections import Counter
 
@@ -36,14 +36,17 @@ def same(before, after):
 
 
 def moved(before, after):
-    """gamma is 0 at first, so what stands before it in the attention layer has no gradient yet; real and fake logits
-    inside the margin push D's last bias to opposite sides."""
+    """Return whether all weights changed, but for two exceptions.
+
+    gamma starts at 0, so the weights before it in the attention layer have no gradient yet. Real and fake logits inside
+    the margin push D's last bias in opposite directions.
+    """
     still = [n for n in before if torch.equal(before[n], after[n])]
     return all(n == "logit.bias" or (".attention." in n and not n.endswith("gamma")) for n in still)
 
 
 @pytest.mark.parametrize("overrides", [[], ["training.micro_batches=2", AUGMENTED]])
-def test_each_update_moves_its_own_network_only(make_state, overrides):
+def test_each_update_changes_only_its_own_network(make_state, overrides):
     state = make_state(*overrides)
     of_g, of_d = weights(state.generator), weights(state.discriminator)
     discriminator_step(state, *real_batch(state), draw(state, "discriminator", 0, groups=2))
@@ -65,7 +68,7 @@ def test_each_update_moves_its_own_network_only(make_state, overrides):
 
 @pytest.fixture
 def iterations(monkeypatch):
-    """Counts power iterations by layer."""
+    """Count power iterations by layer."""
     counted, iterate = Counter(), SpectralWeight.iterate
 
     def counting(layer):
@@ -99,7 +102,7 @@ def test_power_iterations_of_a_step_with_several_discriminator_updates(make_stat
     assert counts(iterations, state.generator) == {4} and counts(iterations, state.discriminator) == {3}
 
 
-def test_looking_at_a_state_changes_nothing(make_state, iterations):
+def test_measuring_a_state_does_not_change_it(make_state, iterations):
     state = make_state()
     data = open_data(state.config.data)
     train_step(state, iter([real_batch(state)]))
@@ -124,7 +127,7 @@ def test_real_and_fake_share_one_pass_after_one_iteration(make_state, iterations
     assert seen == [(4, 1), (4, 1)]  # two micro-batches of 2 real and 2 fake images
 
 
-def test_losses_and_metrics_are_those_of_the_logits(make_state):
+def test_losses_and_metrics_follow_from_the_logits(make_state):
     state = make_state(AUGMENTED)
     (real, y), draws = real_batch(state), draw(state, "discriminator", 0, groups=2)
     logits = []
@@ -141,7 +144,7 @@ def test_losses_and_metrics_are_those_of_the_logits(make_state):
     handle.remove()
 
 
-def test_real_and_fake_images_are_augmented_by_the_same_policies_each_with_its_row(make_state, monkeypatch):
+def test_real_and_fake_images_are_augmented_by_the_same_policies_with_their_own_draws(make_state, monkeypatch):
     state = make_state(AUGMENTED, "training.micro_batches=2")
     (real, y), draws = real_batch(state), draw(state, "discriminator", 0, groups=2)
     calls, seen = [], []
@@ -169,7 +172,7 @@ def assert_same_gradients(one, parts):
 
 @pytest.mark.parametrize("overrides", [[], [AUGMENTED], ["data.num_classes=0"]])
 def test_accumulated_gradients_equal_those_of_the_large_batch(make_state, overrides):
-    """G normalises by its running statistics here: those of a batch are what differs between parts and the whole."""
+    """G uses running statistics here, because batch statistics differ between the parts and the whole."""
     found = []
     for micro_batches in (1, 4):
         state = make_state("training.batch_size=8", f"training.micro_batches={micro_batches}", *overrides)
@@ -180,7 +183,7 @@ def test_accumulated_gradients_equal_those_of_the_large_batch(make_state, overri
         torch.nn.init.constant_(state.generator.blocks[1].attention.gamma, 0.5)
         metrics = discriminator_step(state, real, y, draw(state, purpose, 0, groups=2))
         of_d = gradients(state.discriminator)
-        # D's weights differ by then in the last bits, which Adam can make large: G meets the same D in both.
+        # D's weights now differ in the last bits, which Adam can amplify: give G the same D in both cases.
         state.discriminator.load_state_dict(make_state(*overrides).discriminator.state_dict())
         metrics |= generator_step(state, draw(state, "generator", 0, groups=1))
         found.append((of_d, gradients(state.generator), metrics))
@@ -209,7 +212,7 @@ def test_every_update_has_fresh_latents(make_state, monkeypatch):
     state.generator.register_forward_pre_hook(lambda module, inputs: drawn.append(inputs[0].clone()))
     for _ in range(2):
         train_step(state, iter([real_batch(state, i) for i in range(2)]))
-    # As the loop calls it: `draw(state, "discriminator", step * d_steps + i)`, so none of the six are equal.
+    # The index is step * d_steps + i, so no two of the six are equal.
     assert len(drawn) == 6 and len({tuple(z.flatten().tolist()) for z in drawn}) == 6
 
 

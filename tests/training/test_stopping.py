@@ -1,4 +1,4 @@
-"""Runs in processes of their own that are told to stop, or killed."""
+"""Runs in subprocesses that are stopped by a signal or killed."""
 
 import re
 import signal
@@ -40,7 +40,7 @@ def wait_for_step(process, run_dir, step):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(make_config, tmp_path, number):
+def test_on_a_signal_a_run_finishes_the_step_saves_and_says_how_to_resume(make_config, tmp_path, number):
     run_dir = tmp_path / "run"
     config = make_config("training.steps=100000", "logging.every=1")
     arguments = command(config, tmp_path)
@@ -52,17 +52,17 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(make_config, tmp
     step = int(re.search(r"stopped after step (\d+) of 100000; saved (\S+)", out)[1])
     (saved,) = checkpoints(run_dir)
     assert saved == checkpoint_path(run_dir, step) and step >= 2 and str(saved) in out
-    assert f"the same command goes on: sagan train {arguments[1]}\n" in out
+    assert f"To resume, run: sagan train {arguments[1]}\n" in out
     assert max(r["step"] for r in read_records(run_dir / "metrics.jsonl")) == step
 
-    if number == signal.SIGTERM:  # and the run goes on as if nothing had happened
+    if number == signal.SIGTERM:  # and the resumed run equals an uninterrupted one
         train(make_config(f"training.steps={step + 2}", "logging.every=1"))
         train(make_config(f"training.steps={step + 2}", "logging.every=1", f"run_dir={tmp_path / 'whole'}"))
         one, two = (load_checkpoint(checkpoint_path(d, step + 2))["generator"] for d in (run_dir, tmp_path / "whole"))
         assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-# Where a process kills itself in the course of its second checkpoint.
+# The moments at which a process kills itself while it writes its second checkpoint.
 MOMENTS = {
     "half written": ("torch", "save", "args[1].write(b'PK half a file')"),
     "before the rename": ("os", "replace", "pass"),
@@ -82,7 +82,7 @@ def dying(*args, **kwargs):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_kill_while_a_checkpoint_is_written_leaves_one_that_loads(make_config, tmp_path, moment):
+def test_a_kill_while_a_checkpoint_is_written_leaves_a_loadable_one(make_config, tmp_path, moment):
     owner, name, before = MOMENTS[moment]
     pruning = "str(args[0]).endswith('step-00000001.pt')" if moment == "before pruning" else "False"
     run_dir = tmp_path / "run"

@@ -1,8 +1,10 @@
-"""The attention tab of TensorBoard, which finds it by the entry point `tensorboard_plugins`.
+"""The attention tab of TensorBoard, found by the entry point `tensorboard_plugins`.
 
-TensorBoard imports this, and `sagan` with it, whenever it starts: nothing here may import torch or PIL, which takes
+TensorBoard imports this, and `sagan` with it, whenever it starts. So nothing here may import torch or PIL, which takes
 seconds, and an ImportError would end TensorBoard as a whole.
 """
+
+from typing import Any
 
 from tensorboard.plugins import base_plugin
 
@@ -11,13 +13,13 @@ STEPS = 50
 
 
 class AttentionLoader(base_plugin.TBLoader):
-    """What TensorBoard asks for the plugin."""
+    """What TensorBoard uses to load the plugin."""
 
-    def fix_flags(self, flags) -> None:
-        """Has 50 steps of each layer kept, evenly spread, where the user has not said how many; the default is 10."""
+    def fix_flags(self, flags: Any) -> None:
+        """Keep 50 evenly spread steps of each layer unless the user says otherwise; TensorBoard's default is 10."""
         flags.samples_per_plugin.setdefault(NAME, STEPS)
 
-    def load(self, context):
+    def load(self, context: Any) -> Any:
         from sagan.viewing.plugin.backend import AttentionPlugin
 
         return AttentionPlugin(context)

@@ -1,4 +1,4 @@
-"""The routes of the attention tab: what runs, layers and steps there are, and the parts of one record."""
+"""The routes of the attention tab: the runs, layers and steps, and the parts of one record."""
 
 import time
 from collections import OrderedDict
@@ -19,7 +19,7 @@ from sagan.viewing.plugin.record import BadRecord, blob_of_image, read_header, r
 STATIC = Path(__file__).parent / "static"
 TYPES = {".js": "text/javascript", ".css": "text/css"}
 ALL_STEPS = 10_000
-FRESH = 2.0  # seconds for which a listing is believed
+FRESH = 2.0  # seconds for which a listing is reused
 
 
 class Refused(Exception):
@@ -27,17 +27,19 @@ class Refused(Exception):
 
     def __init__(self, code: int, text: str):
         super().__init__(text)
-        self.code, self.text = code, text
+        self.code = code
+        self.text = text
 
 
 class AttentionPlugin(base_plugin.TBPlugin):
-    """The tab. It reads through TensorBoard's data provider only, so either loader will do."""
+    """The tab. It reads only through TensorBoard's data provider, so it works with either loader."""
 
     plugin_name = NAME
 
     def __init__(self, context: base_plugin.TBContext):
-        self.data = context.data_provider
-        self.listings, self.headers = Cache(256), Cache(256)
+        self.data: Any = context.data_provider  # never None in a TensorBoard that loads plugins
+        self.listings = Cache(256)
+        self.headers = Cache(256)
 
     def is_active(self) -> bool:
         return False  # TensorBoard turns the tab on by itself once there are data
@@ -52,7 +54,7 @@ class AttentionPlugin(base_plugin.TBPlugin):
         return {path: _route(answer) for path, answer in {**files, **routes}.items()}
 
     def tags(self, request: Request) -> tuple[Any, str]:
-        """{run: [tag, ...]}"""
+        """Answer with {run: [tag, ...]}."""
         found = self.data.list_blob_sequences(
             plugin_util.context(request.environ),
             experiment_id=plugin_util.experiment_id(request.environ),
@@ -61,22 +63,22 @@ class AttentionPlugin(base_plugin.TBPlugin):
         return {run: sorted(tags) for run, tags in sorted(found.items()) if tags}, "application/json"
 
     def steps(self, request: Request) -> tuple[Any, str]:
-        """[{step, wall_time}, ...] of a run and a tag, in order."""
+        """Answer with [{step, wall_time}, ...] of a run and a tag, in order."""
         steps = [{"step": d.step, "wall_time": d.wall_time} for d in self._listing(request).values()]
         return steps, "application/json"
 
     def header(self, request: Request) -> tuple[Any, str]:
-        """What a record says of itself."""
+        """Answer with the header of a record."""
         return self._record(request)[1], "application/json"
 
     def image(self, request: Request) -> tuple[Any, str]:
-        """The PNG of one image of a record."""
+        """Answer with the PNG of one image of a record."""
         datum, header = self._record(request)
         image = _number(request, "image", below=header["images"])
         return read_image(self._blob(request, datum, blob_of_image(header, image))), "image/png"
 
     def map(self, request: Request) -> tuple[Any, str]:
-        """One map of one image, as `read_map` returns it."""
+        """Answer with one map of one image, as `read_map` returns it."""
         datum, header = self._record(request)
         image = _number(request, "image", below=header["images"])
         index = _number(request, "map", below=len(header["maps"]))
@@ -84,7 +86,7 @@ class AttentionPlugin(base_plugin.TBPlugin):
         return read_map(blob, header["maps"][index]), "application/octet-stream"
 
     def _listing(self, request: Request) -> dict[int, provider.BlobSequenceDatum]:
-        """The records of a run and a tag, by step."""
+        """Return the records of a run and a tag by step."""
         run, tag = _text(request, "run"), _text(request, "tag")
         experiment = plugin_util.experiment_id(request.environ)
         since, listing = self.listings.get((experiment, run, tag), (0.0, None))
@@ -97,16 +99,16 @@ class AttentionPlugin(base_plugin.TBPlugin):
                 run_tag_filter=provider.RunTagFilter(runs=[run], tags=[tag]),
             )
             if not (data := found.get(run, {}).get(tag)):
-                raise Refused(404, "There is no such layer in such a run.")
+                raise Refused(404, "This run has no such layer.")
             listing = {d.step: d for d in sorted(data, key=lambda d: d.step)}
             self.listings.put((experiment, run, tag), (time.monotonic(), listing))
         return listing
 
     def _record(self, request: Request) -> tuple[provider.BlobSequenceDatum, dict]:
-        """A record and its header."""
+        """Return a record and its header."""
         listing, step = self._listing(request), _number(request, "step")
         if step not in listing:
-            raise Refused(404, "There is no such step; TensorBoard keeps a sample of the steps of a long run.")
+            raise Refused(404, "This step is missing: TensorBoard keeps only a sample of the steps of a long run.")
         datum = listing[step]
         # A run that was restarted takes a step again, at another time.
         key = (plugin_util.experiment_id(request.environ), request.args["run"], request.args["tag"], step,
@@ -130,10 +132,11 @@ class AttentionPlugin(base_plugin.TBPlugin):
 
 
 class Cache:
-    """The values of the newest keys. Two threads that miss at once both compute, which does no harm."""
+    """A cache of the newest keys. Two threads that miss at once both compute the value, which does no harm."""
 
     def __init__(self, most: int):
-        self.most, self.values = most, OrderedDict()
+        self.most = most
+        self.values: OrderedDict[tuple, Any] = OrderedDict()
 
     def get(self, key: tuple, default: Any = None) -> Any:
         return self.values.get(key, default)
@@ -145,13 +148,13 @@ class Cache:
 
 
 def _route(answer: Callable[[Request], tuple[Any, str]]) -> Callable:
-    """A WSGI application that answers GET, and says in plain text why it cannot."""
+    """Return a WSGI application that answers GET, or says in plain text why it cannot."""
 
     @Request.application
     def respond(request: Request) -> Response:
         try:
             if request.method != "GET":
-                raise Refused(405, "Only GET is answered here.")
+                raise Refused(405, "Only GET is supported.")
             content, content_type = answer(request)
             return http_util.Respond(request, content, content_type)
         except Refused as error:

@@ -1,27 +1,29 @@
-"""Reads the records that `sagan.viewing.records` writes, trusting none of them: torch-free."""
+"""Reads the records that `sagan.viewing.records` writes, and trusts none of them. Imports no torch."""
 
 import json
 import math
 import re
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 from sagan.map_kinds import MAP_KINDS
 
 LONGEST_HEADER = 2**20  # bytes
 LONGEST_TEXT = 500
-LARGEST_MAP = 2**26  # bytes inflated; a record of this version has a hundredth of it
+LARGEST_MAP = 2**26  # bytes inflated; a record of this version has a hundredth of that
 LARGEST_SIDE = 2**16
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class BadRecord(ValueError):
-    """A record that is damaged, or of another version. The message says what is wrong and repeats nothing of it."""
+    """A record that is damaged or of another version. The message says what is wrong and quotes nothing from it."""
 
 
 def read_header(blob: bytes, blobs: int) -> dict:
-    """The header of a record of so many blobs, checked: its fields are those that `encode` writes and no others.
+    """Return the checked header of a record of so many blobs: the fields that `encode` writes and no others.
 
-    Raises BadRecord.
+    Raise BadRecord if anything is wrong.
     """
     _expect(len(blob) <= LONGEST_HEADER, "the header is too long")
     try:
@@ -43,7 +45,7 @@ def read_header(blob: bytes, blobs: int) -> dict:
 
 
 def read_map(blob: bytes, entry: dict) -> bytes:
-    """A map inflated: lowest, highest (float32) and levels (uint8) of its rows. Raises BadRecord."""
+    """Return a map inflated: lowest, highest (float32) and levels (uint8) of its rows. Raise BadRecord."""
     rows = entry["groups"] * math.prod(entry["queries"])
     size = rows * (8 + math.prod(entry["keys"]))
     inflate = zlib.decompressobj()
@@ -57,17 +59,17 @@ def read_map(blob: bytes, entry: dict) -> bytes:
 
 
 def read_image(blob: bytes) -> bytes:
-    """A PNG file as it is. Raises BadRecord for anything else."""
+    """Return a PNG file unchanged. Raise BadRecord for anything else."""
     _expect(blob.startswith(PNG) and blob[12:16] == b"IHDR", "the image is not a PNG file")
     return blob
 
 
 def blob_of_image(header: dict, image: int) -> int:
-    """Where the picture of an image stands among the blobs; its maps follow it."""
+    """Return the index of an image's picture among the blobs; its maps follow it."""
     return 1 + image * (1 + len(header["maps"]))
 
 
-def _read_entry(entry: object, images: int) -> dict:
+def _read_entry(entry: Any, images: int) -> dict[str, Any]:
     _expect(isinstance(entry, dict), "a map is not an object")
     grids = ("queries", "keys", "whole_queries", "whole_keys")
     numbers = ("entropy", "minimum", "maximum")
@@ -97,7 +99,7 @@ def _is_count(value: object) -> bool:
     return type(value) is int and 1 <= value <= LARGEST_SIDE  # type: True is an int too
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and math.isfinite(value))
 
 
@@ -105,5 +107,5 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_TEXT and not re.search(r"[\ud800-\udfff]", value)
 
 
-def _is_list(value: object, length: int, holds) -> bool:
+def _is_list(value: Any, length: int, holds: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and len(value) == length and all(map(holds, value))

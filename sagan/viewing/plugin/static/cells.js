@@ -1,4 +1,4 @@
-/* The rows of small pictures of a panel, each a button: images, heads, training steps. */
+/* A panel's rows of small pictures, each a button: images, heads, training steps. */
 
 import * as client from "./client.js";
 import { count, element } from "./dom.js";
@@ -33,7 +33,7 @@ function showImage({ images, header, image }, picture, i) {
   if (picture) drawOverlay(prepare(canvas, THUMB, (THUMB * picture.height) / picture.width), picture, null);
 }
 
-/* The mean of all heads and each of them; none for `heads` 0. */
+/* Shows the mean of all heads and each head; nothing if `heads` is 0. */
 export function offerHeads(panel, heads) {
   const groups = heads ? Array.from({ length: heads + 1 }, (_, i) => i - 1) : [];
   if (panel.heads.length === groups.length) return;
@@ -44,7 +44,7 @@ export function offerHeads(panel, heads) {
   panel.parts.heads.replaceChildren(...panel.heads.map(({ button }) => button));
 }
 
-/* The same query over the training steps. */
+/* Shows the same query over the training steps. */
 export async function loadStrip(panel, token) {
   const { steps, parts, root } = panel;
   const chosen = spread(steps.length, MOST_STEPS).map((index) => ({ index, step: steps[index].step }));
@@ -75,7 +75,7 @@ async function loadSteps(panel, token, waiting) {
   }
 }
 
-/* At most `most` of the numbers 0 to n - 1, evenly spread, with the first and the last. */
+/* Returns at most `most` of the numbers 0 to n - 1, evenly spread, including the first and the last. */
 function spread(n, most) {
   const taken = Math.min(n, most);
   return Array.from({ length: taken }, (_, i) => (taken > 1 ? Math.round((i * (n - 1)) / (taken - 1)) : 0));

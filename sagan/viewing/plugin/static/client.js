@@ -1,4 +1,4 @@
-/* Requests to the backend, relative to this module, so that any path prefix works. Answers are kept. */
+/* Requests to the backend, relative to this module, so that any path prefix works. Answers are cached. */
 
 const MOST_KEPT = 128;
 const kept = new Map();
@@ -8,7 +8,7 @@ export class Failure extends Error {}
 export const listTags = () => ask("tags", {});
 export const listSteps = (run, tag) => ask("steps", { run, tag });
 
-/* A record's parts. `wallTime` tells a step that a restarted run took again from what it was before. */
+/* A record's parts. `wallTime` distinguishes a step that a restarted run repeated from its earlier version. */
 export const header = (at) => keep("header", at, {}, (response) => response.json());
 export const map = (at, image, map) => keep("map", at, { image, map }, (response) => response.arrayBuffer());
 export const picture = (at, image) =>

@@ -1,5 +1,5 @@
-/* Elements, and words for numbers. Names of runs, layers and classes are whatever somebody wrote: they only ever become
-   text and attributes, never HTML. */
+/* Elements, and the formatting of numbers. Names of runs, layers and classes are untrusted: they become text and
+   attributes, never HTML. */
 
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -11,7 +11,7 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/* Leaves a list that is the same alone: it may be open. */
+/* Leaves an unchanged list alone, since it may be open. */
 export function fillSelect(select, options, chosen) {
   const list = JSON.stringify(options);
   if (select.filledWith !== list) {
@@ -31,7 +31,7 @@ export function number(value, digits = 3) {
   return (Math.abs(value) >= 0.001 ? value.toPrecision(digits) : value.toExponential(digits - 2)).replaceAll("-", "−");
 }
 
-/* For entropies, of which the last digits tell near-uniform maps apart. */
+/* For entropies, whose last digits distinguish near-uniform maps. */
 export const fraction = (value) => (value === null ? "–" : value.toFixed(4));
 
 export const count = (value) => value.toLocaleString("en");

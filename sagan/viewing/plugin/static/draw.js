@@ -1,4 +1,4 @@
-/* Colours, and what is drawn on canvases. Sizes are in device pixels. */
+/* Colours and drawing on canvases. Sizes are in device pixels. */
 
 /* Dark to bright through violet and orange, by anchors of even lightness; for signed weights, blue to orange. */
 const BRIGHT = [[8, 6, 24], [40, 16, 84], [88, 24, 112], [140, 41, 105], [190, 62, 82], [228, 98, 50], [248, 150, 28],
@@ -14,8 +14,8 @@ const table = (anchors) =>
   });
 const TABLES = { bright: table(BRIGHT), signed: table(SIGNED) };
 
-/* From weights to places 0...1 on a colour scale. Its dark end is the lowest weight, or 0 on request; where weights
-   have both signs, 0 stands in the middle. */
+/* From weights to places 0...1 on a colour scale. Its dark end is the lowest weight, or 0 if asked; if weights have
+   both signs, 0 is in the middle. */
 export function scaleOf({ low, high }, fromZero) {
   if (low < 0) {
     const reach = Math.max(-low, high);
@@ -28,8 +28,8 @@ const place = ({ from, to }, weight) => (to > from ? Math.min(1, Math.max(0, (we
 
 const cells = document.createElement("canvas");
 
-/* Puts a grid of weights on the shared canvas `cells`, a pixel each. Over an image, weak cells darken what lies below
-   and strong ones colour it. */
+/* Puts a grid of weights on the shared canvas `cells`, a pixel each. Over an image, weak cells darken it and
+   strong ones colour it. */
 function paintCells(grid, weights, scale, overImage) {
   if (cells.height !== grid[0] || cells.width !== grid[1]) [cells.height, cells.width] = grid;
   const pixels = new ImageData(grid[1], grid[0]);
@@ -44,7 +44,7 @@ function paintCells(grid, weights, scale, overImage) {
   cells.getContext("2d").putImageData(pixels, 0, 0);
 }
 
-/* Gives a canvas the pixels that it takes on the screen; returns its context, cleared. */
+/* Sizes a canvas to its pixels on the screen and returns its cleared context. */
 export function prepare(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
@@ -74,7 +74,7 @@ export function drawOverlay(context, picture, shown, scale) {
   context.drawImage(cells, 0, 0, width, height);
 }
 
-/* Outlines a cell of a grid in light on dark, which shows on any ground. */
+/* Outlines a cell of a grid in light on dark, so that it shows on any background. */
 export function outline(context, [rows, columns], { row, column }, { dashed }) {
   const { width, height } = context.canvas;
   const ratio = window.devicePixelRatio || 1;
@@ -88,7 +88,7 @@ export function outline(context, [rows, columns], { row, column }, { dashed }) {
   context.setLineDash([]);
 }
 
-/* A ring about the centre of the query's cell, as large as the cell where that is neither lost nor huge. */
+/* Draws a ring around the centre of the query's cell, as large as the cell within limits. */
 export function markQuery(context, [rows, columns], { y, x }) {
   const { width, height } = context.canvas;
   const ratio = window.devicePixelRatio || 1;
@@ -103,7 +103,7 @@ export function markQuery(context, [rows, columns], { y, x }) {
   }
 }
 
-/* A bar for each channel, from 0; `marked` stands out. */
+/* Draws a bar per channel, from 0, and highlights `marked`. */
 export function drawBars(context, weights, { low, high }, marked, { bar, accent, line }) {
   const { width, height } = context.canvas;
   const [from, to] = [Math.min(0, low), Math.max(0, high) || 1];

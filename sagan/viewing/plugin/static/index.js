@@ -58,12 +58,12 @@ function addPanel() {
   return panel;
 }
 
-/* Within each run, the layers of the generator stand first. */
+/* Within each run, the generator's layers come first. */
 const generatorFirst = (found) =>
   Object.fromEntries(Object.entries(found).map(([run, list]) => [run, [...list].sort((a, b) => rank(a) - rank(b))]));
 const rank = (tag) => Number(!tag.startsWith("attention-maps/generator/"));
 
-/* A panel's change that concerns the others too. */
+/* Passes a panel's change on to the others. */
 function hear(source, what, value) {
   if (what === "position") panels.forEach((panel) => panel.redraw());
   if (what === "announce") requestAnimationFrame(() => setText(announcement, source.parts.readout.textContent));

@@ -1,4 +1,4 @@
-/* The elements of a panel, by what they are for. */
+/* The elements of a panel, by purpose. */
 
 import { element } from "./dom.js";
 

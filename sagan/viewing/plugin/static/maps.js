@@ -1,4 +1,4 @@
-/* What a map says about a position: pure functions of its numbers.
+/* What a map shows for a position: pure functions of its numbers.
 
    A map has `groups` (heads, windows, channels) of a row for each position of the grid `queries`; a row has a weight
    for each position of the grid `keys`. Positions on the image are fractions {y, x} from 0 to below 1, so that maps of
@@ -24,10 +24,10 @@ export const isGate = (entry) => entry.gate;
 export const isWindowed = (entry) => entry.windowed;
 export const isBars = (entry) => !entry.positions;
 
-/* Heads or channels that can be looked at one by one: none, or two and more. */
+/* The number of heads or channels that can be shown one by one: none, or two and more. */
 export const choices = (entry) => (entry.groups > 1 && !isWindowed(entry) ? entry.groups : 0);
 
-/* The grid on which a query is chosen. For a gate, which has none, the grid of its values. */
+/* The grid on which a query is chosen. A gate has no queries, so it is the grid of its values. */
 export function queryGrid(entry) {
   if (isGate(entry)) return entry.keys;
   const side = isWindowed(entry) ? Math.sqrt(entry.groups) : 1;
@@ -94,8 +94,8 @@ function meanOf(map, query) {
   return mean;
 }
 
-/* Lowest, mean and highest of the weights, where the highest is, and for a distribution its entropy as a fraction of
-   that of uniform weights. */
+/* Returns the lowest, mean and highest weight, the index of the highest, and for a distribution its entropy as a
+   fraction of the uniform one. */
 export function summarize(weights, isDistribution) {
   let low = Infinity, high = -Infinity, at = -1, sum = 0, count = 0, entropy = 0;
   for (let i = 0; i < weights.length; i++) {

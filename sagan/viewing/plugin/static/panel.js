@@ -1,4 +1,4 @@
-/* One run's attention: which record is chosen, and its parts once they have come. */
+/* One run's attention: the chosen record, and its parts once they have arrived. */
 
 import { loadImages, loadStrip, offerHeads } from "./cells.js";
 import * as client from "./client.js";
@@ -14,7 +14,7 @@ const UNCHOSEN = { mapIndex: 0, group: -1, channel: -1, key: null };
 
 export class Panel {
   /* `shared` holds what all panels have in common: image, position, pinned, fromZero. `changed(panel, what, value)`
-     hears of changes. */
+     is told of changes. */
   constructor(shared, changed) {
     Object.assign(this, { shared, changed, tags: {}, run: null, tag: null, steps: [], index: -1, ...UNCHOSEN });
     Object.assign(this, { header: null, map: null, picture: null, strip: [], heads: [], images: [], request: 0 });
@@ -31,8 +31,8 @@ export class Panel {
     new ResizeObserver(() => this.redraw()).observe(this.root);
   }
 
-  /* Takes over which runs and layers there are. A choice that still exists stays; without one, run and layer are those
-     of `like`, if they exist. */
+  /* Takes the list of runs and layers. A choice that still exists stays; otherwise run and layer are those of `like`,
+     if they exist. */
   setTags(tags, like = {}) {
     this.tags = tags;
     this.tag ??= like.tag;
@@ -43,7 +43,7 @@ export class Panel {
     return this.chooseRun(run);
   }
 
-  /* Looks for new steps. Where there are none, nothing moves under the hands of whoever is looking. */
+  /* Looks for new steps. If there are none, nothing on the page moves. */
   async update(runs) {
     const { run, tag, steps, parts } = this;
     fillSelect(parts.run, runs.map((name) => [name, name]), run);
@@ -71,7 +71,7 @@ export class Panel {
     return this.loadSteps();
   }
 
-  /* The step stays, or the nearest that there is; who was at the newest comes to the newest. */
+  /* Keeps the step, or the nearest one; a panel at the newest step moves to the new newest. */
   async loadSteps() {
     const token = ++this.request;
     const wasLast = this.index === this.steps.length - 1;
@@ -115,7 +115,7 @@ export class Panel {
     this.redraw();
   }
 
-  /* Fetches the record that is chosen. A newer choice makes a late answer void. */
+  /* Fetches the chosen record. A late answer to an older choice is dropped. */
   async load() {
     const token = ++this.request;
     Object.assign(this.root.dataset, { state: "loading", strip: "loading" });
@@ -137,7 +137,7 @@ export class Panel {
   async fetchStep({ step, wall_time: wallTime }) {
     const where = { run: this.run, tag: this.tag, step, wallTime };
     const coming = client.header(where);
-    // All steps of a layer have as many images and maps, so only the first has to be waited for.
+    // All steps of a layer have the same number of images and maps, so only the first has to be awaited.
     const like = this.where?.run === this.run && this.where.tag === this.tag ? this.header : await coming;
     const image = Math.min(this.shared.image, like.images - 1);
     const mapIndex = Math.min(this.mapIndex, like.maps.length - 1);
@@ -157,7 +157,7 @@ export class Panel {
     for (const name of ["body", "notice"]) this.parts[name].hidden = name !== part;
   }
 
-  /* Offers what depends on the kind of map: other maps, heads, channels. */
+  /* Offers the choices that depend on the kind of map: other maps, heads, channels. */
   offerChoices() {
     const { header, map, parts } = this;
     fillSelect(parts.map, header.maps.map((entry, i) => [i, describeMap(entry, i)]), this.mapIndex);
@@ -176,7 +176,7 @@ export class Panel {
     setText(parts.note, describePooling(map.entry));
   }
 
-  /* Draws at most once a frame, however many events there are. */
+  /* Draws at most once per frame, however many events arrive. */
   redraw() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = undefined;

@@ -1,4 +1,4 @@
-/* Pointer and keys on a panel's two canvases: they move and pin the query, and ask for single weights. */
+/* Pointer and keys on a panel's two canvases: they move and pin the query, and read single weights. */
 
 import { cellAt, centre, isBars, queryGrid } from "./maps.js";
 
@@ -19,7 +19,7 @@ function moveQuery(panel, position) {
   panel.changed(panel, "position");
 }
 
-/* Pins the query, or lets go of it where it is pinned already. */
+/* Pins the query, or unpins it if it is pinned there already. */
 function click(panel, position) {
   const { shared } = panel;
   const grid = queryGrid(panel.map.entry);
@@ -58,7 +58,7 @@ function ask(panel, position) {
   panel.redraw();
 }
 
-/* Where on its element an event is. */
+/* The position of an event on its element. */
 function pointed(event) {
   const box = event.currentTarget.getBoundingClientRect();
   const within = (value) => Math.min(1 - 1e-9, Math.max(0, value));

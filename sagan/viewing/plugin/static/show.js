@@ -1,4 +1,4 @@
-/* Draws a panel for the query and the heads that are chosen: all of it, a frame after anything has changed. */
+/* Draws a panel for the chosen query and heads: all of it, one frame after any change. */
 
 import { element, number, setText } from "./dom.js";
 import { drawBars, drawGrid, drawOverlay, drawScale, markQuery, outline, prepare, scaleOf } from "./draw.js";
@@ -40,7 +40,7 @@ function showChannels({ parts, picture, channel, root }, { weights }, summary) {
   drawBars(prepare(parts.grid, parts.grid.clientWidth, 200), weights, summary, channel, colours(root));
 }
 
-/* One step of the strip. */
+/* Draws one step of the strip. */
 export function showStep({ index, group, channel, shared, root }, cell) {
   cell.button.classList.toggle("failed", cell.failed);
   if (cell.index === index) cell.button.setAttribute("aria-current", "true");
@@ -74,7 +74,7 @@ function say(panel, shown, summary, scale) {
     + "Arrow keys move the query, Escape lets it follow the pointer.");
 }
 
-/* Says in data attributes what is shown, for programs. */
+/* Publishes what is shown in data attributes, for programs. */
 function mark({ root, run, tag, where, image, mapIndex, group, map, shared }) {
   const { row, column } = cellAt(queryGrid(map.entry), shared.position);
   Object.assign(root.dataset, { run, tag, step: where.step, image, map: mapIndex, group, query: `${row},${column}`,

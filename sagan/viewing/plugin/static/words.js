@@ -1,4 +1,4 @@
-/* What the page says of names, maps and weights: text only. */
+/* The texts of the page about names, maps and weights. */
 
 import { at, count, fraction, number, times } from "./dom.js";
 import { cellAt, cellOf, isBars, isGate, isWindowed, queryGrid } from "./maps.js";
@@ -21,7 +21,7 @@ export function describeGrid({ entry, columns }) {
   return `${times(entry.keys.map((n) => n * side))} ${isGate(entry) ? "factors" : "keys"}`;
 }
 
-/* How much of a large map was averaged before it was stored. */
+/* Says how much of a large map was averaged before it was stored. */
 export function describePooling(entry) {
   const ratio = (whole, stored) => [whole[0] / stored[0], whole[1] / stored[1]];
   const queries = ratio(entry.whole_queries, entry.queries), keys = ratio(entry.whole_keys, entry.keys);
@@ -31,7 +31,7 @@ export function describePooling(entry) {
   return notes.join(" ");
 }
 
-/* [id, name, text] of the numbers beside a map. */
+/* The numbers beside a map, as [id, name, text]. */
 export function facts(gamma, entry, image, summary) {
   const gain = ["gamma", "Gain γ", gamma === null ? "none" : number(gamma)];
   if (isGate(entry)) {
@@ -57,7 +57,7 @@ function query(entry, { position, pinned }) {
     pinned ? "pinned" : "follows the pointer"];
 }
 
-/* The weight under the pointer, or else the largest. */
+/* The weight under the pointer, or the largest. */
 export function readout({ map, channel, key, shared }, { grid, weights }, summary) {
   if (isBars(map.entry)) return channel < 0 ? "Point at a channel" : `Channel ${channel}: ${number(weights[channel])}`;
   const place = key ?? (isGate(map.entry) ? shared.position : null);
@@ -66,7 +66,7 @@ export function readout({ map, channel, key, shared }, { grid, weights }, summar
   return `At ${at(cell)}: ${number(weights[cell.row * grid[1] + cell.column])}`;
 }
 
-/* All weights, a line for each row of the grid. */
+/* All weights, one line per row of the grid. */
 export function asText({ grid: [rows, columns], weights }) {
   const text = (w) => (Number.isNaN(w) ? "–" : w.toPrecision(4));
   const line = (y) => Array.from(weights.subarray(y * columns, (y + 1) * columns), text).join("\t");
