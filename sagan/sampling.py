@@ -1,7 +1,10 @@
 """Pictures of a generator's images: grids, interpolations, nearest training images, and files of single images."""
 
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +17,9 @@ from tqdm import tqdm
 from sagan.config import DataConfig, UserError
 from sagan.data import Dataset
 from sagan.models.generator import Generator
+from sagan.models.origin import origin_of
 from sagan.models.sampling import image_sampler
+from sagan.runtime.captions import Captions, drawable
 from sagan.runtime.draws import latents
 from sagan.runtime.files import write_atomically
 from sagan.runtime.pictures import image_grid, to_uint8
@@ -58,9 +63,9 @@ def by_class(images: Tensor, rows: int) -> Tensor:
 
 def between_latents(generator: Generator, classes: Sequence[int], columns: int, draw: Draw) -> Tensor:
     """Return a grid whose rows go from one latent vector to another: a row for each class, or ten without classes."""
-    device, count = next(generator.parameters()).device, len(classes) or ROWS
+    device, rows_asked = next(generator.parameters()).device, len(classes) or ROWS
     t = torch.linspace(0, 1, columns, device=device)[:, None]  # (columns, 1)
-    z = latents(draw.seed, "sample", 0, 2 * count, generator.z_dim, draw.truncation).to(device)
+    z = latents(draw.seed, "sample", 0, 2 * rows_asked, generator.z_dim, draw.truncation).to(device)
     paths = [slerp(a, b, t) for a, b in zip(z[::2], z[1::2], strict=True)]
     y = one_hot(generator, classes)
     rows = [(path, y[i].expand(columns, -1) if classes else None) for i, path in enumerate(paths)]
@@ -110,6 +115,17 @@ def beside_nearest(images: Tensor, data: Dataset, features: Callable[[Tensor], T
     return torch.cat([blocks[0], gap, blocks[1], gap, blocks[2]], dim=-1)
 
 
+def captions_of_nearest(left: Sequence[str], width: int, found: int, extractor: str) -> Captions:
+    """Return the captions of `beside_nearest`: a word on each row's sample, and the three columns.
+
+    `width` is that of an image, `found` the number of neighbours of each.
+    """
+    gap, sample, block = width // 4, width + 4, found * (width + 2) + 2
+    pixels, features = sample + gap, sample + gap + block + gap
+    words = ((0, sample, "sample"), (pixels, pixels + block, "nearest by pixels"))
+    return Captions(left, top=(*words, (features, features + block, f"nearest by {extractor} features")))
+
+
 def data_like(config: DataConfig, source: str, path: str | None) -> DataConfig:
     """Return another data set with images of the same size and channels."""
     path = path or (config.path if source == config.source else None)
@@ -135,15 +151,53 @@ def nearest(images: Tensor, data: Dataset, spaces: tuple[Callable, ...], batch_s
     return [indices for _, indices in best]
 
 
-def file_names(num: int, classes: list[int]) -> list[str]:
-    """Return a name for each image, with its index and class, such as 00012-3.png."""
-    return [f"{i:05d}-{classes[i % len(classes)]}.png" if classes else f"{i:05d}.png" for i in range(num)]
+def class_titles(generator: Generator) -> list[str]:
+    """Return the name of each class in letters that a picture can show; "class 3" for others and without names."""
+    return [drawable(name) or f"class {i}" for i, name in enumerate(class_names(generator))]
+
+
+def class_names(generator: Generator) -> list[str]:
+    """Return the name of each class, or its number if the generator's file has no names.
+
+    Numbers have leading zeros, so that they sort like the classes.
+    """
+    names, digits = origin_of(generator).class_names, len(str(generator.num_classes - 1))
+    return list(names) if names else [f"{i:0{digits}d}" for i in range(generator.num_classes)]
+
+
+def folder_names(names: Sequence[str]) -> list[str]:
+    """Return a folder name for each class that every file system takes; no two are the same, in capitals or not."""
+    taken: set[str] = set()
+    return [_untaken(safe_name(name), taken) for name in names]
+
+
+def safe_name(name: str) -> str:
+    """Return a text as the name of a file: at most 80 characters, none that a path or a file system reserves."""
+    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", unicodedata.normalize("NFC", name))
+    name = re.sub(r"^\.", "_", name.strip())[:80].rstrip(". ")  # a data set in a folder leaves out hidden ones
+    while len(name.encode(errors="surrogateescape")) > 200:
+        name = name[:-1]
+    return name or "_"
+
+
+def _untaken(name: str, taken: set[str]) -> str:
+    """Return the name, or with the first number that makes it new, and note it as taken."""
+    candidates = (name if n == 1 else f"{name}-{n}" for n in count(1))
+    free = next(c for c in candidates if c.casefold() not in taken)
+    taken.add(free.casefold())
+    return free
+
+
+def file_names(num: int, classes: Sequence[int], folders: Sequence[str]) -> list[str]:
+    """Return a path for each image from its index and the folder of its class, such as cat/00012.png."""
+    return [f"{folders[classes[i % len(classes)]]}/{i:05d}.png" if classes else f"{i:05d}.png" for i in range(num)]
 
 
 def save_folder(images: Tensor, names: list[str], out: Path) -> None:
     """Write a PNG file for each image. Raise UserError if that is not possible."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        for folder in {(out / name).parent for name in names}:
+            folder.mkdir(parents=True, exist_ok=True)
         for image, name in zip(images, names, strict=True):
             to_pil_image(image).save(out / name)
     except OSError as error:

@@ -8,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sagan.commands.app import main
+from sagan.config import DataConfig
+from sagan.data import open_data
 from sagan.runs import evaluation
 from sagan.runs.records import read_records
 from tests.helpers.tiny_runs import cheap_extractor, train_run
@@ -65,8 +69,13 @@ def test_options_default_to_those_of_the_run(run, capsys):
     assert (protocol["ema"], protocol["batch_norm"], protocol["extractor"]) == (True, "running", "cheap")
     assert set(values(record)) >= {"fid_cheap", "kid_mean_cheap", "precision_cheap", "recall_cheap"}
     said = capsys.readouterr().out
-    assert re.search(r"fid_cheap \S+, .* \| extractor cheap, .* ema yes, batch_norm running", said)
-    assert "left out: intra-class FID" in said
+    table, stamp, notes = said.strip().split("\n\n")
+    shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in table.splitlines()}
+    assert set(shown) == {name for name in values(record) if "_std" not in name}
+    assert float(shown["fid_cheap"].split()[0]) == pytest.approx(values(record)["fid_cheap"], rel=1e-4)
+    assert shown["fid_cheap"].endswith("lower is better") and shown["recall_cheap"].endswith("higher is better")
+    assert {"extractor: cheap", "seed: 3", "ema: yes", "batch_norm: running"} <= set(stamp.splitlines())
+    assert "left out: intra-class FID" in notes
 
 
 def test_options_of_the_command_line_win_and_are_stamped(run):
@@ -112,7 +121,7 @@ def test_a_checkpoint_is_recorded_in_its_run_and_an_export_nowhere(run, tmp_path
     assert main(["export", str(run), "--out", "weights"]) == 0
     capsys.readouterr()
     assert main(["evaluate", "weights/generator.safetensors"]) == 0
-    assert " step 2, ema yes" in capsys.readouterr().out
+    assert "\nstep: 2\nema: yes\n" in capsys.readouterr().out
     assert len(read_records(run / "metrics.jsonl")) == count + 1
     assert not Path("metrics.jsonl").exists() and not Path("weights/metrics.jsonl").exists()
 
@@ -129,9 +138,48 @@ def test_scores_are_shown_where_they_cannot_be_recorded(run, capsys):
 def test_two_folders(image_folder, capsys):
     a, b = str(image_folder / "a"), str(image_folder / "b")
     assert main(["evaluate", "--real", a, "--fake", b, "--batch_size", "3"]) == 0
-    assert "split folder, size 32x32, n_real 8, n_fake 8" in capsys.readouterr().out
+    assert "\nsplit: folder\nsize: 32x32\nn_real: 8\nn_fake: 8\n" in capsys.readouterr().out
     assert main(["evaluate", "--real", a, "--fake", a]) == 0
-    assert abs(float(re.match(r"fid_cheap (\S+),", capsys.readouterr().out)[1])) < 1e-6
+    assert abs(float(re.match(r"fid_cheap +(\S+)", capsys.readouterr().out)[1])) < 1e-6
+
+
+def two_sizes(folder, arrays):
+    """Write images, each in one of two sizes: as it is, or every pixel twice in both directions."""
+    folder.mkdir()
+    for i, array in enumerate(arrays):
+        Image.fromarray(array.repeat(1 + i % 2, 0).repeat(1 + i % 2, 1)).save(folder / f"{i}.png")
+    return str(folder)
+
+
+def test_folders_of_several_sizes_need_a_resolution(tmp_path, monkeypatch, capsys):
+    noise = np.random.default_rng(0).integers(0, 256, (2, 6, 32, 40, 3), np.uint8)
+    real, fake = two_sizes(tmp_path / "real", noise[0]), two_sizes(tmp_path / "fake", noise[1])
+    folders = ["evaluate", "--real", real, "--fake", fake]
+    with monkeypatch.context() as patch:
+        patch.setattr("sagan.evaluation.build_extractor", lambda *args: pytest.fail("this may be a download"))
+        assert main(folders) == 1
+        assert (
+            f"--real {real}: {real}/1.png is 64x80, but {real}/0.png is 32x40; --resolution" in capsys.readouterr().err
+        )
+        assert main(["evaluate", "--real", real, "--fake", real, "--resolution", "[8,8,8]"]) == 2
+        assert "--resolution [8, 8, 8]: expected N or [H, W]" in capsys.readouterr().err
+    assert main([*folders, "--resolution", "[16,20]"]) == 0
+    said = capsys.readouterr().out
+    assert "\nsize: 16x20\n" in said and "images: centre-cropped and resized to 16x20" in said
+    ready = [tmp_path / "real-ready", tmp_path / "fake-ready"]  # the same by the data source of training
+    for folder, ours in zip((real, fake), ready, strict=True):
+        data = open_data(DataConfig("folder", folder, [16, 20]))
+        ours.mkdir()
+        for i, image in enumerate(data.batch(torch.arange(len(data)))):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(ours / f"{i}.png")
+    assert main(["evaluate", "--real", str(ready[0]), "--fake", str(ready[1])]) == 0
+    again = capsys.readouterr().out
+    assert again.split("\n\n")[0] == said.split("\n\n")[0] and "centre-cropped" not in again
+
+
+def test_a_resolution_is_for_folders_only(run, capsys):
+    assert main(["evaluate", str(run), "--resolution", "16"]) == 2
+    assert "--resolution 16: is for --real and --fake" in capsys.readouterr().err
 
 
 def test_two_processes_find_the_scores_of_one(run, tmp_path):

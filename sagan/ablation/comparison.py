@@ -2,11 +2,12 @@
 
 import math
 
-from sagan.ablation.metrics import direction, lower_is_better, readable
+from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
 from sagan.ablation.statistics import ALPHA, Interval
 from sagan.ablation.tables import Table, markdown
 from sagan.ablation.verdicts import Summary
+from sagan.evaluation.directions import direction, lower_is_better
 
 METHOD = (
     "Means are over seeds, with 95 % intervals by Student's t. Differences are paired: the variant's score minus the "

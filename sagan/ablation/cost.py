@@ -34,7 +34,9 @@ def pair_flops(config: Config) -> int:
         generator=replace(model.generator, spectral_norm=False, norm_spectral=False),
         discriminator=replace(model.discriminator, spectral_norm=False),
     )
-    generator, discriminator = (build(replace(config, model=plain)).to("meta").eval() for build in BUILDERS)
+    config = replace(config, model=plain)
+    generator = build_generator(config).to("meta").eval()
+    discriminator = build_discriminator(config).to("meta").eval()
     y = torch.zeros(1, dtype=torch.long, device="meta") if config.data.num_classes else None
     z = torch.empty(1, generator.z_dim, device="meta")
     images = torch.empty(1, generator.image_channels, *generator.size, device="meta")

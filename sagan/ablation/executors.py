@@ -5,6 +5,7 @@ import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
+from typing import Any
 
 import torch
 
@@ -83,7 +84,7 @@ def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> It
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
         share = max(1, int(min(node["CPU"] for node in nodes)) // at_once)
         with_gpus = any(node.get("GPU", 0) >= processes for node in nodes)  # a run stays on one machine
-        needs = {"num_gpus": processes, "num_cpus": processes} if with_gpus else {"num_cpus": share}
+        needs: dict[str, Any] = {"num_gpus": processes, "num_cpus": processes} if with_gpus else {"num_cpus": share}
         task = ray.remote(max_retries=0, **needs)(run_ray_job)
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, share // processes)))
         environment = {"OMP_NUM_THREADS": threads}

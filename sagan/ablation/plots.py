@@ -13,12 +13,13 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from sagan.ablation.comparison import compared
 from sagan.ablation.figures import DPI, label_points, save
-from sagan.ablation.metrics import direction, readable
+from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import Row
 from sagan.ablation.statistics import Interval
 from sagan.ablation.styles import GREY, Style
 from sagan.ablation.verdicts import MIN_INTERVAL, Summary, paired_differences, scores_of
+from sagan.evaluation.directions import direction
 
 COLUMNS = 4  # of small panels
 SMALL = 8  # font size

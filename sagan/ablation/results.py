@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sagan.ablation.cost import network_cost
-from sagan.ablation.metrics import is_score
 from sagan.ablation.outcomes import (
     DamagedError,
     evaluations,
@@ -28,6 +27,7 @@ from sagan.ablation.outcomes import (
 from sagan.ablation.variants import Job
 from sagan.config import UserError
 from sagan.evaluation import comparable_terms
+from sagan.evaluation.directions import is_score
 from sagan.runtime.files import write_atomically
 
 Row = dict[str, str | float | int]

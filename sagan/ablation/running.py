@@ -22,7 +22,7 @@ SECONDS = 30.0  # between lines, where there is no bar
 def require_inputs(jobs: list[Job]) -> None:
     """Raise UserError, before the first run, for what would stop every run: folders and weights that are missing."""
     for path in {j.config.data.path for j in jobs if j.config.data.source in ("folder", "packed")}:
-        if not Path(path).expanduser().is_dir():
+        if not Path(path or "").expanduser().is_dir():
             raise UserError(f"data.path {path}: no such folder; --data.path says where the images are")
     extractors = {repr(j.config.evaluation.extractor): j.config.evaluation.extractor for j in jobs}
     for extractor in extractors.values():

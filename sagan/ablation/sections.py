@@ -6,12 +6,13 @@ from collections import Counter
 from statistics import fmean, median, stdev
 
 from sagan.ablation.comparison import shown
-from sagan.ablation.metrics import direction, readable
+from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import ENDED, Row
 from sagan.ablation.tables import Table, markdown
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import Summary, scores_of
+from sagan.evaluation.directions import direction
 
 SIGNS = {"saturated": "D saturated", "vanished": "G collapsed"}  # of training.health.CollapseWatch
 COSTS = {

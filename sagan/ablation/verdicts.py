@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sagan.ablation.metrics import is_score, lower_is_better
 from sagan.ablation.results import Row, metric_names
 from sagan.ablation.statistics import ALPHA, MIN_PAIRS, Decision, Interval, decide, mean_interval
+from sagan.evaluation.directions import is_score, lower_is_better
 
 MIN_INTERVAL = 3
 """Values that an interval is shown for: that of two spans 25 standard errors, and tells nothing."""

@@ -3,15 +3,19 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from annotated_types import Predicate, doc
 from cyclopts import Group, Parameter
 
 from sagan.commands.options import Checkpoint, DataOptions, Device, Flat, Given
 from sagan.config import ConfigError, DataConfig, EvaluationConfig, updated
+from sagan.config.types import Positive, as_text
 
 if TYPE_CHECKING:
     from sagan.evaluation import Scores
 
-USEFUL_FOR_FOLDERS = ("real", "fake", "device", "batch_size", "extractor.")
+USEFUL_FOR_FOLDERS = ("real", "fake", "resolution", "device", "batch_size", "extractor.")
+
+SIZE = (Predicate(lambda value: not isinstance(value, list) or len(value) == 2), doc("N or [H, W], each above 0"))
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Options:
     """Folder of generated images, instead of a run's."""
     ablate_layer: str | None = None
     """Score G without this attention layer (such as blocks.1.attention), or without all."""
+    resolution: Annotated[Positive | list[Positive] | None, *SIZE] = None
+    """With --real and --fake: crop and resize each image to N or [H, W], as in training; null: compare as it is."""
     device: Device = "auto"
 
 
@@ -53,19 +59,23 @@ def evaluate(
 ) -> None:
     """Measure a run or a checkpoint against its data, or a folder of images against another.
 
-    Options default to those of the run. The scores are printed with everything that they depend on, and added to the
-    run's metrics.jsonl.
+    Options default to those of the run. The scores are printed as a table, with everything that they depend on below
+    it, and added to the run's metrics.jsonl.
 
     examples:
       sagan evaluate runs/cifar10                      # FID and others
       sagan evaluate runs/cifar10 --split test --num_samples 50000
       sagan evaluate runs/cifar10 --extractor.name efficientnet-lite0
       sagan evaluate --real my-images --fake generated  # two folders
+      sagan evaluate --real photos --fake generated --resolution 64  # any size
     """
     if run is None:
         scores = of_folders(options, protocol, given)
     elif options.real or options.fake:
         raise ConfigError(f"--real and --fake compare two folders; they do not go with the run {run}")
+    elif options.resolution:
+        size = as_text(options.resolution)
+        raise ConfigError(f"--resolution {size}: is for --real and --fake; the run {run} has one already")
     else:
         scores = of_run(run, options, given)
     if scores is not None:
@@ -99,13 +109,23 @@ def of_folders(options: Options, protocol: Protocol, given: Given) -> "Scores | 
     for key in (s.key for s in given.settings if not s.key.startswith(USEFUL_FOR_FOLDERS)):
         raise ConfigError(f"--{key} is for a RUN: --real {options.real} and --fake {options.fake} are compared whole")
     from sagan.evaluation import build_extractor
-    from sagan.evaluation.evaluate import compare_folders
+    from sagan.evaluation.evaluate import compare_images
+    from sagan.evaluation.folder import FolderImages
     from sagan.runtime.device import choose_device
     from sagan.runtime.distributed import is_main, main_first, process_group
 
-    device = choose_device(options.device)
+    device, size = choose_device(options.device), height_and_width(options.resolution)
+    real, fake = FolderImages(options.real, "--real", size), FolderImages(options.fake, "--fake", size)
     with process_group(device):
         with main_first():  # one process downloads
             extractor = build_extractor(protocol.extractor, device)
-        scores = compare_folders(options.real, options.fake, extractor, protocol.batch_size)
+        scores = compare_images(real, fake, extractor, protocol.batch_size)
         return scores if is_main() else None
+
+
+def height_and_width(resolution: int | list[int] | None) -> tuple[int, int] | None:
+    """Return the size that `--resolution` asks for, None for none."""
+    if resolution is None:
+        return None
+    height, width = [resolution] * 2 if isinstance(resolution, int) else resolution
+    return height, width

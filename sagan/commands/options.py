@@ -8,6 +8,7 @@ from cyclopts import Group, Parameter
 
 from sagan.config import Config, ConfigError, DataConfig, Setting
 from sagan.config.reading import is_option_of, option_types
+from sagan.config.types import as_text
 
 if TYPE_CHECKING:
     from sagan.models.generator import Generator
@@ -58,4 +59,4 @@ def chosen_classes(asked: list[int | str] | None, generator: "Generator") -> lis
     try:
         return class_numbers(asked, generator.num_classes, origin_of(generator).class_names)
     except ValueError as error:
-        raise ConfigError(f"--classes {asked}: {str(error).partition(': ')[2]}") from None
+        raise ConfigError(f"--classes {as_text(asked)}: {str(error).partition(': ')[2]}") from None

@@ -1,6 +1,8 @@
 """`sagan sample`: generate images from a run."""
 
+import hashlib
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sagan.models.generator import Generator
+    from sagan.runtime.captions import Captions
     from sagan.sampling import Draw
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+LONGEST = 40  # characters of the classes in the name of a file
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,11 @@ class Options:
     interpolate: Literal["z", "classes"] | None = None
     """Draw rows from one latent vector to another, or from one class to the next."""
     out: str | None = None
-    """FILE.png: one grid; FILE.npz: arrays images (N, H, W, C) and labels; else a folder of PNG files."""
+    """FILE.png, .jpg or .webp: one picture; FILE.npz: arrays images (N, H, W, C) and labels; a name without a suffix: a
+    folder with a folder of PNG files for each class, which sagan train takes. null: a new picture, which never
+    replaces a different one."""
+    captions: bool = True
+    """Write the class beside each row of a picture, and what is what above the columns of --nearest."""
     nearest: str | None = None
     """Training images to show beside each sample: a folder, a packed data set, or shapes, cifar10, ..."""
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
@@ -55,7 +65,8 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     examples:
       sagan sample runs/quickstart                             # the grid
       sagan sample runs/quickstart --classes [0,3] --num 40    # two rows of twenty
-      sagan sample runs/quickstart --num 1000 --out generated  # an image a file
+      sagan sample runs/cifar10 --classes cat,dog              # classes by name
+      sagan sample runs/quickstart --num 1000 --out generated  # a data set
       sagan sample runs/quickstart --interpolate z             # between latents
       sagan sample runs/cifar10 --nearest cifar10              # beside real images
     """
@@ -67,10 +78,9 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     device = choose_device(options.device)
     generator = load_generator(run, checkpoint=options.checkpoint, ema=options.ema, device=device)
     classes = chosen_classes(options.classes, generator)
-    out = Path(options.out) if options.out else default_out(run, generator, options)
     if options.standing_statistics:
         set_standing_statistics(generator, options.standing_statistics, options.batch_size, options.seed)
-    print(write(generator, options, classes, out))
+    print(write(generator, options, classes, run))
 
 
 def check(options: Options) -> None:
@@ -78,14 +88,29 @@ def check(options: Options) -> None:
     one_picture = "--interpolate" if options.interpolate else "--nearest" if options.nearest else None
     if options.interpolate and options.nearest:
         raise ConfigError(f"--interpolate {options.interpolate} and --nearest {options.nearest}: only one at a time")
-    if one_picture and options.out and not options.out.endswith(".png"):
-        raise ConfigError(f"--out {options.out}: {one_picture} makes one picture, so expected a name that ends in .png")
+    form = form_of(options.out) if options.out else "picture"
+    if one_picture and form != "picture":
+        expected = f"expected a name that ends in {', '.join(PICTURES)}"
+        raise ConfigError(f"--out {options.out}: {one_picture} makes one picture, so {expected}")
     if options.interpolate == "classes" and options.classes and len(options.classes) < 2:
         raise ConfigError(f"--classes {options.classes}: --interpolate classes goes between two classes or more")
     if options.out:
-        check_writable(Path(options.out), "--out", folder=not options.out.endswith((".png", ".npz")))
+        check_writable(Path(options.out), "--out", folder=form == "folder")
     if options.nearest:
         nearest_source(options.nearest)
+
+
+def form_of(out: str) -> Literal["picture", "arrays", "folder"]:
+    """Return what `--out` asks for. Raise ConfigError for a suffix that means nothing."""
+    suffix = Path(out).suffix.lower()
+    if suffix in PICTURES:
+        return "picture"
+    if suffix == ".npz":
+        return "arrays"
+    if suffix and not out.endswith("/") and not Path(out).is_dir():
+        known = ", ".join([*PICTURES, ".npz"])
+        raise ConfigError(f"--out {out}: expected a name that ends in {known}; or in / for a folder")
+    return "folder"
 
 
 def nearest_source(name: str) -> tuple[str, str | None]:
@@ -102,41 +127,116 @@ def nearest_source(name: str) -> tuple[str, str | None]:
     raise UserError(f"--nearest {name}: no such folder; expected one with images, or one of {', '.join(named)}")
 
 
+def write(generator: "Generator", options: Options, classes: list[int], run: str) -> str:
+    """Write what the options ask for; return where, in words."""
+    from sagan import sampling
+    from sagan.runtime.pictures import save_picture
+
+    form = form_of(options.out) if options.out else "picture"
+    if form == "picture":
+        image, captions = picture(generator, options, classes if options.classes else classes[: sampling.ROWS])
+        captions = captions if options.captions else None
+        if options.out:
+            save_picture(image, out := Path(options.out), captions)
+        else:
+            out = save_new(image, captions, default_out(run, generator, options))
+        return f"{out}{words_of_nearest(options) if options.nearest else ''}"
+    out, num = Path(options.out or ""), number_of_images(options, classes)
+    if form == "arrays":
+        sampling.save_npz(*sampling.generate(generator, num, classes, drawn(options)), out)
+    else:
+        names = sampling.file_names(num, classes, sampling.folder_names(sampling.class_names(generator)))
+        refuse_strangers(out, names)
+        images, _ = sampling.generate(generator, num, classes, drawn(options))
+        sampling.save_folder(images, names, out)
+    return str(out)
+
+
+def picture(generator: "Generator", options: Options, classes: list[int]) -> "tuple[Tensor, Captions | None]":
+    """Return the picture that the options ask for, and the words in its margins, None for none."""
+    from sagan import sampling
+    from sagan.runtime.captions import Captions
+
+    titles = sampling.class_titles(generator)
+    rows = [titles[c] for c in classes]
+    if options.nearest:
+        return nearest_images(generator, options, options.nearest, classes, rows)
+    if options.interpolate:
+        image = interpolated(generator, options, classes)
+        captions = Captions(rows[:-1], rows[1:]) if options.interpolate == "classes" else Captions(rows)
+    else:
+        num = number_of_images(options, classes)
+        images, _ = sampling.generate(generator, num, classes, drawn(options))
+        image, captions = sampling.by_class(images, len(classes)), Captions(rows[:num])
+    return image, captions if rows else None
+
+
 def default_out(run: str, generator: "Generator", options: Options) -> Path:
-    """Return the file of a picture: in the samples/ of the run, or in the working directory for a file on its own."""
+    """Return the file of a picture: in the samples/ of the run, or in the working directory for a file on its own.
+
+    Its name tells the step, the seed and every option that changes the picture.
+    """
     from sagan.models.origin import origin_of
     from sagan.runs.directory import run_directory
 
-    kind = f"interpolate-{options.interpolate}" if options.interpolate else "nearest" if options.nearest else "grid"
-    name = f"{kind}-step-{origin_of(generator).step:08d}-seed-{options.seed}.png"
+    name = "-".join([f"{kind(options)}-step-{origin_of(generator).step:08d}-seed-{options.seed}", *deviations(options)])
     directory = run_directory(run)
-    return directory / "samples" / name if directory else Path(name)
+    return directory / "samples" / f"{name}.png" if directory else Path(f"{name}.png")
 
 
-def write(generator: "Generator", options: Options, classes: list[int], out: Path) -> str:
-    """Write what the options ask for; return where, in words."""
-    from sagan import sampling
-    from sagan.runtime.pictures import save_png
+def kind(options: Options) -> str:
+    """Return what a picture shows, for its name."""
+    from sagan.sampling import safe_name
 
-    num, draw = number_of_images(options, classes), drawn(options)
-    shown = classes if options.classes else classes[: sampling.ROWS]  # in one picture
     if options.interpolate:
-        save_png(interpolated(generator, options, shown), out)
-    elif options.nearest:
-        save_png(nearest_images(generator, options, options.nearest, shown), out)
-        by = f"by pixels (middle) and by features of {options.extractor.name} (right)"
-        return f"{out}: samples (left), and their {sampling.NEIGHBOURS} nearest training images {by}"
-    elif out.suffix == ".png":
-        images, _ = sampling.generate(generator, number_of_images(options, shown), shown, draw)
-        save_png(sampling.by_class(images, len(shown)), out)
-    elif out.suffix == ".npz":
-        sampling.save_npz(*sampling.generate(generator, num, classes, draw), out)
-    else:
-        names = sampling.file_names(num, classes)
-        refuse_strangers(out, names)
-        images, _ = sampling.generate(generator, num, classes, draw)
-        sampling.save_folder(images, names, out)
-    return str(out)
+        return f"interpolate-{options.interpolate}"
+    if not options.nearest:
+        return "grid"
+    default = ExtractorConfig().name
+    by = "" if options.extractor.name == default else f"-{options.extractor.name}"
+    return f"nearest-{safe_name(Path(options.nearest).name)[:40]}{by}"
+
+
+def deviations(options: Options) -> list[str]:
+    """Return the parts of a picture's name that tell which options differ from their defaults."""
+    from sagan.sampling import safe_name
+
+    classes = "-".join(map(str, options.classes or []))
+    if len(classes) > LONGEST:
+        digest = hashlib.sha256(classes.encode()).hexdigest()[:8]
+        classes = f"{len(options.classes or [])}-{digest}"
+    parts = {
+        f"classes-{safe_name(classes)}": options.classes,
+        f"num-{options.num}": options.num,
+        f"truncation-{options.truncation:g}": options.truncation,
+        "no-ema": not options.ema,
+        f"standing-{options.standing_statistics}x{options.batch_size}": options.standing_statistics,
+        "bare": not options.captions,
+    }
+    return [name for name, differs in parts.items() if differs]
+
+
+def save_new(image: "Tensor", captions: "Captions | None", path: Path) -> Path:
+    """Write a picture to `path`, or with the first number added that is free if a different picture is there.
+
+    Return where it is.
+    """
+    from sagan.runtime.files import write_atomically
+    from sagan.runtime.pictures import encoded
+
+    content = encoded(image, path.suffix, captions, path)
+    candidates = (path if n == 1 else path.with_stem(f"{path.stem}-v{n}") for n in count(1))
+    free = next(p for p in candidates if not p.exists() or (p.is_file() and p.read_bytes() == content))
+    write_atomically(free, lambda file: file.write(content))
+    return free
+
+
+def words_of_nearest(options: Options) -> str:
+    """Return what the columns of the picture of `--nearest` are."""
+    from sagan.sampling import NEIGHBOURS
+
+    by = f"by pixels (middle) and by features of {options.extractor.name} (right)"
+    return f": samples (left), and their {NEIGHBOURS} nearest training images {by}"
 
 
 def number_of_images(options: Options, classes: list[int]) -> int:
@@ -163,8 +263,10 @@ def interpolated(generator: "Generator", options: Options, classes: list[int]) -
     return between(generator, classes, options.num or sampling.COLUMNS, drawn(options))
 
 
-def nearest_images(generator: "Generator", options: Options, name: str, classes: list[int]) -> "Tensor":
-    """Return the picture of `--nearest`."""
+def nearest_images(
+    generator: "Generator", options: Options, name: str, classes: list[int], titles: list[str]
+) -> "tuple[Tensor, Captions]":
+    """Return the picture of `--nearest` and its captions; `titles` are those of the classes."""
     from sagan import sampling
     from sagan.data import open_data
     from sagan.evaluation import build_extractor
@@ -172,12 +274,17 @@ def nearest_images(generator: "Generator", options: Options, name: str, classes:
 
     extractor = build_extractor(options.extractor, next(generator.parameters()).device)
     data = open_data(sampling.data_like(origin_of(generator).config.data, *nearest_source(name)))
-    images, _ = sampling.generate(generator, options.num or sampling.ROWS, classes, drawn(options))
-    return sampling.beside_nearest(images, data, lambda x: extractor(x)[0], options.batch_size)
+    num = options.num or sampling.ROWS
+    images, _ = sampling.generate(generator, num, classes, drawn(options))
+    image = sampling.beside_nearest(images, data, lambda x: extractor(x)[0], options.batch_size)
+    rows, found = [titles[i % len(titles)] for i in range(num)] if titles else [], min(sampling.NEIGHBOURS, len(data))
+    return image, sampling.captions_of_nearest(rows, images.shape[-1], found, options.extractor.name)
 
 
 def refuse_strangers(folder: Path, names: list[str]) -> None:
-    """Raise ConfigError if other images are in the folder: nobody could tell them from the new ones."""
-    strangers = {p.name for p in folder.glob("*.png")} - set(names)
+    """Raise ConfigError if other images are in the folder or below it: nobody could tell them from the new ones."""
+    from sagan.data.folder import images_under
+
+    strangers = {p.relative_to(folder).as_posix() for p in images_under(folder)} - set(names)
     if strangers:
         raise ConfigError(f"--out {folder}: holds {len(strangers)} other images, such as {min(strangers)}")

@@ -36,7 +36,7 @@ class Dataset:
     def __init__(self, labels: Tensor, class_names: list[str], size: tuple[int, int], channels: int, source: str):
         self.labels = labels  # (N,), int64; all 0 when unconditional
         self.class_names = list(class_names)  # [] when unconditional
-        self.size = tuple(size)  # height, width
+        self.size: tuple[int, int] = (size[0], size[1])  # height, width
         self.channels = channels
         self.source = source  # for people: the source and where it lies
         self.warnings: list[str] = []  # what looked wrong at opening, in words
@@ -113,7 +113,7 @@ class Dataset:
         """SHA-256 of the readable images as uint8 in (N, C, H, W) order, and their labels. Reads every image."""
         digest, kept = hashlib.sha256(), [torch.empty(0, dtype=torch.long)]
         for images, indices in self.chunks("fingerprinting"):
-            digest.update(images.cpu().contiguous().numpy())
+            digest.update(images.cpu().contiguous().numpy().data)
             kept.append(indices)
         return digest.hexdigest(), self.labels[torch.cat(kept)]
 
@@ -131,7 +131,7 @@ class MemoryDataset(Dataset):
     workers = 0
 
     def __init__(self, images: Tensor, labels: Tensor, class_names: list[str], source: str):
-        super().__init__(labels, class_names, tuple(images.shape[2:]), images.shape[1], source)
+        super().__init__(labels, class_names, (images.shape[2], images.shape[3]), images.shape[1], source)
         self.images = images
 
     def batch(self, indices: Tensor) -> Tensor:
@@ -167,5 +167,5 @@ def fingerprint(
     head = {"count": len(labels), "size": list(size), "channels": channels, "classes": class_names}
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     digest.update(images_sha256.encode())
-    digest.update(labels.cpu().numpy().astype("<i8"))
+    digest.update(labels.cpu().numpy().astype("<i8").data)
     return digest.hexdigest()

@@ -8,7 +8,7 @@ aliases; images that already have the size are left as they are.
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 # Formats that hold pictures; Pillow opens more, such as PDF-like containers, that nobody means by "an image".
 EXTENSIONS = frozenset(
@@ -38,6 +38,24 @@ def read_image(path: Path | str, size: tuple[int, int] | None, channels: int) ->
         raise
     except Exception as error:  # the decoders of broken files raise nearly anything
         raise UnreadableImage(f"{path}: {reason(error)}") from error
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Return the height and width that `read_image` gives a file, from its header alone unless EXIF turns it.
+
+    Raise UnreadableImage, which names the path, for anything that goes wrong.
+    """
+    try:
+        with Image.open(path) as file:
+            # Asking a PNG file for EXIF data that are not in its header would decode it.
+            known = file.format != "PNG" or "exif" in file.info
+            turned = known and file.getexif().get(ExifTags.Base.Orientation, 1) > 4
+            height, width = file.height, file.width
+    except Exception as error:  # the decoders of broken files raise nearly anything
+        raise UnreadableImage(f"{path}: {reason(error)}") from error
+    if turned:
+        height, width = read_image(path, None, 3).shape[1:]
+    return height, width
 
 
 def reason(error: Exception) -> str:

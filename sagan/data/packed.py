@@ -8,10 +8,12 @@ import hashlib
 import json
 import os
 import shutil
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sagan.config import UserError
 from sagan.data.dataset import ArrayDataset, Dataset, fingerprint
@@ -28,8 +30,8 @@ class PackedDataset(ArrayDataset):
         self.path = path
         self.images_sha256 = meta["images_sha256"]
 
-    @property
-    def content(self):
+    @cached_property
+    def content(self) -> tuple[str, Tensor]:
         """As of any data set, without reading the images where they are as they were packed."""
         if self.arrays.shape[1:] == (*self.size, self.channels):
             return self.images_sha256, self.labels
@@ -132,7 +134,7 @@ def write_images(dataset: Dataset, path: Path) -> tuple[str, torch.Tensor]:
         start = file.tell()
         for images, indices in dataset.chunks("packing"):
             images = images.cpu().contiguous()
-            digest.update(images.numpy())
+            digest.update(images.numpy().data)
             file.write(images.permute(0, 2, 3, 1).contiguous().numpy().data)
             kept.append(indices)
         indices = torch.cat(kept)

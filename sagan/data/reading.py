@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterable, Iterator
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from sagan.config import UserError
 
@@ -35,7 +35,7 @@ def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_m
         yield result
 
 
-class WorkerReader:
+class WorkerReader(Dataset):
     """What a worker process runs: (result, failures of the data set so far, error message) for an item."""
 
     def __init__(self, dataset, function: Callable):

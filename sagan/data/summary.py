@@ -49,7 +49,7 @@ def histogram_warnings(dataset: Dataset) -> list[str]:
     counts = class_counts(dataset)
     if not counts:
         return []
-    most = max(counts, key=counts.get)
+    most = max(counts, key=lambda name: counts[name])
     empty = [name for name, count in counts.items() if count == 0]
     rare = [f"{name} ({count})" for name, count in counts.items() if 0 < count * RARE <= counts[most]]
     warnings = []

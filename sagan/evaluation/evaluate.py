@@ -56,13 +56,25 @@ def evaluate(
 
 
 def compare_folders(real_dir: str, fake_dir: str, extractor: Extractor, batch_size: int = 64) -> Scores:
-    """Scores of the images in and below one folder against those of another, as they are: without resize or labels."""
-    real, fake = FolderImages(real_dir, "--real"), FolderImages(fake_dir, "--fake")
+    """Return the scores of the images in and below one folder against those of another, as they are, without labels.
+
+    Raise UserError for folders that `FolderImages` refuses.
+    """
+    return compare_images(FolderImages(real_dir, "--real"), FolderImages(fake_dir, "--fake"), extractor, batch_size)
+
+
+def compare_images(real: FolderImages, fake: FolderImages, extractor: Extractor, batch_size: int = 64) -> Scores:
+    """Return the scores of the images of one folder against those of another.
+
+    To be called on all processes of a group, like `evaluate`.
+    """
     known = reference(real, "folder", 0, extractor, batch_size)
     made = extract(
         lambda start, stop: fake.batch(torch.arange(start, stop)), len(fake), extractor, batch_size, "images to compare"
     )
     facts = {"fake_data": fake.fingerprint, "fake_size": "x".join(map(str, fake.size))}
+    if real.resized_to:
+        facts["images"] = f"centre-cropped and resized to {'x'.join(map(str, real.resized_to))}, bicubic antialiased"
     return from_rank_0(compare(known, made, None, 0, real, "folder", extractor, facts))
 
 

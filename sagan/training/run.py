@@ -14,7 +14,7 @@ from sagan.layers import evaluating
 from sagan.runs.best import remember_if_best
 from sagan.runs.checkpoints import save_checkpoint
 from sagan.runs.log import RunLog
-from sagan.runtime.pictures import save_png
+from sagan.runtime.pictures import save_picture
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
 from sagan.training.health import CollapseWatch, FiniteWatch
@@ -117,7 +117,7 @@ def write_samples(run: Run, z: Tensor, y: Tensor | None) -> None:
     if not run.log.active:
         return
     grid = diagnostics.sample_grid(state, z, y)
-    save_png(grid, run.directory / "samples" / f"step-{state.step:08d}.png")
+    save_picture(grid, run.directory / "samples" / f"step-{state.step:08d}.png")
     run.log.image("samples/ema" if state.generator_ema is not None else "samples/generator", grid, state.step)
     run.log.record(state.step, diagnostics.singular_values(state))
 
@@ -126,7 +126,7 @@ def write_real_images(run: Run) -> None:
     """Write a grid of real images."""
     if run.log.active:
         grid = diagnostics.real_grid(run.state, run.data)
-        save_png(grid, run.directory / "samples" / "real.png")
+        save_picture(grid, run.directory / "samples" / "real.png")
         run.log.image("samples/real", grid, 0)
 
 
@@ -148,7 +148,7 @@ def write_evaluation(run: Run) -> None:
     with evaluating(generator):
         scores = run.evaluator(generator, run.data, state.step, ema=generator is state.generator_ema)
     if run.log.active:
-        run.log.say(f"step {state.step}: {scores.report()}")
+        run.log.say("\n".join([f"step {state.step}: {scores.line()}", *scores.notes()]))
         run.log.record(state.step, scores.values, group="evaluation/", evaluation=scores.record()["evaluation"])
         remember_if_best(scores, run.directory, state.step)
     for callback in run.callbacks:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sagan.ablation.metrics import direction, is_score, lower_is_better, readable
+from sagan.ablation.metrics import readable
 from sagan.ablation.verdicts import summarize, summary_rows
+from sagan.evaluation.directions import direction, is_score, lower_is_better
 
 KID = "kid_mean_x"
 NONE = [0.50, 0.60, 0.40, 0.55, 0.45]

@@ -16,6 +16,7 @@ from sagan.config import DataConfig, EvaluationConfig, UserError
 from sagan.data import open_data
 from sagan.evaluation import compare_folders, evaluate
 from sagan.evaluation.folder import FolderImages
+from sagan.evaluation.scores import Scores
 from tests.helpers.stand_ins import make_real, random_images
 from tests.helpers.tiny_runs import cheap_extractor, cheap_forward
 
@@ -230,6 +231,26 @@ def test_the_line_carries_the_protocol():
     assert record["fid_cheap"] == out.values["fid_cheap"]
     assert record["evaluation"]["protocol"]["data"] == real.fingerprint
     assert set(record["evaluation"]["intra_fid"]) == {"class 0", "class 1"}
+
+
+def test_the_report_is_a_table_with_the_protocol_below_it():
+    values = {"fid_x_net": 12.345678, "kid_mean_x_net": 0.5, "kid_std_x_net": 0.0123, "is_mean": 7.0, "is_std": 0.25}
+    values |= {"intra_fid_n": 300.0, "agreement_chance": 0.2}
+    out = Scores(values, {"extractor": "x-net", "weights": "c" * 64, "ema": True}, left_out=["recall: no"])
+    assert out.report().splitlines() == [
+        "fid_x_net         12.346       lower is better",
+        "kid_mean_x_net    0.5 ± 0.012  lower is better",
+        "is_mean           7 ± 0.25     higher is better",
+        "agreement_chance  0.2          neither direction is better",
+        "",
+        "extractor: x-net",
+        "weights: cccccccccccc",
+        "ema: yes",
+        "intra_fid_n: 300",
+        "",
+        "left out: recall: no",
+    ]
+    assert Scores({}, {"seed": 0}).report() == "no score\n\nseed: 0"
 
 
 def test_intra_class_fid_uses_the_labels_the_images_were_made_with():
