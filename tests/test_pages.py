@@ -1,0 +1,130 @@
+"""Every command and Python block that a page or a help page shows is run, at tiny scale, in their order."""
+
+import inspect
+import re
+import shlex
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import sagan.benchmark.step
+import sagan.data.shapes
+import sagan.evaluation
+import sagan.presets
+import sagan.runs.evaluation
+import sagan.training.evaluator
+from sagan.commands.app import VERBS
+from sagan.presets import presets
+from tests.helpers.pages import PAGES, ROOT, commands, other_blocks, python_blocks, short
+from tests.helpers.tiny_commands import SKIPPED, ensure_run, run, tiny_config
+from tests.helpers.tiny_runs import cheap_extractor
+
+README = ROOT / "README.md"
+OWN_ATTENTION = ROOT / "tests/helpers/own_attention.py"
+
+# Commands that do not work yet, and what they wait for.
+WAITING = {"sagan train own-images --data.path my-images": "the preset own-images"}
+
+
+def help_commands():
+    """Return the examples of the help pages. That of torchrun is not among them: the README has one."""
+    pages = "\n".join(inspect.getdoc(getattr(import_module(f"sagan.commands.{verb}"), verb)) for verb in VERBS)
+    examples = re.findall(r"^  (sagan .*)$", pages, flags=re.M)
+    return [shlex.split(line, comments=True) for line in examples]
+
+
+def page_commands():
+    """Return each command that a page shows, once, as a test parameter that names the first page."""
+    found = {}
+    for page in PAGES:
+        for words in commands(page.read_text()):
+            line = shlex.join(words)
+            waits = [pytest.mark.xfail(strict=True, reason=f"waits for {WAITING[line]}")] if line in WAITING else []
+            found.setdefault(line, pytest.param(words, marks=waits, id=f"{short(page)}: {line}"))
+    return list(found.values())
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, image_folder):
+    """An empty folder to work in, extractors without weights, few scenes, and measurements that take no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        root = tmp_path_factory.mktemp("pages")
+        patch.chdir(root)
+        patch.syspath_prepend(root)
+        patch.delitem(sys.modules, "own_attention", raising=False)
+        shutil.copy(OWN_ATTENTION, root)
+        patch.setenv("SAGAN_CACHE", str(root / "cache"))
+        patch.setenv("PYTHONPATH", str(ROOT))
+        for module in (sagan.evaluation, sagan.training.evaluator, sagan.runs.evaluation):
+            patch.setattr(module, "build_extractor", cheap_extractor)
+        patch.setattr(sagan.data.shapes, "SPLITS", {"train": range(0, 40), "test": range(40, 60)})
+        patch.setattr(sagan.benchmark.step, "SECONDS", 0.0)
+        patch.setattr(sagan.benchmark.step, "matmul_gflops", lambda *arguments: 1.0)
+        patch.setattr(sagan.presets, "load_config", tiny_config)
+        yield image_folder
+
+
+@pytest.mark.parametrize("words", page_commands())
+def test_command_of_a_page(words, workplace):
+    run(words, workplace)
+
+
+@pytest.mark.parametrize("words", help_commands(), ids=shlex.join)
+def test_example_of_a_help_page(words, workplace):
+    run(words, workplace)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page.read_text())], ids=short)
+def test_python_blocks_of_a_page(page, workplace):
+    ensure_run("runs/quickstart", workplace)
+    for block in python_blocks(page.read_text()):
+        exec(block, {"__name__": "a_page"})
+
+
+def test_the_python_interface_of_the_readme_gives_what_its_comments_say(workplace):
+    (block,) = python_blocks(README.read_text())
+    names = {}
+    exec(block, names)
+    assert str(names["images"].dtype) == "torch.uint8" and tuple(names["images"].shape) == (20, 3, 32, 32)
+    assert Path("attention.png").is_file()
+    assert names["generator"].origin.averaged and not names["generator"].training
+
+
+def test_the_own_kind_that_is_tested_is_the_one_of_the_page():
+    about, _, code = OWN_ATTENTION.read_text().partition('"""\n\n')
+    assert about.count("\n") == 0
+    assert code in python_blocks((ROOT / "sagan/attention/README.md").read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=short)
+def test_no_block_escapes(page):
+    """Blocks are marked as sh or python, so that they are run; `WAITING` and `SKIPPED` name nothing that is gone."""
+    assert other_blocks(page.read_text()) == []
+
+
+def test_exceptions_are_needed():
+    shown = [shlex.join(words) for page in PAGES for words in commands(page.read_text())]
+    assert [beginning for beginning in SKIPPED if not any(line.startswith(beginning) for line in shown)] == []
+    assert [line for line in WAITING if line not in shown] == []
+
+
+def test_every_verb_and_every_preset_is_shown():
+    shown = {words[1] for words in commands(README.read_text()) if words[0] == "sagan"}
+    assert set(VERBS) <= shown
+    table = (ROOT / "experiments/README.md").read_text()
+    assert [name for name in presets() if f"| [`{name}`]({name}.yaml) |" not in table] == []
+
+
+def test_a_command_that_fails_or_that_nobody_knows_is_noticed(workplace):
+    text = (
+        "```sh\nfrobnicate now   # a comment\nsagan train \\\n  nosuch\n```\nand\n```python\nsagan()\n```\n```\nx\n```"
+    )
+    assert commands(text) == [["frobnicate", "now"], ["sagan", "train", "nosuch"]]
+    assert other_blocks(text) == [""]
+    with pytest.raises(pytest.fail.Exception, match="say here how to run frobnicate"):
+        run(["frobnicate", "now"], workplace)
+    with pytest.raises(AssertionError, match="sagan train nosuch ends with exit code 2"):
+        run(["sagan", "train", "nosuch"], workplace)
