@@ -1,5 +1,6 @@
 """Presets, and the one way from a preset or file and overrides to a checked configuration."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +33,9 @@ def config_file(name: str) -> Path:
     preset = PRESET_DIR / f"{name}.yaml"
     if preset.is_file():
         return preset
-    raise ConfigError(f"{name}: neither a YAML file nor a preset; the presets are {', '.join(presets())}")
+    near = difflib.get_close_matches(name, presets(), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the presets are {', '.join(presets())}"
+    raise ConfigError(f"{name}: neither a YAML file nor a preset; {hint}")
 
 
 def load_config(name: str | None = None, overrides: Sequence[str] = ()) -> Config:

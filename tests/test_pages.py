@@ -26,7 +26,7 @@ README = ROOT / "README.md"
 OWN_ATTENTION = ROOT / "tests/helpers/own_attention.py"
 
 # Commands that do not work yet, and what they wait for.
-WAITING = {"sagan train own-images --data.path my-images": "the preset own-images"}
+WAITING: dict[str, str] = {}
 
 
 def help_commands():

@@ -8,7 +8,7 @@ import difflib
 import inspect
 import sys
 from dataclasses import is_dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, exceptions
 
@@ -23,10 +23,12 @@ from sagan.version import __version__
 
 VERBS = ("train", "sample", "evaluate", "attention", "export", "ablate", "bench", "pack")
 HELP = ("--help", "-h", "--help-all")
+Shell = Literal["bash", "zsh"]
 ABOUT = """Self-Attention GAN: train, sample, evaluate and look into the attention.
 
 A switch is turned on by --x or --x true, and off by --no-x or --x false. Lists are written [8,16] or 8,16.
-`sagan VERB --help` explains a verb."""
+`sagan VERB --help` explains a verb. `sagan --completion bash` (or zsh) prints a
+script for the shell to read: eval "$(sagan --completion bash)"."""
 
 # Words are stored as they are, for `sagan.config` to read. A later `--x` overrides an earlier one.
 AS_TYPED = Parameter(
@@ -82,6 +84,8 @@ def run(words: list[str], given: Typed) -> None:
     )
     for position, verb in enumerate(VERBS):
         app.command(f"sagan.commands.{verb}:{verb}", name=verb, sort_key=position)
+    if words[:1] == ["--completion"]:
+        return print(app.generate_completion(shell=convert(Shell, (words[1:] or [""])[0], "--completion")))
     if not words or not set(HELP).isdisjoint(words):
         prepare(page, app, words)
     verb, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)

@@ -2,13 +2,14 @@
 
 import inspect
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from sagan.commands.options import Flat, Given, Preset
-from sagan.config import Config, to_yaml
+from sagan.config import DRAWN, Config, ConfigError, to_yaml
 from sagan.presets import describe_preset, load_settings, presets
 
 RunOptions = Annotated[Config, Parameter(name="*", group=Group("options of a run", sort_key=2))]
@@ -20,6 +21,8 @@ class Options:
 
     print_config: bool = False
     """Print it, itself such a YAML file, and stop."""
+    dry_run: bool = False
+    """Say what would run, and stop: nothing is written, read into memory or downloaded."""
 
 
 def train(
@@ -35,15 +38,47 @@ def train(
       sagan train cifar10 --training.batch_size 32 --run_dir runs/small-batch
       sagan train cifar10 --print_config > mine.yaml     # a file to edit
       sagan train mine.yaml --run_dir runs/mine
-      sagan train tiny-imagenet --data.path my-images    # your own images
+      sagan train own-images --data.path my-images       # your own images
       torchrun --nproc_per_node 2 -m sagan train cifar10 # on two GPUs
     """
+    if preset is None and not given.of(Config) and not options.print_config:
+        raise ConfigError(f"PRESET is missing; the presets are:\n{preset_table()}")
     config = load_settings(preset, given.of(Config))
     if options.print_config:
         return print(to_yaml(config), end="")
+    if options.dry_run:
+        return print(*plan_of(config), sep="\n")
     from sagan.api import train as train_run
 
     train_run(config)
+
+
+def plan_of(config: Config) -> list[str]:
+    """Return what a run would do, in words. Raise ConfigError or UserError as the run itself would at its start."""
+    from sagan.data import find_data, resolve_num_classes
+    from sagan.models.build import build_discriminator, build_generator
+    from sagan.runs.directory import newest_step
+    from sagan.runtime.device import activation_dtype, choose_device
+
+    directory, device, training = Path(config.run_dir or ""), choose_device(config.device), config.training
+    dtype = str(activation_dtype(training.precision, device)).removeprefix("torch.")
+    step = newest_step(directory)
+    data = f"{config.data.source}, downloaded on first use"
+    if config.data.source in (*DRAWN, "folder", "packed"):
+        found = find_data(config.data)
+        data = f"{len(found):,} images, {found.source}"
+        config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, found)))
+    lines = [
+        f"run directory: {directory}, {f'resuming from step {step}' if step else 'a new run'}",
+        f"steps: {training.steps}, {training.batch_size} images each, on {device} in {dtype}",
+        f"data: {data}",
+    ]
+    if config.data.num_classes is not None:
+        counts = [
+            sum(p.numel() for p in build(config).parameters()) for build in (build_generator, build_discriminator)
+        ]
+        lines.append(f"generator {counts[0]:,} parameters, discriminator {counts[1]:,}")
+    return lines
 
 
 def preset_table() -> str:
