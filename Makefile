@@ -10,7 +10,7 @@ BIN = .venv/bin
 train: .venv/installed
 	$(BIN)/sagan train quickstart
 
-test: lint
+test: lint types
 	$(BIN)/python -m pytest
 
 lint: .venv/installed

@@ -8,7 +8,7 @@ import torch
 from sagan.config import ConfigError, UserError
 from sagan.data.dataset import ArrayDataset
 
-# source: (class in torchvision.datasets, where it comes from, files, folder they belong in under data.path)
+# source: (class in torchvision.datasets, site, files, folder for them under data.path)
 ARCHIVES: dict[str, tuple[str, str, str, str]] = {
     "cifar10": ("CIFAR10", "https://www.cs.toronto.edu/~kriz/", "cifar-10-python.tar.gz", "."),
     "cifar100": ("CIFAR100", "https://www.cs.toronto.edu/~kriz/", "cifar-100-python.tar.gz", "."),
@@ -23,13 +23,13 @@ ARCHIVES: dict[str, tuple[str, str, str, str]] = {
 
 
 def open_archive(source: str, path: Path, size: tuple[int, int], channels: int, split: str) -> ArrayDataset:
-    """A torchvision data set, resized to `size` as it is read. Raises UserError when it cannot be had."""
+    """Open a torchvision data set, resized to `size` as it is read. Raise UserError if it is not available."""
     if split not in ("train", "test"):
         raise ConfigError(f"split {split!r}: {source} has train and test")
     found = fetch(source, path, split)
     arrays = np.asarray(found.data)
     if source == "stl10":
-        arrays = arrays.transpose(0, 2, 3, 1)  # comes as (N, C, H, W)
+        arrays = arrays.transpose(0, 2, 3, 1)  # from (N, C, H, W)
     if arrays.ndim == 3:
         arrays = arrays[..., None]
     labels = torch.as_tensor(np.asarray(found.labels if source == "stl10" else found.targets), dtype=torch.long)
@@ -37,7 +37,7 @@ def open_archive(source: str, path: Path, size: tuple[int, int], channels: int, 
 
 
 def fetch(source: str, path: Path, split: str):
-    """The torchvision object, from disk or else downloaded; UserError says what is missing and where it goes."""
+    """Return the torchvision object, from disk or downloaded. UserError says what is missing and where to put it."""
     from torchvision import datasets
 
     name, site, files, folder = ARCHIVES[source]
@@ -46,7 +46,7 @@ def fetch(source: str, path: Path, split: str):
     try:
         try:
             return kind(path, download=False, **chosen)
-        except RuntimeError:  # not there, or not whole
+        except RuntimeError:  # missing or incomplete
             return kind(path, download=True, **chosen)
     except Exception as error:  # network, disk, checksum: each has its own type
         raise UserError(

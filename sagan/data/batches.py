@@ -1,5 +1,7 @@
-"""Training batches as a function of (seed, batch number): endless, resumable at any batch, the same for any number of
-processes and workers."""
+"""Training batches as a function of (seed, batch number): endless, and resumable at any batch.
+
+Neither the number of processes nor that of workers changes them.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -15,12 +17,12 @@ from sagan.runtime.draws import generator_for
 
 
 class TrainingBatches:
-    """Yields (real, y) for batch numbers start, start + 1, ... without end.
+    """An endless iterable of (real, y) for batch numbers start, start + 1, ....
 
-    real: float32 in [-1, 1], (n, C, H, W); y: int64, (n,); both on `device`, with n = batch_size // world_size. Batch b
-    holds the draws b * batch_size ... (b + 1) * batch_size - 1 of one endless sequence: a permutation of the data set
-    for each epoch, one after the other. A rank takes its contiguous slice. Images in memory move to the device first,
-    where they fit; images on disk come through `workers` processes.
+    real is float32 in [-1, 1], (n, C, H, W), and y is int64, (n,), both on `device`, with n = batch_size // world_size.
+    Batch b holds the draws b * batch_size ... (b + 1) * batch_size - 1 of one endless sequence, a permutation of the
+    data set per epoch. Each rank takes a contiguous slice. Images in memory are moved to the device once if they fit;
+    images on disk are read by `workers` processes.
     """
 
     def __init__(self, dataset: Dataset, *, seed: int, batch_size: int, flip: bool, rank: int = 0, world_size: int = 1,
@@ -44,7 +46,7 @@ class TrainingBatches:
             yield real, y.to(self.device, non_blocking=True)
 
     def indices(self, number: int) -> Tensor:
-        """This rank's image indices of batch `number`."""
+        """Return this rank's image indices of batch `number`."""
         draws = torch.arange(number * self.batch_size, (number + 1) * self.batch_size)[self.share]
         count = len(self.dataset)
         epochs, places = draws // count, draws % count
@@ -52,22 +54,22 @@ class TrainingBatches:
         return torch.cat(parts)
 
     def mirrored(self, number: int) -> Tensor:
-        """Whether each of this rank's images of batch `number` is mirrored. Drawn for the whole batch, then cut."""
+        """Return whether each of this rank's images of batch `number` is mirrored. Drawn for the whole batch."""
         draws = torch.rand(self.batch_size, generator=generator_for(self.seed, "flip", number))
         return (draws < 0.5)[self.share]
 
     def read(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Batch `number` before conversion: images (uint8), labels, and which to mirror."""
+        """Return batch `number` before conversion: uint8 images, labels, and which images to mirror."""
         indices = self.indices(number)
         return self.dataset.batch(indices), self.dataset.labels[indices], self.mirrored(number)
 
 
-@lru_cache(maxsize=4)  # neighbours share an epoch or two; a permutation of a million is 8 MB
+@lru_cache(maxsize=4)  # consecutive batches share an epoch or two; a permutation of a million takes 8 MB
 def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
-    """The order of the images in an epoch: a permutation of 0..count-1."""
+    """Return the order of the images in an epoch: a permutation of 0..count-1."""
     return torch.randperm(count, generator=generator_for(seed, "order", epoch))
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 0..255 as float32 in [-1, 1]."""
+    """Return uint8 values 0..255 as float32 in [-1, 1]."""
     return images.to(torch.float32).div_(127.5).sub_(1)

@@ -1,4 +1,4 @@
-"""A data set: labelled uint8 images of one size, addressed by index, in memory or read as they are needed."""
+"""A data set: labelled uint8 images of one size, addressed by index, in memory or read as needed."""
 
 import copy
 import hashlib
@@ -21,11 +21,11 @@ from sagan.runtime.device import cores
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 16 * 2**20
-FEW_CHUNKS = 8  # not worth starting processes for
+FEW_CHUNKS = 8  # too few to start processes for
 
 
 class Dataset:
-    """Images of one size with labels. Subclasses say how `batch` finds the pixels."""
+    """Images of one size with labels. Subclasses define how `batch` gets the pixels."""
 
     residence = "read as needed"
     identity: str | None = None
@@ -34,33 +34,33 @@ class Dataset:
     rule: Rule | None = None  # what every image satisfies, if the source says so
 
     def __init__(self, labels: Tensor, class_names: list[str], size: tuple[int, int], channels: int, source: str):
-        self.labels = labels  # (N,), int64; all 0 when unconditional
-        self.class_names = list(class_names)  # [] when unconditional
+        self.labels = labels  # (N,), int64; all 0 if unconditional
+        self.class_names = list(class_names)  # [] if unconditional
         self.size: tuple[int, int] = (size[0], size[1])  # height, width
         self.channels = channels
-        self.source = source  # for people: the source and where it lies
-        self.warnings: list[str] = []  # what looked wrong at opening, in words
+        self.source = source  # the source and its place, in words
+        self.warnings: list[str] = []  # what looked wrong when it was opened
         self.failures: dict[int, str] = {}  # index -> path and reason of images that could not be read
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """The images of those indices, in that order: uint8 (n, C, H, W)."""
+        """Return the images of these indices, in this order: uint8 (n, C, H, W)."""
         raise NotImplementedError
 
     def readable(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The images of those indices that can be read, and their indices: fewer only where errors are skipped."""
+        """Return the readable images of these indices, and their indices: fewer only if errors are skipped."""
         return self.batch(indices), indices
 
     @property
     def nbytes(self) -> int:
-        """Size of all images as uint8."""
+        """Return the size of all images as uint8, in bytes."""
         return len(self) * self.channels * self.size[0] * self.size[1]
 
     @property
     def skipped(self) -> list[str]:
-        """Path and reason of every image that was left out so far."""
+        """Return path and reason of every image left out so far."""
         return [self.failures[i] for i in sorted(self.failures)]
 
     def note_failures(self, failures: dict[int, str]) -> None:
@@ -71,9 +71,9 @@ class Dataset:
                 log.warning("left out: %s", reason)
 
     def chunks(self, activity: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """All readable images in order, as (images, indices), decoded on all cores a few chunks ahead.
+        """Yield all readable images in order, as (images, indices), decoded on all cores a few chunks ahead.
 
-        A progress bar headed `activity` appears when it takes longer than a second.
+        A progress bar titled `activity` appears after a second.
         """
         size = max(1, min(256, CHUNK_BYTES * len(self) // max(self.nbytes, 1)))
         parts = torch.arange(len(self)).split(size)
@@ -84,7 +84,7 @@ class Dataset:
                 bar.update(len(part))
 
     def load(self) -> "MemoryDataset":
-        """This data set with all its readable images in memory. Raises UserError when there are none."""
+        """Return this data set with all readable images in memory. Raise UserError if there are none."""
         images = torch.empty(len(self), self.channels, *self.size, dtype=torch.uint8)
         kept, count = [], 0
         for part, indices in self.chunks("reading images"):
@@ -100,17 +100,17 @@ class Dataset:
         return loaded
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """The data set with its images on that device, where it lives in memory and they fit; else itself."""
+        """Return the data set with its images on that device if they are in memory and fit; otherwise itself."""
         return self
 
     def forget_labels(self) -> None:
-        """Become unconditional: every label 0 and no class names."""
+        """Become unconditional: set all labels to 0 and drop the class names."""
         self.labels, self.class_names = torch.zeros_like(self.labels), []
         self.__dict__.pop("content", None)
 
     @cached_property
     def content(self) -> tuple[str, Tensor]:
-        """SHA-256 of the readable images as uint8 in (N, C, H, W) order, and their labels. Reads every image."""
+        """Return the SHA-256 of the readable images as uint8 (N, C, H, W), and their labels. Reads every image."""
         digest, kept = hashlib.sha256(), [torch.empty(0, dtype=torch.long)]
         for images, indices in self.chunks("fingerprinting"):
             digest.update(images.cpu().contiguous().numpy().data)
@@ -119,7 +119,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of images, labels and class names: the same for the same content, wherever it is kept."""
+        """Return the SHA-256 of images, labels and class names; equal for equal content, wherever it is stored."""
         images_sha256, labels = self.content
         return fingerprint(images_sha256, labels, self.class_names, self.size, self.channels)
 
@@ -150,7 +150,7 @@ class MemoryDataset(Dataset):
 
 
 class ArrayDataset(Dataset):
-    """Decoded images in one array, uint8 (N, h, w, c), converted to the wanted size and channels as they are read."""
+    """Decoded images in one array, uint8 (N, h, w, c), converted to size and channels as they are read."""
 
     def __init__(self, arrays: np.ndarray, labels: Tensor, class_names, size, channels: int, source: str):
         super().__init__(labels, class_names, size, channels, source)
@@ -163,7 +163,7 @@ class ArrayDataset(Dataset):
 def fingerprint(
     images_sha256: str, labels: Tensor, class_names: list[str], size: tuple[int, int], channels: int
 ) -> str:
-    """The content digest of a data set from the digest of its images and the rest."""
+    """Return the fingerprint of a data set from the digest of its images and the rest."""
     head = {"count": len(labels), "size": list(size), "channels": channels, "classes": class_names}
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     digest.update(images_sha256.encode())

@@ -1,8 +1,8 @@
 """From an image file of any kind to uint8 pixels of one size.
 
-One definition for every source: turn as EXIF says, convert to 8-bit greyscale or RGB, cut the largest centred box of
-the target's aspect ratio, resize it with Pillow's bicubic filter. Pillow widens the filter when it shrinks, so nothing
-aliases; images that already have the size are left as they are.
+All sources share one definition: rotate as EXIF says, convert to 8-bit greyscale or RGB, crop the largest centred box
+of the target's aspect ratio, and resize it with Pillow's bicubic filter. Pillow widens the filter when it shrinks an
+image, so nothing aliases. Images that already have the size stay as they are.
 """
 
 from pathlib import Path
@@ -19,14 +19,13 @@ WHITE = (255, 255, 255, 255)
 
 
 class UnreadableImage(Exception):
-    """A file that should hold an image cannot be decoded; the message says which and why."""
+    """An image file cannot be decoded. The message names the file and the reason."""
 
 
 def read_image(path: Path | str, size: tuple[int, int] | None, channels: int) -> np.ndarray:
-    """The picture in a file as uint8 (channels, H, W), of its own size where `size` is None; of an animation, the first
-    frame.
+    """Return the image in a file as uint8 (channels, H, W), in its own size if `size` is None.
 
-    Raises UnreadableImage, which names the path, for anything that goes wrong.
+    The first frame of an animation is taken. Raise UnreadableImage, which names the path, for anything that goes wrong.
     """
     try:
         with Image.open(path) as file:
@@ -36,7 +35,7 @@ def read_image(path: Path | str, size: tuple[int, int] | None, channels: int) ->
             return pixels(image if size is None else fit(image, size))
     except MemoryError:
         raise
-    except Exception as error:  # the decoders of broken files raise nearly anything
+    except Exception as error:  # decoders raise nearly anything for broken files
         raise UnreadableImage(f"{path}: {reason(error)}") from error
 
 
@@ -51,7 +50,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
             known = file.format != "PNG" or "exif" in file.info
             turned = known and file.getexif().get(ExifTags.Base.Orientation, 1) > 4
             height, width = file.height, file.width
-    except Exception as error:  # the decoders of broken files raise nearly anything
+    except Exception as error:  # decoders raise nearly anything for broken files
         raise UnreadableImage(f"{path}: {reason(error)}") from error
     if turned:
         height, width = read_image(path, None, 3).shape[1:]
@@ -59,14 +58,14 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 
 def reason(error: Exception) -> str:
-    """Why an image cannot be read, without its path, which some errors repeat."""
+    """Return why an image cannot be read, without its path, which some errors repeat."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image of a known format"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def to_mode(image: Image.Image, channels: int) -> Image.Image:
-    """Any Pillow mode as 8-bit greyscale or RGB; see-through pixels lie on white."""
+    """Return an image of any Pillow mode as 8-bit greyscale or RGB, with transparency over white."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
         image = eight_bits(image)
     if image.mode == "F":
@@ -80,7 +79,7 @@ def to_mode(image: Image.Image, channels: int) -> Image.Image:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """A 16-bit greyscale image as 8-bit: 0..65535 becomes 0..255. Pillow's own conversion would clip at 255."""
+    """Return a 16-bit greyscale image as 8-bit: 0..65535 becomes 0..255. Pillow's own conversion clips at 255."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(f"pixels from {values.min()} to {values.max()}: more than 16 bits have no defined range")
@@ -96,10 +95,10 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def centre_box(of: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of the largest centred box in an image of (H, W) with the aspect ratio of `size`.
+    """Return left, top, right, bottom of the largest centred box in an image of (H, W) with the aspect ratio of `size`.
 
-    The edges may fall inside pixels, so the crop is exactly centred. At them the filter reads on into the image, as it
-    would anywhere else, where a crop made beforehand would have to repeat its last row.
+    The edges may fall inside pixels, so the crop is exactly centred. At the edges the filter reads pixels outside the
+    box; a crop made beforehand would have to repeat its last row.
     """
     scale = min(of[0] / size[0], of[1] / size[1])
     height, width = size[0] * scale, size[1] * scale
@@ -108,13 +107,13 @@ def centre_box(of: tuple[int, int], size: tuple[int, int]) -> tuple[float, float
 
 
 def pixels(image: Image.Image) -> np.ndarray:
-    """An "L" or "RGB" image as uint8 (channels, H, W)."""
+    """Return an "L" or "RGB" image as uint8 (channels, H, W)."""
     array = np.array(image)  # a copy: Pillow's own memory is read-only, which torch warns about
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
 def fit_arrays(arrays: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:
-    """Decoded images, uint8 (n, h, w, c) with c 1 or 3, as (n, channels, H, W) by the same rules as files."""
+    """Convert decoded images, uint8 (n, h, w, c) with c 1 or 3, to (n, channels, H, W) by the same rules as files."""
     if arrays.shape[1:] == (*size, channels):
         return np.ascontiguousarray(arrays.transpose(0, 3, 1, 2))
     images = (Image.fromarray(a[..., 0] if a.shape[-1] == 1 else a) for a in arrays)

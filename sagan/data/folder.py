@@ -12,20 +12,20 @@ from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image
 
 
 class FolderDataset(Dataset):
-    """Image files, decoded as they are needed.
+    """Image files, decoded as needed.
 
-    With on_error "skip", `batch` shows the next readable image of the same class in place of one that cannot be read,
-    so that indices, labels and batches stay what they are; `readable` leaves it out.
+    With on_error "skip", `batch` replaces an unreadable image by the next readable one of its class, so that indices,
+    labels and batches stay the same; `readable` leaves it out.
     """
 
     def __init__(self, paths: list[Path], labels: Tensor, class_names, size, channels: int, source: str, on_error: str):
         super().__init__(labels, class_names, size, channels, source)
         self.paths = [str(p) for p in paths]
-        self.groups = labels  # stays when labels are forgotten
+        self.groups = labels  # kept if labels are dropped
         self.on_error = on_error
 
     def read(self, index: int) -> Tensor | None:
-        """One image, uint8 (C, H, W); None if it cannot be read and may be skipped, else UserError."""
+        """Return one image, uint8 (C, H, W), None if it is unreadable and may be skipped, else raise UserError."""
         if index in self.failures:
             return None
         try:
@@ -47,7 +47,7 @@ class FolderDataset(Dataset):
         return torch.stack(images) if images else torch.empty(0, self.channels, *self.size, dtype=torch.uint8)
 
     def read_or_next(self, index: int) -> Tensor:
-        """The image, or the next one of its class that can be read, from the last back to the first."""
+        """Return the image, or the next readable one of its class, continuing from the last to the first."""
         if (image := self.read(index)) is not None:
             return image
         peers = (self.groups == self.groups[index]).nonzero().flatten()
@@ -59,10 +59,10 @@ class FolderDataset(Dataset):
 
 
 def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str) -> FolderDataset:
-    """List the images under `path`; nothing is decoded yet.
+    """List the images under `path` without decoding any.
 
-    Class folders in the order of their names give the labels; images may lie deeper inside them. Raises UserError when
-    the folder is missing, holds no image, or mixes loose images with class folders.
+    Class folders, sorted by name, give the labels; images may be in subfolders of them. Raise UserError if the
+    folder is missing, has no images, or mixes loose images with class folders.
     """
     if not path.is_dir():
         what = "is a file, not a folder" if path.exists() else "does not exist"
@@ -89,7 +89,7 @@ def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str)
 
 
 def images_under(folder: Path) -> list[Path]:
-    """Image files in a folder and below it, in the order of their relative paths."""
+    """Return the image files in a folder and below it, sorted by relative path."""
     tree = os.walk(folder, followlinks=True)
     return sorted((Path(top, name) for top, _, names in tree for name in names if is_image(name)), key=str)
 
@@ -100,7 +100,7 @@ def is_image(name: str) -> bool:
 
 
 def wrong_level_warnings(path: Path, classes: dict[Path, list[Path]]) -> list[str]:
-    """Words for class folders that look like folders of class folders: data.path one level too high."""
+    """Return a warning if class folders look like folders of class folders: data.path is one level too high."""
     deep = {}
     for folder, files in classes.items():
         below = {p.relative_to(folder).parts[0] for p in files}

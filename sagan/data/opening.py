@@ -12,15 +12,15 @@ from sagan.data.shapes import ShapesDataset
 
 
 def open_data(data: DataConfig, split: str = "train") -> Dataset:
-    """The data set that the options name, in memory if it fits into `data.memory_gb`.
+    """Open the data set that the options name, in memory if it fits into `data.memory_gb`.
 
-    Raises UserError for data that cannot be had or read, ConfigError for options that contradict them.
+    Raise UserError for data that are missing or unreadable, ConfigError for options that contradict them.
     """
     return in_memory(find_data(data, split), data.memory_gb)
 
 
 def find_data(data: DataConfig, split: str = "train") -> Dataset:
-    """The data set that the options name, no image read yet. Raises as `open_data` does."""
+    """Open the data set that the options name without reading an image. Raise as `open_data` does."""
     dataset = open_source(data, split)
     if data.num_classes == 0:
         dataset.forget_labels()
@@ -29,12 +29,12 @@ def find_data(data: DataConfig, split: str = "train") -> Dataset:
 
 
 def in_memory(dataset: Dataset, memory_gb: float) -> Dataset:
-    """The data set read into memory, if it fits into so many GiB; else itself."""
+    """Return the data set read into memory if it fits into so many GiB; otherwise itself."""
     return dataset.load() if dataset.nbytes <= memory_gb * 2**30 else dataset
 
 
 def open_source(data: DataConfig, split: str) -> Dataset:
-    """The data set of `data.source`, nothing decoded yet."""
+    """Open the data set of `data.source` without decoding anything."""
     if data.source == "shapes":
         return ShapesDataset(data.size, data.channels, split)
     if data.source == "dataset":
@@ -56,9 +56,9 @@ def open_source(data: DataConfig, split: str) -> Dataset:
 
 
 def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
-    """How many classes the model has: `data.num_classes`, or as many as the data; 0 is unconditional.
+    """Return the number of classes of the model: `data.num_classes`, or that of the data; 0 means unconditional.
 
-    Raises ConfigError when the data have another number.
+    Raise ConfigError if the data have another number.
     """
     names = dataset.class_names
     if data.num_classes in (None, 0, len(names)):

@@ -1,7 +1,7 @@
 """Packed data sets: one memory-mapped file of decoded images, for data larger than memory.
 
-A folder with `images.npy`, uint8 (N, H, W, C); `labels.npy`, int64 (N,); and `meta.json`. Images are read at the speed
-of the disk, and several processes share the same pages.
+A folder with `images.npy`, uint8 (N, H, W, C); `labels.npy`, int64 (N,); and `meta.json`. Images are read at disk
+speed, and several processes share the same pages.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ FORMAT = 1
 
 
 class PackedDataset(ArrayDataset):
-    """The images of a packed folder, memory-mapped; other sizes than the packed one are resized as they are read."""
+    """The images of a packed folder, memory-mapped, and resized as they are read if another size is configured."""
 
     def __init__(self, path: Path, arrays: np.ndarray, labels, meta: dict, size: tuple[int, int], channels: int):
         super().__init__(arrays, labels, meta["class_names"], size, channels, f"packed {path} ({meta['source']})")
@@ -32,7 +32,7 @@ class PackedDataset(ArrayDataset):
 
     @cached_property
     def content(self) -> tuple[str, Tensor]:
-        """As of any data set, without reading the images where they are as they were packed."""
+        """Return what every data set does, without reading images whose size and channels are the packed ones."""
         if self.arrays.shape[1:] == (*self.size, self.channels):
             return self.images_sha256, self.labels
         return super().content
@@ -47,7 +47,7 @@ class PackedDataset(ArrayDataset):
 
 
 def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDataset:
-    """Open what `pack` wrote. Raises UserError when the files are missing or do not fit each other."""
+    """Open what `pack` wrote. Raise UserError if files are missing or do not fit together."""
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise UserError(
@@ -74,10 +74,10 @@ def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDatas
 
 
 def pack(dataset: Dataset, out: Path | str) -> None:
-    """Write a data set as a packed folder `out`, a chunk at a time; its fingerprint stays the same.
+    """Write a data set as a packed folder `out`, chunk by chunk; the fingerprint stays the same.
 
-    `out` appears only when it is whole. Raises UserError when it is a folder of something else, when the disk has too
-    little room, or when writing fails.
+    `out` appears only when it is complete. Raise UserError if it is a folder with other content, if the disk is too
+    small, or if writing fails.
     """
     out = Path(out)
     replaces = out.exists()
@@ -127,7 +127,7 @@ def write_files(dataset: Dataset, folder: Path) -> None:
 
 
 def write_images(dataset: Dataset, path: Path) -> tuple[str, torch.Tensor]:
-    """Append every readable image to an .npy file; the digest of the images, and their labels."""
+    """Append every readable image to an .npy file. Return the digest of the images, and their labels."""
     digest, kept = hashlib.sha256(), []
     with open(path, "wb") as file:
         write_header(file, len(dataset), dataset)
@@ -140,7 +140,7 @@ def write_images(dataset: Dataset, path: Path) -> tuple[str, torch.Tensor]:
         indices = torch.cat(kept)
         if len(indices) == 0:
             raise UserError(f"{dataset.source}: none of {len(dataset)} images could be read")
-        # How many images can be read is known only now. numpy leaves room for any count in the header.
+        # Only now is the number of readable images known. numpy leaves room for any count in the header.
         file.seek(0)
         write_header(file, len(indices), dataset)
         if file.tell() != start:

@@ -1,6 +1,6 @@
 """Reading ahead in worker processes, in order.
 
-Processes, not threads: most of the time of decoding a small image is spent in Python.
+Processes, not threads: decoding a small image spends most of its time in Python.
 """
 
 import logging
@@ -13,9 +13,9 @@ from sagan.config import UserError
 
 
 def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_memory: bool = False) -> Iterator:
-    """function(item) for each item, in order, computed a few items ahead by `workers` processes (0: here and now).
+    """Yield function(item) for each item, in order, computed a few items ahead by `workers` processes (0: in this one).
 
-    `function` reads from `dataset`, whose failures in the workers are counted here. Raises UserError as it does.
+    `function` reads from `dataset`; its failures in the workers are counted here. Raise UserError as `function` does.
     """
     if workers == 0:
         yield from map(function, items)
@@ -23,7 +23,7 @@ def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_m
     loader = DataLoader(
         WorkerReader(dataset, function),
         sampler=items,
-        batch_size=None,  # the loader shall not collate: an item is whole
+        batch_size=None,  # no collating: each item is complete
         num_workers=workers,
         pin_memory=pin_memory,
         worker_init_fn=prepare_worker,
@@ -36,7 +36,7 @@ def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_m
 
 
 class WorkerReader(Dataset):
-    """What a worker process runs: (result, failures of the data set so far, error message) for an item."""
+    """The work of a worker process: (result, failures of the data set so far, error message) for each item."""
 
     def __init__(self, dataset, function: Callable):
         self.dataset, self.function = dataset, function
@@ -44,11 +44,11 @@ class WorkerReader(Dataset):
     def __getitem__(self, item):
         try:
             return self.function(item), self.dataset.failures, None
-        except UserError as error:  # as text: the loader would bury the message under a worker's stack trace
+        except UserError as error:  # as text: the loader would bury the message under a worker's traceback
             return None, self.dataset.failures, str(error)
 
 
 def prepare_worker(worker: int) -> None:
-    logging.disable()  # what is left out is logged once, by the process that counts it
-    # Ctrl-C reaches the whole process group; the run wants to finish its step, for which it needs its workers.
+    logging.disable()  # images left out are logged once, by the process that counts them
+    # Ctrl-C reaches the whole process group, but the run still needs its workers to finish its step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,9 +1,9 @@
 """Procedural scenes: two equal coloured shapes far apart on a plain background, in ten classes.
 
-A class is a colour and a shape. What varies inside a class (size, shade, hue, offset, and the grey of the background)
-is drawn once for an image and shared by both parts: the second is the first, moved to the mirror image of its place
-through the centre. So pixels half an image apart depend on each other. All classes share one layout: given a layout for
-each, a small generator learns colours long before places, and paints any colour anywhere.
+A class is a colour and a shape. What varies within a class (size, shade, hue, offset, and the grey of the background)
+is drawn once per image and shared by both parts: the second part is the first, mirrored through the centre. So pixels
+half an image apart depend on each other. All classes share one layout: with a layout per class, a small generator
+learns colours long before places, and paints any colour anywhere.
 
 Image i is a function of i and the resolution. Edges are antialiased from exact distances.
 """
@@ -46,12 +46,12 @@ CLASSES = (
 
 
 def box(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Signed distance (by the larger axis) to a box of those half-sizes."""
+    """Return the signed distance (along the larger axis) to a box with these half-sizes."""
     return np.maximum(np.abs(x) - width, np.abs(y) - height)
 
 
 def triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance to a triangle that stands on its base, its tip at (0, -1)."""
+    """Return the signed distance to a triangle on its base, with its tip at (0, -1)."""
     return np.maximum(y - 0.85, (2 * np.abs(x) - y - 1) / math.sqrt(5))
 
 
@@ -70,7 +70,7 @@ DISTANCES = {
 
 
 class ShapesDataset(Dataset):
-    """The scenes of a split, drawn as they are needed; image i of a split has class i mod 10."""
+    """The scenes of a split, drawn as needed; image i of a split has class i mod 10."""
 
     def __init__(self, size: tuple[int, int], channels: int, split: str = "train"):
         if split not in SPLITS:
@@ -84,7 +84,7 @@ class ShapesDataset(Dataset):
 
 
 def draw_scenes(numbers: list[int], size: tuple[int, int], channels: int) -> np.ndarray:
-    """The scenes of those numbers: uint8 (n, channels, H, W)."""
+    """Draw the scenes with these numbers: uint8 (n, channels, H, W)."""
     images = np.empty((len(numbers), channels, *size), np.uint8)
     labels = np.array(numbers, dtype=np.int64) % len(CLASSES)
     draws = np.array([variation(n) for n in numbers], np.float32).reshape(len(numbers), 6)
@@ -95,12 +95,12 @@ def draw_scenes(numbers: list[int], size: tuple[int, int], channels: int) -> np.
 
 
 def variation(number: int) -> list[float]:
-    """The six draws of a scene: radius, offset x and y, shade, hue, background; uniform in [-1, 1]."""
+    """Return the six draws of a scene: radius, offset x and y, shade, hue, background; uniform in [-1, 1]."""
     return (2 * torch.rand(6, generator=generator_for(SEED, "shapes", number)) - 1).tolist()
 
 
 def draw_class(kind: SceneClass, draws: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:
-    """Scenes of one class from their draws (n, 6): uint8 (n, channels, H, W)."""
+    """Draw scenes of one class from their draws (n, 6): uint8 (n, channels, H, W)."""
     radius, dx, dy, shade, hue, grey = draws.T[:, :, None, None]  # each (n, 1, 1)
     radius, x, y = 0.40 + 0.05 * radius, PLACE + 0.04 * dx, 0.10 * dy
     cover = np.maximum(coverage(kind.shape, x, y, radius, size), coverage(kind.shape, -x, -y, radius, size))
@@ -113,9 +113,9 @@ def draw_class(kind: SceneClass, draws: np.ndarray, size: tuple[int, int], chann
 
 
 def coverage(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The part of each pixel that lies inside a shape at (x, y), in half-widths and half-heights from the centre.
+    """Return the part of each pixel that is inside a shape at (x, y), in half-widths and half-heights from the centre.
 
-    `radius` is in half shorter sides; all are (n, 1, 1). Returns float32 (n, H, W) in [0, 1].
+    `radius` is in halves of the shorter side; all are (n, 1, 1). The result is float32 (n, H, W) in [0, 1].
     """
     height, width = size
     scale = radius * (min(size) / 2)  # in pixels

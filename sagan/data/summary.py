@@ -1,4 +1,4 @@
-"""What a data set holds, in words, and what looks wrong about it."""
+"""The summary of a data set in words, and warnings about what looks wrong."""
 
 import torch
 
@@ -9,7 +9,7 @@ SHOWN = 12  # classes or files listed by name
 
 
 def summarize(dataset: Dataset) -> tuple[list[str], list[str]]:
-    """Lines to print at the start of a run, and warnings about classes that look wrong."""
+    """Return lines to print at the start of a run, and warnings about classes that look wrong."""
     height, width = dataset.size
     kind = "greyscale" if dataset.channels == 1 else "RGB"
     where = f"{dataset.nbytes / 2**20:,.0f} MiB {dataset.residence}"
@@ -26,13 +26,13 @@ def summarize(dataset: Dataset) -> tuple[list[str], list[str]]:
 
 
 def class_counts(dataset: Dataset) -> dict[str, int]:
-    """Images of each class, by name."""
+    """Return the number of images of each class, by name."""
     counts = torch.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
     return dict(zip(dataset.class_names, counts, strict=True)) if dataset.class_names else {}
 
 
 def histogram_line(dataset: Dataset) -> str:
-    """Each class with its count; of many classes, the extremes only."""
+    """Return each class with its count, or only the extremes of many classes."""
     counts = class_counts(dataset)
     if len(set(counts.values())) == 1 and len(counts) > 1:
         names = ", ".join(list(counts)[:SHOWN]) + (", ..." if len(counts) > SHOWN else "")
@@ -45,7 +45,7 @@ def histogram_line(dataset: Dataset) -> str:
 
 
 def histogram_warnings(dataset: Dataset) -> list[str]:
-    """Words for one single class, empty classes and rare ones."""
+    """Return warnings about a single class, empty classes and rare ones."""
     counts = class_counts(dataset)
     if not counts:
         return []
@@ -69,5 +69,5 @@ def histogram_warnings(dataset: Dataset) -> list[str]:
 
 
 def some(names: list[str]) -> str:
-    """The first few, and how many more."""
+    """Return the first few names, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
