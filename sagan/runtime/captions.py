@@ -103,5 +103,11 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 @cache
 def _in_font(character: str) -> bool:
     """Return whether the font has a character: others look like one that no font has."""
-    font = _font(20)
-    return bytes(font.getmask(character)) != bytes(font.getmask("\U0010fffe"))
+    return _drawn(character) != _drawn("\U0010fffe")
+
+
+def _drawn(character: str) -> bytes:
+    """Return the pixels of one character."""
+    image = Image.new("L", (40, 40))
+    ImageDraw.Draw(image).text((10, 10), character, 255, _font(20))
+    return image.tobytes()
