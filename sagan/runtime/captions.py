@@ -4,7 +4,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -104,6 +103,11 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 @cache
 def _in_font(character: str) -> bool:
     """Return whether the font has a character: others look like one that no font has."""
-    font = _font(20)
-    shapes: list[Any] = [font.getmask(c) for c in (character, "\U0010fffe")]  # buffers, which Pillow's types do not say
-    return bytes(shapes[0]) != bytes(shapes[1])
+    return _drawn(character) != _drawn("\U0010fffe")
+
+
+def _drawn(character: str) -> bytes:
+    """Return the pixels of one character."""
+    image = Image.new("L", (40, 40))
+    ImageDraw.Draw(image).text((10, 10), character, 255, _font(20))
+    return image.tobytes()
