@@ -12,6 +12,7 @@ import yaml
 
 from sagan.commands.app import main
 from sagan.presets import load_config, presets
+from sagan.runs.networks import load_generator
 from tests.helpers.pages import ROOT
 from tests.helpers.tiny_runs import TINY, tokens
 
@@ -100,13 +101,26 @@ def make_tiny(words, images):
         options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
     if verb == "bench" or "--print_config" in words:
         options["data.num_classes"] = 10
-    if verb == "sample" and value_of(words, "--num"):
-        options["num"] = min(12, int(value_of(words, "--num")))
+    if verb == "sample":
+        options |= tiny_samples(words)
     if value_of(words, "--split") == "test":
         options["data.source"] = "shapes"
     if value_of(words, "--nearest") == "cifar10":  # which would be downloaded
         options["nearest"] = images
     return [*words, *tokens(options)]
+
+
+def tiny_samples(words):
+    """Return options that make a `sagan sample` tiny, and empty the folder that it writes."""
+    options, out, classes = {}, Path(value_of(words, "--out") or ""), value_of(words, "--classes")
+    if value_of(words, "--num"):
+        options["num"] = min(12, int(value_of(words, "--num")))
+    if classes and classes[0].isalpha():  # names, which a tiny run has too, but others
+        origin = load_generator(words[1]).origin
+        options["classes"] = ",".join(origin.class_names[: classes.count(",") + 1])
+    if not out.suffix and out.is_dir() and out != Path():
+        shutil.rmtree(out)
+    return options
 
 
 def ensure_run(run_dir, images):
