@@ -20,6 +20,7 @@ from sagan.config import Config
 from sagan.layers import Conv2d, power_iteration
 from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
 from sagan.runtime.files import write_atomically
+from sagan.runtime.wording import counted
 from sagan.training.diagnostics import peak_memory
 from sagan.training.losses import discriminator_hinge, generator_hinge
 from sagan.training.state import TrainState, build_state
@@ -174,8 +175,8 @@ def report(result: dict) -> str:
         )
 
     return "\n".join([
-        f"{result['device']}, {result['threads']} threads, {result['precision']}, {result['batch_size']} images, "
-        f"torch {result['torch']}",
+        f"{result['device']}, {counted(result['threads'], 'thread')}, {result['precision']}, "
+        f"{result['batch_size']} images, torch {result['torch']}",
         line("this program", result["precision"], result["images_per_second"], result["gflops"]),
         line("plain", "float32", result["plain_images_per_second"], result["plain_gflops"]),
         f"  speedup over plain {result['speedup_over_plain']:.2f}; {result['useful_gflop_per_image']:.2f} useful GFLOP "
