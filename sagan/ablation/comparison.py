@@ -4,32 +4,34 @@ import math
 
 from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
+from sagan.ablation.results import Row
 from sagan.ablation.statistics import ALPHA, Interval
 from sagan.ablation.tables import Table, markdown
-from sagan.ablation.verdicts import Summary
+from sagan.ablation.verdicts import Summary, unscored
 from sagan.evaluation.directions import direction, lower_is_better
 
 METHOD = (
     "Means are over seeds, with 95 % intervals by Student's t. Differences are paired: the variant's score minus the "
-    "baseline's with the same seed. The verdicts together have a chance of at most 5 % to call any variant better or "
-    "worse that is neither: they are paired t tests with Holm's correction for {tests}. The "
+    "baseline's with the same seed. The chance that any of the verdicts calls a variant better or worse that is "
+    "neither is at most 5 %: they are paired t tests with Holm's correction for {tests}. The "
     "interval beside a verdict is the one that the verdict uses. Its confidence is 1 minus the level at which Holm's "
     "method tested that comparison, and it excludes 0 exactly if the verdict is better or worse. Without a verdict the "
     "interval is an uncorrected 95 % one."
 )
 EQUIVALENCE = (
     'The plan calls differences below {margin:g} too small to matter. "Equal within the margin" is the verdict of two '
-    "one-sided t tests, also with Holm's correction and a chance of at most 5 % to be wrong anywhere; the interval for "
+    "one-sided t tests, also with Holm's correction and a chance of at most 5 % that any is wrong; the interval for "
     "equality then lies between -{margin:g} and {margin:g}."
 )
 
 
-def comparison(plan: Plan, summaries: list[Summary]) -> list[str]:
+def comparison(plan: Plan, results: list[Row], summaries: list[Summary]) -> list[str]:
     """Return the section of the report on the metric that the plan is about."""
     lines = [f"## {readable(plan.metric)} against `{plan.baseline}`", ""]
     chosen = compared(plan, summaries)
     if len(chosen) < 2:
-        return [*lines, "Nothing can be compared yet: no variant shares two finished seeds with the baseline.", ""]
+        lines += ["Nothing can be compared yet: no variant has two seeds with scores in common with the baseline.", ""]
+        return lines + without_score(plan, results)
     tests = f"{len(plan.compared)} primary comparison{'' if len(plan.compared) == 1 else 's'}"
     primary, exploratory = comparison_tables(plan, summaries)
     lines += [f"The column `{plan.metric}` of the tables; {direction(plan.metric)}. Sorted by mean.", ""]
@@ -39,11 +41,11 @@ def comparison(plan: Plan, summaries: list[Summary]) -> list[str]:
         lines += [EQUIVALENCE.format(margin=plan.margin), ""] if plan.margin else []
     if exploratory.rows:
         lines += ["### Exploratory comparisons", "", *markdown(exploratory), "", *caution(len(exploratory.rows))]
-    return lines + left_out(plan, summaries)
+    return lines + without_score(plan, results) + left_out(plan, summaries)
 
 
 def compared(plan: Plan, summaries: list[Summary]) -> list[Summary]:
-    """Return the summaries of the baseline and of what shares at least two seeds with it, from the best mean on."""
+    """Return the summaries of the baseline and of variants that share at least two seeds with it, best mean first."""
     chosen = [s for s in summaries if s.metric == plan.metric and (s.role == "baseline" or s.pairs > 1)]
     return sorted(chosen, key=lambda s: s.score.mean, reverse=not lower_is_better(plan.metric))
 
@@ -88,9 +90,10 @@ def in_sentences(plan: Plan, chosen: list[Summary]) -> list[str]:
 
 
 def caution(rows: int) -> list[str]:
-    """Return how exploratory comparisons are to be read."""
-    many = f"of {rows} such intervals about {rows * ALPHA:.1f} exclude 0 by chance alone" if rows > 1 else (
-        "one in twenty such intervals excludes 0 by chance alone")  # fmt: skip
+    """Return how to read exploratory comparisons."""
+    many = "one in twenty such intervals excludes 0 by chance alone"
+    if rows > 1:
+        many = f"of {rows} such intervals about {rows * ALPHA:.1f} exclude 0 by chance alone"
     return [f"No verdicts: the intervals are 95 % each, without a correction, and {many}.", ""]
 
 
@@ -99,6 +102,18 @@ def left_out(plan: Plan, summaries: list[Summary]) -> list[str]:
     few = [s for s in summaries if s.metric == plan.metric and s.role != "baseline" and s.pairs < 2]
     names = ", ".join(f"`{s.variant}`" for s in few)
     return [f"Not compared, with fewer than two seeds in common with `{plan.baseline}`: {names}.", ""] if few else []
+
+
+def without_score(plan: Plan, results: list[Row]) -> list[str]:
+    """Return a line on the variants with runs that finished without the plan's metric, which no mean includes."""
+    runs: dict[str, list[Row]] = {}
+    for row in results:
+        runs.setdefault(str(row["variant"]), []).append(row)
+    counts = {v: (len(unscored(rows, plan.metric)), len(rows)) for v, rows in runs.items()}
+    parts = [f"{n} of {of} runs of `{v}` {'has' if n == 1 else 'have'} no score" for v, (n, of) in counts.items() if n]
+    if not parts:
+        return []
+    return [f"{'; '.join(parts)}: finished, but {readable(plan.metric)} is undefined for the images.", ""]
 
 
 def percent(fraction: float) -> str:

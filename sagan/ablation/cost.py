@@ -12,9 +12,9 @@ _known: dict[str, dict[str, int]] = {}  # a second of work for each pair of netw
 
 
 def network_cost(config: Config) -> dict[str, int]:
-    """`parameters` of G and D, and `flops` of one image's forward pass through both (a multiply-add is two).
+    """Return `parameters` of G and D, and `flops` of one image's forward pass through both (a multiply-add is two).
 
-    `config.data.num_classes` must be a number. Spectral normalisation is left out: its work is per step, not per image.
+    `config.data.num_classes` must be a number. Spectral normalization is left out: its cost is per step, not per image.
     """
     key = repr((config.data, config.model))
     if key not in _known:
@@ -27,7 +27,7 @@ BUILDERS = build_generator, build_discriminator
 
 
 def pair_flops(config: Config) -> int:
-    """Of one image's forward pass through both networks, counted on no device."""
+    """Return the FLOPs of one image's forward pass through both networks, counted on the meta device."""
     model = config.model
     plain = replace(
         model,

@@ -1,4 +1,4 @@
-"""Who runs the jobs of a plan: processes on this machine, or a Ray cluster. Both see the same run directories."""
+"""Executors for the jobs of a plan: processes on this machine, or a Ray cluster. Both see the same run directories."""
 
 import os
 import queue
@@ -19,7 +19,7 @@ Executor = Callable[[list[Job], int, Callable[[], bool]], Iterator[Job | None]]
 
 
 def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Iterator[Job | None]:
-    """Runs jobs on this machine: each with a GPU of its own where there are several, and its share of the cores."""
+    """Run jobs on this machine: each with a GPU of its own if there are several, and its share of the cores."""
     slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     for slot in range(at_once):
         slots.put(slot_environment(slot, at_once, jobs[0].processes))
@@ -28,7 +28,7 @@ def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Ite
         environment = slots.get()
         try:
             run_job(job, os.getcwd(), environment, stopped)
-        except OSError as error:  # of this run alone; the others go on
+        except OSError as error:  # of this run alone; the others continue
             with suppress(UserError):
                 note_failure(job.run_dir, "failed", str(error))
         finally:
@@ -44,7 +44,7 @@ def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Ite
 
 
 def slot_environment(slot: int, at_once: int, processes: int) -> dict[str, str]:
-    """What sets one of several runs on a machine apart: `processes` GPUs of its own, and its share of the cores."""
+    """Return the environment of one of several runs on a machine: `processes` GPUs and its share of the cores."""
     environment = {}
     devices = gpus()
     if len(devices) > processes:
@@ -56,16 +56,16 @@ def slot_environment(slot: int, at_once: int, processes: int) -> dict[str, str]:
 
 
 def gpus() -> list[str]:
-    """The CUDA devices that this process sees, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the CUDA devices visible to this process, as CUDA_VISIBLE_DEVICES names them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
 
 
 def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Iterator[Job | None]:
-    """Runs jobs on the Ray cluster of $RAY_ADDRESS, or on one started here: each takes a GPU where the cluster has
-    some, else a share of a machine's cores, such that `at_once` go on each. All machines must see the same folders.
+    """Run jobs on the Ray cluster at $RAY_ADDRESS, or on one started here. All machines must see the same folders.
 
-    Raises UserError where Ray is missing or cannot be reached.
+    Each job takes a GPU if the cluster has any, else a share of a machine's cores, so that `at_once` jobs fit on each
+    machine. Raise UserError if Ray is missing or cannot be reached.
     """
     try:
         import ray
@@ -94,7 +94,7 @@ def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> It
 
 
 def run_ray_job(job: Job, folder: str, environment: dict[str, str]) -> None:
-    """`run_job`, on a machine of the cluster, where cancellation comes as an exception."""
+    """Call `run_job` on a machine of the cluster, where cancellation raises an exception."""
     run_job(job, folder, environment, lambda: False)
 
 

@@ -25,7 +25,7 @@ SECONDS = 0.5  # between two looks at a process
 def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callable[[], bool]) -> None:
     """Run the commands of a job that are left, in a working `folder`, until they end or `stopped()`.
 
-    A training that is stopped saves itself. A failure is written into the run's directory, for `status` to find.
+    A training that is stopped saves itself. A failure is recorded in the run's directory for `status`.
     """
     run_dir = Path(folder) / job.run_dir
     if stopped():
@@ -53,8 +53,10 @@ def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callabl
 
 
 def commands_left(job: Job, run_dir: Path) -> list[tuple[str, ...]]:
-    """Return what Python interpreters are still to run as `-m ...` for a job: the training, which ends with scores, and
-    an evaluation of the final weights for each further draw of latent vectors.
+    """Return the remaining commands of a job, to run as `python -m ...`.
+
+    They are the training, which ends with scores, and an evaluation of the final weights for each further draw of
+    latent vectors.
 
     `run_dir` is the job's, as this process finds it.
     """
@@ -82,7 +84,7 @@ def watch(process: subprocess.Popen, stopped: Callable[[], bool]) -> tuple[int, 
 
 
 def note_failure(run_dir: Path, state: str, reason: str) -> None:
-    """Write down why a run ended before its time."""
+    """Record why a run ended early."""
     content = json.dumps({"status": state, "reason": reason})
     write_atomically(run_dir / FAILURE, lambda file: file.write(content.encode()))
 

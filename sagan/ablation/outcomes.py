@@ -1,4 +1,4 @@
-"""What became of a run, read from its directory. A damaged file makes the run "damaged", and nothing worse."""
+"""The state of a run, read from its directory. A damaged file makes the run "damaged" and stops nothing else."""
 
 import json
 import os
@@ -21,7 +21,7 @@ class DamagedError(UserError):
 
 
 def status(job: Job) -> tuple[str, str]:
-    """Return what became of a job so far, and why: finished, diverged, failed, interrupted, waiting or damaged."""
+    """Return the state of a job, and the reason: finished, diverged, failed, interrupted, waiting or damaged."""
     try:
         config = run_config(job)
         if config is not None and not job.is_run_of(config):
@@ -57,8 +57,10 @@ def read_failure(run_dir: Path) -> tuple[str, str] | None:
 
 
 def run_config(job: Job) -> Config | None:
-    """Return the configuration that the run's directory holds, with the number of classes found; None before there is
-    one. Raise DamagedError."""
+    """Return the configuration that the run's directory holds, with the number of classes found.
+
+    Return None if there is none yet. Raise DamagedError if it cannot be read.
+    """
     file = job.run_dir / "config.yaml"
     if not file.is_file():
         return None
@@ -77,7 +79,7 @@ def run_config(job: Job) -> Config | None:
 def records_of(job: Job) -> list[dict]:
     """Return the records of a run up to the job's last step. Raise DamagedError.
 
-    Lines that a killed process left unfinished are passed over.
+    Lines that a killed process left unfinished are ignored.
     """
     file = job.run_dir / "metrics.jsonl"
     records = read_records(file)
@@ -100,7 +102,7 @@ def protocol_of(record: dict) -> dict | None:
 def evaluations(job: Job) -> dict[int, dict]:
     """Return step -> record of the evaluation after it, up to the job's last step. Raise DamagedError.
 
-    The first record of a step is the run's own; somebody may have evaluated it once more, in another way.
+    The first record of a step is the run's own; the user may have evaluated it again, differently.
     """
     return {r["step"]: r for r in reversed(records_of(job)) if "evaluation" in r}
 
@@ -131,14 +133,14 @@ def _terms(record: dict) -> dict:
 
 
 def missing_draws(job: Job) -> list[int]:
-    """Return the seeds of latent vectors that a finished run has still to be scored with. Raise DamagedError."""
+    """Return the seeds of latent vectors with which a finished run has not yet been scored. Raise DamagedError."""
     first = job.config.evaluation.seed
     there = final_draws(job)
     return [seed for seed in range(first, first + job.noise_draws) if seed not in there]
 
 
 def last_step(run_dir: Path) -> int:
-    """Return the newest step that a run has written about, from the end of its record."""
+    """Return the newest step in a run's records, read from the end of the file."""
     file = run_dir / "metrics.jsonl"
     if not file.is_file():
         return 0

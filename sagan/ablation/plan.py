@@ -26,7 +26,7 @@ class Plan:
     """
 
     question: str
-    """In words, for the report."""
+    """What the plan asks, in words, for the report."""
     preset: str
     """What all runs start from: a preset's name or a YAML file."""
     baseline: str
@@ -114,7 +114,7 @@ def plan_file(name: str) -> Path:
 
 
 def load_plan(file: Path, size: str | None = None) -> Plan:
-    """Return the plan of a file in one of its sizes. Raise ConfigError, naming file and key, for what is wrong."""
+    """Return the plan of a file in one of its sizes. Raise ConfigError, naming file and key, if anything is wrong."""
     try:
         content = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -122,10 +122,10 @@ def load_plan(file: Path, size: str | None = None) -> Plan:
     content = require_mapping(content, f"{file}", "keys of a plan")
     for key in content:
         if key not in GIVEN:
-            raise ConfigError(f"{file}: {key}: there is no such key; a plan has {', '.join(sorted(GIVEN))}")
+            raise ConfigError(f"{file}: {key}: unknown key; a plan has {', '.join(sorted(GIVEN))}")
     for key in NEEDED:
         if key not in content:
-            raise ConfigError(f"{file}: {key}: is missing")
+            raise ConfigError(f"{file}: {key}: missing")
     plan = Plan(**{**content, "file": file})
     for key in ("settings", "evaluation", "sizes", "variants"):
         require_mapping(getattr(plan, key), f"{file}: {key}", "a mapping")
@@ -147,7 +147,7 @@ def _in_size(plan: Plan, size: str | None) -> Plan:
         if key not in (*REPLACED, *ADDED):
             raise ConfigError(f"{where}.{key}: expected one of {', '.join((*REPLACED, *ADDED))}")
     if plan.margin is not None and "metric" in change and "margin" not in change:
-        raise ConfigError(f"{where}.margin: is missing: {plan.margin} is in units of {plan.metric} (null: no margin)")
+        raise ConfigError(f"{where}.margin: missing: {plan.margin} is in units of {plan.metric} (null: no margin)")
     own = {key: change[key] for key in REPLACED if key in change}
     own |= {k: getattr(plan, k) | require_mapping(change.get(k) or {}, f"{where}.{k}", "a mapping") for k in ADDED}
     return replace(plan, size=size, **own)
@@ -158,7 +158,7 @@ def check_plan(plan: Plan) -> None:
     where = f"{plan.file}: "
     for name in plan.variants:
         if not isinstance(name, str) or not name or name.startswith(".") or "/" in name or "\\" in name:
-            raise ConfigError(f"{where}variants: {name!r}: expected a name that can be that of a folder")
+            raise ConfigError(f"{where}variants: {name!r}: expected a valid folder name")
     if plan.baseline not in plan.variants:
         raise ConfigError(f"{where}baseline {plan.baseline}: expected one of {', '.join(plan.variants)}")
     require_seeds(plan.seeds, f"{where}seeds")
@@ -173,7 +173,7 @@ def check_plan(plan: Plan) -> None:
 
 
 def require_primary(plan: Plan) -> None:
-    """Raise ConfigError if `primary` is not a list of at most MOST_PRIMARY variants beside the baseline."""
+    """Raise ConfigError if `primary` is not a list of at most MOST_PRIMARY variants other than the baseline."""
     if plan.primary is None:
         return
     others = [v for v in plan.variants if v != plan.baseline]

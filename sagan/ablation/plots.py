@@ -33,7 +33,7 @@ Curve = tuple[list[int], list[float]]
 
 
 def axis_label(metric: str) -> str:
-    """Return what stands at an axis: the metric and which direction is better."""
+    """Return the label of an axis: the metric and which direction is better."""
     return f"{readable(metric)}, {direction(metric)}"
 
 
@@ -70,8 +70,8 @@ def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dic
     verdict_names(left, right, list(reversed(chosen)))
     left.set_xlabel(axis_label(plan.metric), fontsize=9)
     right.set_xlabel(f"difference to {plan.baseline} with the same seed", fontsize=9)
-    figure.legend(handles=list(forest_legend(plan, chosen)), loc="outside lower center", ncols=3, fontsize=SMALL,
-                  frameon=False)  # fmt: skip
+    handles = list(forest_legend(plan, chosen))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
     save(figure, plan.folder / "forest")
 
 
@@ -116,10 +116,10 @@ def score_against_steps(plan: Plan, curves: list[Row], styles: dict[str, Style])
     others = others or [plan.baseline]
     columns = min(COLUMNS, len(others))
     rows = -(-len(others) // columns)
+    size = (2.4 * columns + 0.8, 1.8 * rows + 1.0)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(2.4 * columns + 0.8, 1.8 * rows + 1.0), sharex=True, sharey=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
     for axis, variant in zip(axes.flat, others, strict=False):
         for name in dict.fromkeys((plan.baseline, variant)):
             draw_curves(axis, list(known[name].values()), styles[name], 1.0 if name == variant else 0.55)

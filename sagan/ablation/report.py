@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from sagan.ablation import plots
-from sagan.ablation.comparison import comparison, comparison_tables, left_out
+from sagan.ablation.comparison import comparison, comparison_tables, left_out, without_score
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import FIRST, LAST, Row, collect, protocol, recorded, write_table
 from sagan.ablation.samples import sample_sheet
@@ -17,11 +17,11 @@ from sagan.ablation.verdicts import Summary, summarize, summary_rows
 from sagan.runtime.files import write_atomically
 
 BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.DOTALL)
-"""What `sagan ablate` writes anew in a README.md beside the tables."""
+"""The part of a README.md beside the tables that `sagan ablate` rewrites."""
 
 
 def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
-    """Write the tables, the pictures and report.md of a plan as far as its runs have got; return report.md.
+    """Write the tables, the pictures and report.md of a plan from the runs so far; return report.md.
 
     The same records make the same files, byte for byte. Raise UserError, naming the file, if one cannot be written.
     """
@@ -40,7 +40,7 @@ def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
     }
     readme = folder / "README.md"
     if readme.is_file() and BLOCK.search(old := readme.read_text()):
-        texts["README.md"] = with_block(old, results_block(plan, summaries))
+        texts["README.md"] = with_block(old, results_block(plan, results, summaries))
     for name, text in texts.items():
         write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))
     return folder / "report.md"
@@ -52,11 +52,11 @@ def report_text(
     """Return the content of report.md."""
     lines = [
         *heading(plan, results),
-        *comparison(plan, summaries),
+        *comparison(plan, results, summaries),
         *noise(plan, results),
         *all_scores(summaries),
         *costs(recorded(results)),
-        *endings(results),
+        *endings(results, plan.metric),
         *gallery(plan),
         *provenance(jobs, facts, command, {str(row["protocol"]) for row in results if "protocol" in row}),
     ]
@@ -64,7 +64,7 @@ def report_text(
 
 
 def draw(plan: Plan, jobs: list[Job], results: list[Row], curves: list[Row], summaries: list[Summary]) -> None:
-    """Draw the pictures that there are records for."""
+    """Draw every picture that has records."""
     kinds = {job.variant: job.config.model.generator.attention.kind for job in jobs}
     styles = variant_styles(kinds, plan.baseline)
     plots.forest(plan, results, summaries, styles)
@@ -74,20 +74,20 @@ def draw(plan: Plan, jobs: list[Job], results: list[Row], curves: list[Row], sum
 
 
 def remembered_protocol(jobs: list[Job], folder: Path) -> dict:
-    """Return the protocol of the runs' scores; kept beside the tables for the day when the runs are gone."""
+    """Return the protocol of the runs' scores; keep it beside the tables, in case the runs are deleted."""
     file, facts = folder / "protocol.json", protocol(jobs)
     if facts:
         write_atomically(file, lambda f: f.write((json.dumps(facts, indent=2) + "\n").encode()))
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
-def results_block(plan: Plan, summaries: list[Summary]) -> str:
-    """Return what stands between the markers of a README.md: the comparisons, and how to write them anew."""
+def results_block(plan: Plan, results: list[Row], summaries: list[Summary]) -> str:
+    """Return the text between the markers of a README.md: the comparisons, and the runs and variants left out."""
     primary, exploratory = comparison_tables(plan, summaries)
     lines = ["<!-- written by sagan ablate from results.csv; do not edit -->", ""]
     lines += [*markdown(primary), ""] if primary.rows else []
     lines += [*markdown(exploratory), ""] if exploratory.rows else []
-    return "\n".join([*lines, *left_out(plan, summaries)]) + "\n"
+    return "\n".join([*lines, *without_score(plan, results), *left_out(plan, summaries)]) + "\n"
 
 
 def with_block(text: str, block: str) -> str:

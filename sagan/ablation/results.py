@@ -1,8 +1,8 @@
 """From the records of runs to tables: results.csv (a row a run) and curves.csv (a row an evaluation).
 
 The tables are themselves records of the runs that finished or diverged: a run whose directory is gone keeps its rows,
-told by the digest of its configuration. So results that were committed need no second training. Rows that a plan does
-not ask for are another plan's, or of other settings: they are never replaced, and the plan is refused.
+identified by the digest of its configuration. So committed results need no second training. Rows that the plan does
+not contain come from another plan or other settings: they are never replaced, and the plan is refused.
 """
 
 import csv
@@ -54,9 +54,9 @@ TEXT = ("variant", "metric", "role", "verdict", "status", "reason", "warnings", 
 
 
 def collect(jobs: list[Job], folder: Path) -> tuple[list[Row], list[Row]]:
-    """Return a row for every job, whatever became of it, and the rows of curves.csv, of runs that ended.
+    """Return a row for every job, whatever its state, and the rows of curves.csv for runs that ended.
 
-    They come from run directories, and for runs that have none from the tables in `folder`.
+    They come from run directories, or from the tables in `folder` for runs without a directory.
     """
     kept, kept_curves = known_rows(folder, jobs)
     results, curves = [], []
@@ -84,7 +84,7 @@ def recorded(results: list[Row]) -> list[Row]:
 def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tuple, list[Row]]]:
     """Return the rows that the tables in `folder` have of runs that ended, by (variant, seed).
 
-    Raise UserError if there are rows that the plan does not ask for: another plan's, or those of other settings.
+    Raise UserError if there are rows that the plan does not contain: from another plan or other settings.
     """
     asked: dict[tuple, str] = {(job.variant, job.seed): job.digest for job in jobs}
     rows = recorded([{"status": "", **row} for row in read_table(folder / "results.csv")])
@@ -92,7 +92,7 @@ def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tu
     if foreign:
         count = "a run" if len(foreign) == 1 else f"{len(foreign)} runs"
         raise UserError(
-            f"{folder / 'results.csv'}: holds {count} that this plan does not ask for, such as "
+            f"{folder / 'results.csv'}: holds {count} that this plan does not contain, such as "
             f"{foreign[0]['variant']}, seed {foreign[0]['seed']}: another plan's, or made with other settings. "
             "Move the file away, or restore the settings"
         )
@@ -106,13 +106,13 @@ def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tu
 
 
 def result_row(job: Job) -> Row:
-    """Return what a run's directory says about it."""
+    """Return the row of a run, read from its directory."""
     state, reason = status(job)
     row: Row = {"variant": job.variant, "seed": job.seed, "steps": 0}
     end: Row = {"status": state, "reason": reason, "config": job.digest}
     try:
         records = records_of(job)
-    except DamagedError:  # which `status` has found too
+    except DamagedError:  # `status` reports it
         return row | end
     row["steps"] = max((r["step"] for r in records), default=0)
     if state == "finished":
@@ -140,7 +140,9 @@ def score_columns(job: Job) -> Row:
     if len(draws) > 1:
         row["noise_draws"] = len(draws)
         for name in filter(is_score, metrics_of(scores)):
-            row[f"{name}_noise"] = statistics.stdev([d[name] for d in draws if name in d])
+            values = [d[name] for d in draws if name in d]  # a score can be undefined for some draws
+            if len(values) > 1:
+                row[f"{name}_noise"] = statistics.stdev(values)
     return row
 
 
@@ -199,7 +201,7 @@ def write_table(rows: list[Row], file: Path, first: tuple[str, ...], last: tuple
 def read_table(file: Path) -> list[Row]:
     """Return the rows of a CSV file, numbers as numbers, without empty cells; none if there is no file.
 
-    Raise UserError if it is no such table.
+    Raise UserError if it is not such a table.
     """
     if not file.is_file():
         return []

@@ -1,4 +1,4 @@
-"""The runs of a plan under way, and how far they are."""
+"""Execution of the runs of a plan, with a progress display."""
 
 import sys
 import time
@@ -16,11 +16,11 @@ from sagan.config import UserError
 from sagan.evaluation import build_extractor
 from sagan.training.signals import stop_requests
 
-SECONDS = 30.0  # between lines, where there is no bar
+SECONDS = 30.0  # between lines, if there is no bar
 
 
 def require_inputs(jobs: list[Job]) -> None:
-    """Raise UserError, before the first run, for what would stop every run: folders and weights that are missing."""
+    """Raise UserError, before the first run, if a data folder or the extractor weights are missing."""
     for path in {j.config.data.path for j in jobs if j.config.data.source in ("folder", "packed")}:
         if not Path(path or "").expanduser().is_dir():
             raise UserError(f"data.path {path}: no such folder; --data.path says where the images are")
@@ -43,16 +43,19 @@ def run(jobs: list[Job], plan: Plan, executor: str, at_once: int) -> None:
 
 
 class Display:
-    """One bar for all runs: steps done of all steps, time left, runs that ended. A line every half minute where stderr
-    is no terminal."""
+    """One bar for all runs: steps done of all steps, time left, runs that ended.
+
+    If stderr is not a terminal, a line is printed every half minute instead.
+    """
 
     def __init__(self, jobs: list[Job], waiting: list[Job]):
         self.total = len(jobs)
         self.ended = Counter({"finished": len(jobs) - len(waiting)})
         self.steps = {job: last_step(job.run_dir) for job in waiting}
-        self.bar = tqdm(total=sum(j.steps for j in waiting), initial=sum(self.steps.values()), unit="step",
-                        dynamic_ncols=True, disable=None)  # fmt: skip
-        self.start, self.since = (time.monotonic(), sum(self.steps.values())), time.monotonic()
+        total, initial = sum(j.steps for j in waiting), sum(self.steps.values())
+        self.bar = tqdm(total=total, initial=initial, unit="step", dynamic_ncols=True, disable=None)
+        self.start = (time.monotonic(), initial)
+        self.since = self.start[0]
         self.active = set(waiting)
 
     def __enter__(self) -> "Display":

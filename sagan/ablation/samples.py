@@ -26,8 +26,8 @@ INCH = 0.8  # of an image
 def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
     """Draw a row of images for every variant that has a checkpoint for a seed, with the classes above the columns.
 
-    A checkpoint that cannot be read is left out with a warning. Nothing is drawn if there is none; the picture of
-    checkpoints that are gone stays.
+    A checkpoint that cannot be read is left out with a warning. Without any, nothing is drawn, and an existing
+    picture is kept.
     """
     rows: dict[str, np.ndarray] = {}
     titles: list[str] = []
@@ -49,7 +49,7 @@ def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
 
 
 def class_titles(checkpoint: Path, y: Tensor | None) -> list[str]:
-    """Return the names of the classes `y`, as the checkpoint knows them, else their numbers; none without classes."""
+    """Return the names of the classes `y`, from the checkpoint, else their numbers; an empty list without classes."""
     if y is None:
         return []
     names = (load_checkpoint(checkpoint).get("data") or {}).get("class_names") or []

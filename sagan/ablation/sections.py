@@ -1,4 +1,4 @@
-"""The sections of report.md beside the comparison: what was run, all scores, costs, endings, pictures, commands."""
+"""The other sections of report.md: what was run, all scores, costs, endings, pictures, commands."""
 
 import math
 import shlex
@@ -26,7 +26,7 @@ COSTS = {
 
 
 def heading(plan: Plan, results: list[Row]) -> list[str]:
-    """Return the question and how far its runs have got."""
+    """Return the question and the progress of its runs."""
     counts = Counter(str(row["status"]) for row in results)
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
     size = f", size `{plan.size}`" if plan.size else ""
@@ -128,8 +128,8 @@ def costs(results: list[Row]) -> list[str]:
     ]
 
 
-def endings(results: list[Row]) -> list[str]:
-    """Return how many runs diverged, collapsed or failed, and every run that has no final score."""
+def endings(results: list[Row], metric: str) -> list[str]:
+    """Return how many runs diverged, collapsed or failed, and every run that has no final score on the metric."""
     rows = []
     for variant in dict.fromkeys(str(row["variant"]) for row in results):
         chosen = [row for row in results if row["variant"] == variant]
@@ -141,18 +141,20 @@ def endings(results: list[Row]) -> list[str]:
     table = Table(["variant", "runs that ended", "diverged", *SIGNS.values(), "failed"], "lrrrrr", rows)
     lines = ["## Divergence and collapse", "", *markdown(table), ""]
     lines += ["A run may warn of collapse and still recover.", ""]
-    rest = [row for row in results if row["status"] != "finished"]
+    rest = [row for row in results if row["status"] != "finished" or metric not in row]
     if rest:
         lines += ["## Runs without a final score", ""]
         for row in rest:
-            reason = f": {row['reason']}" if row.get("reason") else ""
+            undefined = f"{readable(metric)} is undefined for the images" if row["status"] == "finished" else ""
+            reason = undefined or row.get("reason")
+            reason = f": {reason}" if reason else ""
             lines.append(f"- `{row['variant']}`, seed {row['seed']}: {row['status']}{reason}")
         lines.append("")
     return lines
 
 
 def gallery(plan: Plan) -> list[str]:
-    """Return the pictures that there are, with links to their vector files."""
+    """Return the existing pictures, with links to their vector files."""
     titles = {
         "forest": f"{readable(plan.metric)} of every run, and differences to `{plan.baseline}`",
         "curves": f"{readable(plan.metric)} against steps",
@@ -162,8 +164,8 @@ def gallery(plan: Plan) -> list[str]:
     lines = []
     for name, title in titles.items():
         if (plan.folder / f"{name}.png").is_file():
-            vectors = [f"[{kind.upper()}]({name}.{kind})" for kind in ("svg", "pdf") if
-                       (plan.folder / f"{name}.{kind}").is_file()]  # fmt: skip
+            kinds = [kind for kind in ("svg", "pdf") if (plan.folder / f"{name}.{kind}").is_file()]
+            vectors = [f"[{kind.upper()}]({name}.{kind})" for kind in kinds]
             lines += [f"## {title}", "", f"![{title.replace('`', '')}]({name}.png)", ""]
             lines += [f"As {' and '.join(vectors)}.", ""] if vectors else []
     return lines

@@ -11,7 +11,7 @@ from sagan.config import Config, ConfigError, Setting, flatten
 from sagan.presets import load_settings
 
 NETWORKS = ("generator", "discriminator")
-# What may differ between two machines without making it another run.
+# Options that may differ between machines without making it a different run.
 INCIDENTAL = (
     "run_dir",
     "device",
@@ -33,9 +33,9 @@ class Job:
     seed: int
     config: Config
     arguments: tuple[str, ...]
-    """Of the command `sagan` that trains and evaluates it."""
+    """Arguments of the `sagan` command that trains and evaluates it."""
     processes: int = 1
-    """That share the run; more than one are started by torchrun."""
+    """Processes that share the run; if there are several, torchrun starts them."""
     noise_draws: int = 1
     """How often the final weights are scored, each time on other latent vectors."""
 
@@ -57,7 +57,7 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that stand for all that the run's scores depend on except data and program."""
+        """Twelve hexadecimal digits that identify all that the run's scores depend on, except data and program."""
         return hashlib.sha256(json.dumps(essentials(self.config)).encode()).hexdigest()[:12]
 
     def is_run_of(self, config: Config) -> bool:
@@ -74,8 +74,9 @@ def essentials(config: Config) -> list[tuple[str, Any]]:
 
 
 def plan_jobs(plan: Plan, overrides: list[Setting]) -> list[Job]:
-    """Return every run of a plan, in the order to take them: all variants of the first seed, then of the second, so
-    that what is there at any time can be compared. `overrides` come from the command line.
+    """Return every run of a plan in execution order: all variants of the first seed, then of the second, and so on.
+
+    So the results at any time can be compared. `overrides` come from the command line.
 
     Raise ConfigError, naming the plan and the variant, if the configuration of any variant is wrong.
     """
@@ -108,7 +109,7 @@ def variant_config(plan: Plan, variant: str, shared: list[Setting]) -> tuple[Con
     try:
         config = load_settings(plan.preset, settings)
         require_metric(config, plan)
-    except ConfigError as error:  # a contradiction names options, not where they came from
+    except ConfigError as error:  # a contradiction names options, not their source
         text = str(error)
         raise ConfigError(text if text.startswith((str(plan.file), "--")) else f"{where}: {text}") from None
     last = {s.key: s.value for s in settings}  # each option once, as it counts
@@ -123,8 +124,9 @@ def both_networks(setting: Setting) -> list[Setting]:
 
 
 def require_metric(config: Config, plan: Plan) -> None:
-    """Raise ConfigError for a run that would end without the score that the plan is about."""
+    """Raise ConfigError for a run that would not record the plan's metric."""
     from sagan.data.pairs import PAIRS  # slow: torch
+    from sagan.evaluation.directions import UNDIRECTED
     from sagan.evaluation.scores import MEASURES, RULE_MEASURES, suffix
 
     if config.evaluation.every == 0:
@@ -132,11 +134,11 @@ def require_metric(config: Config, plan: Plan) -> None:
             f"{plan.file}: evaluation.every 0: expected a number of steps; the last step is always scored"
         )
     known = [f"{name}{suffix(config.evaluation.extractor.name)}" for name in MEASURES]
-    known += RULE_MEASURES if config.data.source in PAIRS else ()
+    known += [name for name in RULE_MEASURES if config.data.source in PAIRS and name not in UNDIRECTED]
     if plan.metric not in known:
         raise ConfigError(f"{plan.file}: metric {plan.metric}: expected one of {', '.join(known)}")
 
 
 def as_text(value: Any) -> str:
-    """Return a value as a command line has it."""
+    """Return a value as written on a command line."""
     return value if isinstance(value, str) else json.dumps(value)

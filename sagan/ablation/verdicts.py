@@ -1,7 +1,6 @@
 """From rows of results to a summary for every variant and metric, with verdicts for a plan's primary comparisons."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,7 +10,7 @@ from sagan.ablation.statistics import ALPHA, MIN_PAIRS, Decision, Interval, deci
 from sagan.evaluation.directions import is_score, lower_is_better
 
 MIN_INTERVAL = 3
-"""Values that an interval is shown for: that of two spans 25 standard errors, and tells nothing."""
+"""Fewest values for which an interval is shown: that of two spans 25 standard errors, and says nothing."""
 Role = Literal["baseline", "primary", "exploratory"]
 
 
@@ -23,11 +22,11 @@ class Summary:
     metric: str
     role: Role
     seeds: int
-    """Finished runs."""
+    """Runs that finished with this score."""
     score: Interval
     """Mean over seeds, with its 95 % interval."""
     pairs: int = 0
-    """Seeds that both the variant and the baseline finished."""
+    """Seeds for which both the variant and the baseline have this score."""
     difference: Interval | None = None
     """To the baseline: the interval that the verdict uses, or an uncorrected one; None without pairs."""
     confidence: float | None = None
@@ -46,11 +45,10 @@ def summarize(
     """Return a summary for every variant and metric of the finished rows, the primary `metric` first.
 
     The `primary` variants get verdicts on that metric. Everything else is exploratory. `rows` has a row for every run
-    of the plan, whatever became of it.
+    of the plan, whatever its state.
     """
     variants = list(dict.fromkeys(str(row["variant"]) for row in rows))
-    lacking = Counter(row["variant"] for row in rows if row["status"] != "finished" or metric not in row)
-    planned = Counter(row["variant"] for row in rows)
+    lost = {v: lost_runs([row for row in rows if row["variant"] == v], metric) for v in variants}
     metrics = sorted(filter(is_score, metric_names(rows)), key=lambda name: name != metric)
     summaries = []
     for name in metrics:
@@ -62,11 +60,21 @@ def summarize(
                 summaries.append(Summary(v, name, "baseline", len(scores[v]), shown_interval(list(scores[v].values()))))
             elif scores[v] and v in decisions:
                 summary = primary_summary(v, name, scores[v], differences[v], decisions[v])
-                lost = {u: f"{lacking[u]} of {planned[u]} runs of {u}" for u in (v, baseline) if lacking[u]}
                 summaries.append(without_survivors(summary, lost, baseline))
             elif scores[v]:
                 summaries.append(exploratory_summary(v, name, scores[v], differences[v]))
     return summaries
+
+
+def lost_runs(rows: list[Row], metric: str) -> str:
+    """Return how many runs of one variant have no final score, such as "1 of 5 runs"; nothing if all have one."""
+    lost = sum(row["status"] != "finished" or metric not in row for row in rows)
+    return f"{lost} of {len(rows)} {'run' if len(rows) == 1 else 'runs'}" if lost else ""
+
+
+def unscored(rows: list[Row], metric: str) -> list[Row]:
+    """Return the rows of runs that finished without a score: their images did not support the metric."""
+    return [row for row in rows if row["status"] == "finished" and metric not in row]
 
 
 def scores_of(rows: list[Row], variant: str, metric: str) -> dict[int, float]:
@@ -126,8 +134,13 @@ def primary_summary(
     )
 
 
-def in_words(decision: Decision, lower_better: bool) -> str:
-    """Return a decision as better, worse, equal within the margin, or undecided."""
+def in_words(decision: Decision, lower_better: bool | None) -> str:
+    """Return a decision as better, worse, equal within the margin, or undecided.
+
+    Raise ValueError if the metric has no better direction.
+    """
+    if lower_better is None:
+        raise ValueError("a metric without a better direction has no verdicts")
     if decision.outcome == "equal":
         return "equal within the margin"
     if decision.outcome == "undecided":
@@ -137,20 +150,20 @@ def in_words(decision: Decision, lower_better: bool) -> str:
 
 
 def without_survivors(summary: Summary, lost: dict[str, str], baseline: str) -> Summary:
-    """Return the summary without a verdict that may be due to lost runs: those that are left may be the lucky ones.
+    """Return the summary without a verdict that lost runs may explain: the remaining ones may be the lucky ones.
 
-    `lost` says, in words, how many runs have no score, of the variant and of the baseline.
+    `lost` maps each variant to how many of its runs have no score, in words; nothing if all have one.
     """
     winners = {"better": [summary.variant], "worse": [baseline], "equal": [summary.variant, baseline]}
     suspects = winners.get(summary.verdict.partition(" ")[0].rstrip(","), [])
-    missing = [lost[name] for name in suspects if name in lost]
+    missing = [f"{lost[name]} of {name}" for name in suspects if lost.get(name)]
     if not missing:
         return summary
     return replace(summary, verdict=f"no verdict: {' and '.join(missing)} without a score")
 
 
 def summary_rows(summaries: list[Summary]) -> list[Row]:
-    """Return the rows of summary.csv; bounds that there are not are left empty."""
+    """Return the rows of summary.csv; missing bounds are left empty."""
     rows = []
     for s in summaries:
         row: dict[str, str | float | int | None] = {"variant": s.variant, "metric": s.metric, "role": s.role}

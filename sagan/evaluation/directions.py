@@ -3,20 +3,20 @@
 import re
 
 LOWER_IS_BETTER = ("fid", "kid", "intra_fid", "agreement_gap")
+UNDIRECTED = ("agreement_chance",)  # what `agreement_gap` is measured against
 
 
-def lower_is_better(metric: str) -> bool:
-    """Return whether a smaller score is better: true of distances and gaps, false of all other scores."""
-    return metric.startswith(LOWER_IS_BETTER)
+def lower_is_better(metric: str) -> bool | None:
+    """Return True for distances and gaps, None if neither direction is better, False for all other scores."""
+    return None if metric in UNDIRECTED else metric.startswith(LOWER_IS_BETTER)
 
 
 def direction(metric: str) -> str:
-    """Return "lower is better", "higher is better", or that neither is."""
-    if metric == "agreement_chance":  # says what a gap is to be compared with
-        return "neither direction is better"
-    return "lower is better" if lower_is_better(metric) else "higher is better"
+    """Return "lower is better", "higher is better" or "neither direction is better"."""
+    words = {True: "lower is better", False: "higher is better", None: "neither direction is better"}
+    return words[lower_is_better(metric)]
 
 
 def is_score(column: str) -> bool:
-    """Return whether a column is a score, not its spread over subsets, splits or draws, nor a number of images."""
+    """Return whether a column is a score, rather than its spread or a number of images."""
     return not re.search(r"_std(_|$)|_n(_|$)|_noise$", column)

@@ -84,7 +84,7 @@ def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
     other = ["ablate", "q/plan.yaml", "--optimizer.beta2", "0.5"]  # is neither in the table nor in the run's directory
     capsys.readouterr()
     assert main(other) == 1 and table(folder) == first
-    assert "q/results.csv: holds 2 runs that this plan does not ask for, such as none" in capsys.readouterr().err
+    assert "q/results.csv: holds 2 runs that this plan does not contain, such as none" in capsys.readouterr().err
     saved = (folder / "results.csv").rename(folder / "saved.csv")
     assert main([*other, "--variants", "none"]) == 0 and table(folder) == {}
     assert "`none`, seed 0: failed: runs/q/none/seed-0 holds a run of another" in (folder / "report.md").read_text()
@@ -181,8 +181,11 @@ def test_power_of_a_plan(question, capsys, tmp_path):
 
     jobs = plan_jobs(load_plan(folder / "plan.yaml"), [])
     values = {"none": [10.0, 20.0, 30.0], "wild": [11.0, 20.0, 32.0]}  # differences of 1, 0 and 2
-    rows = [{"variant": j.variant, "seed": j.seed, METRIC: values[j.variant][j.seed], "status": "finished",
-             "config": j.digest} for j in jobs]  # fmt: skip
+    rows = [
+        {"variant": j.variant, "seed": j.seed, METRIC: values[j.variant][j.seed], "status": "finished"}
+        | {"config": j.digest}
+        for j in jobs
+    ]
     write_table(rows, folder / "results.csv", ("variant", "seed"))
     assert main(power) == 0
     line = next(li for li in capsys.readouterr().out.splitlines() if li.startswith("wild - none (3 seeds)"))

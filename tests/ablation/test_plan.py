@@ -100,13 +100,13 @@ def test_the_digest_is_of_what_scores_depend_on(make_plan):
 
 
 WRONG = {
-    "unknown key": ({"sedes": [1]}, "sedes: there is no such key; a plan has baseline"),
-    "missing key": ({"preset": "absent"}, "preset: is missing"),
+    "unknown key": ({"sedes": [1]}, "sedes: unknown key; a plan has baseline"),
+    "missing key": ({"preset": "absent"}, "preset: missing"),
     "baseline": ({"baseline": "no"}, "baseline no: expected one of none, large"),
     "twice the same seed": ({"seeds": [1, 1]}, r"seeds \[1, 1\]: expected a list of different numbers"),
     "no seeds": ({"seeds": []}, "seeds .*expected a list"),
     "seed of text": ({"seeds": ["a"]}, "seeds .*expected a list"),
-    "a name with a slash": ({"variants": {"none": {}, "a/b": {}}}, "'a/b': expected a name"),
+    "a name with a slash": ({"variants": {"none": {}, "a/b": {}}}, "'a/b': expected a valid folder name"),
     "variant of text": ({"variants": {"none": "se"}}, "variants.none: expected a mapping, given 'se'"),
     "settings of text": ({"settings": "x"}, "settings: expected a mapping, given 'x'"),
     "unknown option": ({"settings": {"training.stps": 3}}, "plan.yaml: training.stps: there is no such option"),
@@ -142,6 +142,8 @@ def test_agreement_is_a_metric_of_data_with_a_rule(make_plan):
     assert plan_jobs(load_plan(make_plan(**changes, settings=paired)), [])
     with pytest.raises(ConfigError, match="metric agreement: expected one of fid_efficientnet_lite0"):
         plan_jobs(load_plan(make_plan(**changes)), [])
+    with pytest.raises(ConfigError, match="metric agreement_chance: expected one of"):  # neither direction is better
+        plan_jobs(load_plan(make_plan(**{**changes, "metric": "agreement_chance"}, settings=paired)), [])
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -165,7 +167,7 @@ def test_what_is_compared(make_plan):
 
 
 def test_a_margin_is_in_units_of_the_metric(make_plan):
-    with pytest.raises(ConfigError, match="sizes.big.margin: is missing: 0.5 is in units of fid_efficientnet_lite0"):
+    with pytest.raises(ConfigError, match="sizes.big.margin: missing: 0.5 is in units of fid_efficientnet_lite0"):
         load_plan(make_plan(margin=0.5), "big")
     sizes = {"small": None, "big": {"metric": "recall_efficientnet_lite0", "margin": None}}
     assert load_plan(make_plan(margin=0.5, sizes=sizes), "big").margin is None

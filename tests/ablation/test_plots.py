@@ -96,9 +96,9 @@ def test_the_forest_plot_has_every_run_and_no_interval_of_two_seeds(drawn):
     assert [t.get_text() for t in left.get_yticklabels()] == ["two", "none", "a"]  # the best, with a low KID, on top
     runs = [line for line in left.lines if line.get_markersize() < 4 and line.get_linestyle() == "None"]
     assert sorted(x for line in runs for x in line.get_xdata()) == sorted(SCORES["none"] + SCORES["a"] + SCORES["two"])
-    spans = {round(float(line.get_ydata()[0])): line.get_xdata() for line in left.lines if
-             line.get_linestyle() == "-" and len(line.get_xdata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]
-             and line.get_marker() == "None"}  # fmt: skip
+    plain = [line for line in left.lines if (line.get_linestyle(), line.get_marker()) == ("-", "None")]
+    flat = [line for line in plain if len(line.get_xdata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]]
+    spans = {round(float(line.get_ydata()[0])): line.get_xdata() for line in flat}
     assert sorted(spans) == [1, 2]  # none and a, not the two seeds
     half = 4.302652729911275 * np.std(SCORES["a"], ddof=1) / math.sqrt(3)
     assert spans[2] == pytest.approx([np.mean(SCORES["a"]) - half, np.mean(SCORES["a"]) + half])
@@ -140,8 +140,12 @@ def test_bands_only_of_three_complete_curves(drawn):
     assert alone([full, full, full, short]) == [short] and alone([full, full, short]) == [full, full, short]
     assert alone([]) == []
     plan, _, _, styles = records()
-    curves = [{"variant": v, "seed": s, "step": t, METRIC: 1 / t + s} for v in ("none", "a", "two", "one")
-              for s in range(len(SCORES[v])) for t in (10, 20)]  # fmt: skip
+    curves = [
+        {"variant": v, "seed": s, "step": t, METRIC: 1 / t + s}
+        for v in ("none", "a", "two", "one")
+        for s in range(len(SCORES[v]))
+        for t in (10, 20)
+    ]
     assert seed_curves(curves, "two", METRIC) == {0: ([10, 20], [0.1, 0.05]), 1: ([10, 20], [1.1, 1.05])}
     figure = drawn(plots.score_against_steps, plan, curves, styles)
     panels = {axis.get_title(): axis for axis in figure.axes}

@@ -155,6 +155,29 @@ def test_unfinished_runs_stand_in_the_report_and_not_in_the_table(report, plan, 
     assert {row["status"] for row in read_table(longer.folder / "results.csv")} == {"finished", "diverged"}
 
 
+def test_a_run_whose_score_is_undefined_is_counted(report, plan, tmp_path, monkeypatch):
+    """It finished, but its images did not support the metric: no mean contains it, and no winner comes of it."""
+    monkeypatch.setattr("sagan.ablation.report.draw", lambda *arguments: None)
+    shutil.copytree(plan.folder, tmp_path / "question")
+    copy = load_plan(tmp_path / "question/plan.yaml")
+    copy.seeds.append(5)
+    rows, jobs = read_table(copy.folder / "results.csv"), plan_jobs(copy, [])
+    for job in jobs:
+        if job.seed == 5:
+            score = {"none": {METRIC: 0.51}, "same": {METRIC: 0.51}}.get(job.variant, {})
+            rows.append({"variant": job.variant, "seed": 5, "status": "finished", "config": job.digest, **score})
+    write_table(rows, copy.folder / "results.csv", ("variant", "seed"))
+    text = write_report(copy, jobs, ["question/plan.yaml"]).read_text()
+    counted = (
+        "1 of 6 runs of `good` has no score; 1 of 6 runs of `odd` has no score; 1 of 6 runs of `alone` has no score"
+    )
+    assert counted in text and counted in (copy.folder / "README.md").read_text()
+    assert "`good`: no verdict: 1 of 6 runs of good without a score." in text and "is better than" not in text
+    undefined = "- `good`, seed 5: finished: KID (EfficientNet-lite0) is undefined for the images"
+    assert undefined in section(text, "## Runs without a final score")
+    assert "has no score" not in report  # runs that diverged are listed as such
+
+
 def test_before_the_first_score(tmp_path):
     plan = make_plan(tmp_path)
     text = write_report(plan, plan_jobs(plan, []), ["question/plan.yaml"]).read_text()

@@ -18,7 +18,7 @@ SCORE = "fid_efficientnet_lite0"
 
 @pytest.fixture
 def make_job(make_config, tmp_path):
-    """make_job(variant, seed, steps): a run that nobody has started."""
+    """Return make_job(variant, seed, steps), which describes a run that has not started."""
 
     def make(variant, seed=0, steps=20, *overrides):
         run_dir = tmp_path / variant / f"seed-{seed}"
@@ -67,7 +67,7 @@ def test_the_row_of_a_finished_run(make_job):
 
 
 def test_only_the_runs_own_evaluation_counts(make_job):
-    """Somebody evaluates the run once more, otherwise; or trained it for longer than the plan asks."""
+    """A later evaluation with other settings, or training beyond the plan's steps, changes nothing."""
     job = make_job("sagan")
     write_run(job, {10: 50.0, 20: 40.0})
     before = result_row(job)
@@ -85,7 +85,7 @@ def test_a_run_of_another_configuration_is_no_result(make_job, make_config):
     assert status(job)[0] == "failed" and "another configuration" in status(job)[1]
     assert SCORE not in result_row(job)
     (job.run_dir / "config.yaml").write_text(to_yaml(make_config("training.steps=99", "logging.every=3", "device=cpu")))
-    assert status(job)[0] == "finished"  # it went on for longer, elsewhere
+    assert status(job)[0] == "finished"  # it was trained for longer, on another device
 
 
 def test_the_cost_of_networks(make_job):
@@ -145,7 +145,7 @@ def test_rows_outlive_their_runs_until_the_plan_changes(make_job, tmp_path):
     assert collect(jobs, tmp_path)[0] == again
     for others in ([make_job("none", 0, 40)], [make_job("sagan")], [make_job("none", 1)]):
         with pytest.raises(
-            UserError, match="results.csv: holds a run that this plan does not ask for, such as none, seed 0"
+            UserError, match="results.csv: holds a run that this plan does not contain, such as none, seed 0"
         ):
             collect(others, tmp_path)
 

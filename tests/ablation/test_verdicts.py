@@ -113,6 +113,7 @@ def test_direction_and_names_of_metrics():
     for metric, (more, fewer) in table.items():
         found = verdicts(rows(metric, none=NONE, a=less(NONE, -0.2), b=less(NONE, 0.2)), ["a", "b"], metric=metric)
         assert (found["a"].verdict, found["b"].verdict) == (more, fewer)
+    assert lower_is_better("agreement_chance") is None and "neither" in direction("agreement_chance")
     assert readable("kid_mean_efficientnet_lite0") == "KID (EfficientNet-lite0)"
     assert readable("fid_efficientnet_lite0") == "Fréchet distance (EfficientNet-lite0)" and readable("fid") == "FID"
     assert readable("my_score") == "my score" and direction("kid_mean") == "lower is better"
