@@ -4,6 +4,7 @@ A number on a page may carry a comment that readers do not see, with a file rela
 
     26.1<!-- from record.json scores.fid -->     an entry of a JSON file
     2.84<!-- from bench.csv 64 speedup -->       a cell of a CSV file: first column of the row, column
+    0.70<!-- from results.csv none seed=0 agreement -->    ... of the row with this value in another column
 
 `<!-- record: FILE.csv -->` before a table says that its cells are those of the file. The pages of ablations have
 further comments, which test_published_numbers.py reads.
@@ -48,8 +49,11 @@ def value_of(file, key):
         for name in key.split("."):
             value = value[name]
         return float(value)
-    first, column = key.rsplit(maxsplit=1)
-    return float(next(row[column] for row in rows(file) if next(iter(row.values())) == first))
+    *words, column = key.split()
+    wanted = dict(word.split("=") for word in words if "=" in word)
+    first = " ".join(word for word in words if "=" not in word)
+    (row,) = (r for r in rows(file) if next(iter(r.values())) == first and wanted.items() <= r.items())
+    return float(row[column])
 
 
 def agrees(shown, value):

@@ -25,9 +25,6 @@ from tests.helpers.tiny_runs import cheap_extractor
 README = ROOT / "README.md"
 OWN_ATTENTION = ROOT / "tests/helpers/own_attention.py"
 
-# Commands that do not work yet, and what they wait for.
-WAITING: dict[str, str] = {}
-
 
 def help_commands():
     """Return the examples of the help pages. That of torchrun is not among them: the README has one."""
@@ -42,8 +39,7 @@ def page_commands():
     for page in PAGES:
         for words in commands(page.read_text()):
             line = shlex.join(words)
-            waits = [pytest.mark.xfail(strict=True, reason=f"waits for {WAITING[line]}")] if line in WAITING else []
-            found.setdefault(line, pytest.param(words, marks=waits, id=f"{short(page)}: {line}"))
+            found.setdefault(line, pytest.param(words, id=f"{short(page)}: {line}"))
     return list(found.values())
 
 
@@ -101,14 +97,13 @@ def test_the_own_kind_that_is_tested_is_the_one_of_the_page():
 
 @pytest.mark.parametrize("page", PAGES, ids=short)
 def test_no_block_escapes(page):
-    """Blocks are marked as sh or python, so that they are run; `WAITING` and `SKIPPED` name nothing that is gone."""
+    """Blocks are marked as sh or python, so that they are run."""
     assert other_blocks(page.read_text()) == []
 
 
 def test_exceptions_are_needed():
     shown = [shlex.join(words) for page in PAGES for words in commands(page.read_text())]
     assert [beginning for beginning in SKIPPED if not any(line.startswith(beginning) for line in shown)] == []
-    assert [line for line in WAITING if line not in shown] == []
 
 
 def test_every_verb_and_every_preset_is_shown():
