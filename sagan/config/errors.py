@@ -13,3 +13,7 @@ class UserError(RuntimeError):
 
     exit_code = 1
     """Exit code of the command that it ends."""
+
+
+class DamagedError(UserError):
+    """A file of a run does not hold what a run writes there; the message names it."""
