@@ -6,6 +6,7 @@ it is from a file or from Python.
 
 import difflib
 import inspect
+import os
 import sys
 from dataclasses import is_dataclass
 from typing import Literal, get_args
@@ -50,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     name = " ".join(["sagan", *(w for w in words[:1] if w in VERBS)])
     try:
         run(normalise(words), Typed(words[1:]))
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `sagan ... | head`; without this Python complains again as it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except exceptions.CycloptsError as error:
         print(f"{name}: error: {explain(error)}", file=sys.stderr)
         return ConfigError.exit_code
