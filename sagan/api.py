@@ -83,7 +83,8 @@ def sample(
 ) -> Tensor:
     """Return `n` images of a run, a checkpoint, exported weights or a generator: uint8 (n, C, H, W).
 
-    See `Generator.sample` for the options, `load_generator` for `trust_module`. Raise UserError if the file cannot be read, ValueError for a wrong class.
+    See `Generator.sample` for the options, and `load_generator` for `trust_module`. Raise UserError if the file cannot
+    be read, ValueError for a wrong class.
     """
     generator = run if isinstance(run, Generator) else load_generator(run, trust_module=trust_module)
     return generator.sample(n, classes=classes, seed=seed, truncation=truncation)
@@ -101,7 +102,8 @@ def attention_figure(
     """Return a picture of where a layer looks, for five points on each of `num` generated images.
 
     `layer` is a name such as "blocks.1.attention"; None takes the first that has maps. The picture of a matrix shows
-    the mean over its heads. `trust_module` is as in `load_generator`. Raise ConfigError if there is no such layer, UserError if the file cannot be read.
+    the mean over its heads. `trust_module` is as in `load_generator`. Raise ConfigError if there is no such layer,
+    UserError if the file cannot be read.
     """
     generator = load_generator(run, trust_module=trust_module)
     discriminator = load_discriminator(run) if network == "discriminator" else None

@@ -22,3 +22,7 @@ class UntrustedCode(UserError):
         super().__init__(f"{what}; if you trust that code, give trust_module={modules!r}, or import it first")
         self.what = what
         self.modules = modules
+
+
+class DamagedError(UserError):
+    """A file of a run does not hold what a run writes there; the message names it."""

@@ -12,6 +12,7 @@ from sagan.config import Config, ConfigError, to_yaml
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
+from sagan.runs.checkpoints import newest_whole
 from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated
@@ -25,11 +26,11 @@ from sagan.training.health import CollapseWatch, FiniteWatch
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.resume import (
     finished,
-    newest_checkpoint,
     require_same_data,
     require_same_dtype,
     restore,
     resumed_config,
+    set_damaged_aside,
 )
 from sagan.training.run import (
     Callback,
@@ -48,7 +49,7 @@ from sagan.training.steps import train_step
 
 
 def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = ()) -> Path:
-    """Train the run of `config.run_dir`, or resume it from its newest checkpoint. Return that directory.
+    """Train the run of `config.run_dir`, or resume it from its newest good checkpoint. Return that directory.
 
     `dataset`, if given, replaces the data that `config.data` names: see `sagan.data.given.wrap_dataset`. A run whose
     steps are all taken and evaluated is left unchanged. Raise ConfigError if the run there has another configuration or
@@ -60,7 +61,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
     keep_freed_memory()
     with process_group(device):
         barrier()  # the main process may still be saving the previous run
-        saved = newest_checkpoint(directory)
+        saved, damaged = newest_whole(directory)
         config = check_start(config, saved, dataset is not None)
         if saved and finished(config, saved):
             if is_main():
@@ -70,6 +71,8 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
         if is_main():
             prepare_run_dir(directory)
         with RunLog(directory, active=is_main()) as log:
+            if saved:  # not before the lock is taken, nor before every process has read the directory
+                set_damaged_aside(damaged, saved["step"], log)
             run = set_up(config, saved, data, evaluator, device, log, callbacks)
             del saved  # as large as the state itself
             with stop_requests() as stop:

@@ -305,13 +305,6 @@ def test_a_full_disk_ends_the_run_with_a_clear_error_and_keeps_older_checkpoints
     assert load_checkpoint(checkpoint_path(tmp_path / "run", 3))["step"] == 3
 
 
-def test_a_damaged_newest_checkpoint_is_named(configure, tmp_path):
-    train(configure("run", 1))
-    checkpoint_path(tmp_path / "run", 1).write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="step-00000001.pt: cannot be read as a checkpoint"):
-        train(configure("run", 2))
-
-
 def test_skipped_images_are_named_in_the_log(configure, image_folder, tmp_path):
     import shutil
 
