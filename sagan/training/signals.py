@@ -27,7 +27,7 @@ class StopRequest:
             raise KeyboardInterrupt
 
     def agreed(self, failed: bool = False) -> bool:
-        """Return whether any process got a request, or `failed`: the answer is the same in all, and so is the last step."""
+        """Return whether any process got a request, or `failed`. All get the same answer, and stop at the same step."""
         return any_process(failed or self.name is not None)
 
 
