@@ -12,6 +12,7 @@ from sagan.config import Config, ConfigError, to_yaml
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
+from sagan.runs.best import write_best
 from sagan.runs.checkpoints import newest_whole
 from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
@@ -143,6 +144,7 @@ def set_up(
     if is_main():
         remove_leftovers(directory)
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
+        write_best(directory)  # a kill may have prevented it, and `begin` may have dropped evaluations
     log.say(*introduction(config, state, data))
     return Run(config, directory, state, data, log, evaluator, FiniteWatch(state), callbacks)
 
