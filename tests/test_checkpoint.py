@@ -30,6 +30,11 @@ def names(run_dir):
     return sorted(p.name for p in (run_dir / "checkpoints").iterdir())
 
 
+def record_evaluation(run_dir, step, fid):
+    with open(run_dir / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": step, "fid": fid, "evaluation": {"protocol": {"step": step}}}) + "\n")
+
+
 def test_saved_and_loaded(tmp_path):
     path = save_checkpoint(tmp_path, content(8), keep=3)
     assert path == tmp_path / "checkpoints" / "step-00000008.pt" and newest_step(tmp_path) == 8
@@ -41,10 +46,10 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     for step in (1, 2, 3, 4, 5):
         save_checkpoint(tmp_path, content(step), keep=2)
         if step == 2:
-            (tmp_path / "best.json").write_text(json.dumps({"checkpoint": "step-00000002.pt", "fid": 1.0}))
+            record_evaluation(tmp_path, 2, 1.0)
     assert names(tmp_path) == [f"step-0000000{s}.pt" for s in (2, 4, 5)]
     assert best_checkpoint(tmp_path) == checkpoint_path(tmp_path, 2)
-    (tmp_path / "best.json").write_text(json.dumps({"checkpoint": "step-00000005.pt", "fid": 0.5}))
+    record_evaluation(tmp_path, 5, 0.5)
     save_checkpoint(tmp_path, content(6), keep=1)
     assert names(tmp_path) == ["step-00000005.pt", "step-00000006.pt"]
 
@@ -55,13 +60,13 @@ def test_which_checkpoint_a_run_argument_means(tmp_path):
     file = checkpoint_path(tmp_path, 2)
     assert find_checkpoint(tmp_path) == checkpoint_path(tmp_path, 10)
     assert find_checkpoint(file) == find_checkpoint(tmp_path, file.name) == find_checkpoint(tmp_path, str(file)) == file
-    (tmp_path / "best.json").write_text(json.dumps({"checkpoint": file.name}))
+    record_evaluation(tmp_path, 2, 1.0)
     assert find_checkpoint(tmp_path, "best") == file
     with pytest.raises(UserError, match="--checkpoint step-00000003.pt: no such file"):
         find_checkpoint(tmp_path, "step-00000003.pt")
     with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'other'}: neither a checkpoint file nor a run")):
         find_checkpoint(tmp_path / "other")
-    with pytest.raises(UserError, match="best.json: not found"):
+    with pytest.raises(UserError, match="other: has no best checkpoint yet"):
         find_checkpoint(tmp_path / "other", "best")
 
 

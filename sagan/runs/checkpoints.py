@@ -30,7 +30,7 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
     if which == "best":
         best = best_checkpoint(path)
         if best is None:
-            raise UserError(f"{path / 'best.json'}: not found; the first evaluation of a run writes it")
+            raise UserError(f"{path}: has no best checkpoint yet; the first evaluation in training finds one")
         return best
     if which is not None:
         named = [p for p in (Path(which), path / "checkpoints" / which, path / which) if p.is_file()]

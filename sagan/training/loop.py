@@ -12,16 +12,27 @@ from sagan.config import Config, ConfigError, to_yaml
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
+from sagan.runs.best import write_best
 from sagan.runs.checkpoints import checkpoint_config, newest_whole
 from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated
 from sagan.runtime.device import activation_dtype, choose_device, keep_freed_memory
-from sagan.runtime.distributed import average, barrier, is_main, main_first, process_group, rank, world_size
+from sagan.runtime.distributed import (
+    any_process,
+    average,
+    barrier,
+    is_main,
+    main_first,
+    process_group,
+    rank,
+    world_size,
+)
 from sagan.runtime.files import check_writable, write_atomically
 from sagan.runtime.wording import counted
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
+from sagan.training.feed import Feed
 from sagan.training.health import CollapseWatch, FiniteWatch
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.resume import (
@@ -137,6 +148,7 @@ def set_up(
     if is_main():
         remove_leftovers(directory)
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
+        write_best(directory)  # a kill may have prevented it, and `begin` may have dropped evaluations
     log.say(*introduction(config, state, data))
     return Run(config, directory, state, data, log, evaluator, FiniteWatch(state), callbacks)
 
@@ -144,15 +156,19 @@ def set_up(
 def fit(run: Run, stop: StopRequest) -> None:
     """Take steps until the last one or a request to stop. After each, do what is due."""
     state, last = run.state, run.config.training.steps
-    batches = real_batches(run)
+    feed = Feed(real_batches(run), run.config.training.d_steps)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
     throughput, watch = diagnostics.Throughput(run.config.training.batch_size, state.step), CollapseWatch()
+    feed.fetch()
+    stopping = any_process(feed.failure is not None)
     with Progress(run.log, state.step, run.config) as progress:
-        while state.step < last:
-            metrics = train_step(state, batches)
+        while state.step < last and not stopping:
+            metrics = train_step(state, feed.take())
             run.finite.note(state.step, metrics)
-            stopping = stop.agreed()
+            if state.step < last:
+                feed.fetch()
+            stopping = stop.agreed(feed.failure is not None)
             due, values = due_after(run, stopping), None
             if due.anything or state.device.type == "cpu":  # on a GPU, reading a number waits for queued work
                 run.finite.require()
@@ -169,8 +185,7 @@ def fit(run: Run, stop: StopRequest) -> None:
                     write_checkpoint(run)
                 if due.evaluation:
                     write_evaluation(run)
-            if stopping:
-                break
+    feed.require(state.step)
 
 
 def catch_up(run: Run) -> None:
