@@ -1,9 +1,9 @@
 """`sagan export`: write a run's weights as safetensors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from sagan.commands.options import Checkpoint, Flat, Run
+from sagan.commands.options import Checkpoint, Flat, Run, TrustModule
 from sagan.runtime.files import check_writable
 
 
@@ -14,6 +14,7 @@ class Options:
     checkpoint: Checkpoint = None
     out: str | None = None
     """Folder to write; null: export/ in the run directory, or beside the checkpoint."""
+    trust_module: TrustModule = field(default_factory=list)
 
 
 def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
@@ -28,5 +29,7 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     folder = Path(options.out or (Path(run) if Path(run).is_dir() else Path(run).parent) / "export")
     check_writable(folder, "--out", folder=True)
     from sagan.runs.networks import export as write
+    from sagan.runs.networks import trust
 
+    trust(options.trust_module)
     print(*write(run, folder, options.checkpoint), sep="\n")
