@@ -8,16 +8,12 @@ from pathlib import Path
 import yaml
 
 from sagan.ablation.variants import Job
-from sagan.config import Config, ConfigError, UserError, to_config
+from sagan.config import Config, ConfigError, DamagedError, to_config
 from sagan.evaluation import comparable_terms
 from sagan.runs.directory import newest_step
 from sagan.runs.records import read_records
 
 FAILURE = "failure.json"  # in a run directory: why the run ended before its time
-
-
-class DamagedError(UserError):
-    """A file of a run directory does not hold what a run writes there; the message names it."""
 
 
 def status(job: Job) -> tuple[str, str]:

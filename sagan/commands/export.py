@@ -1,10 +1,10 @@
 """`sagan export`: write a run's networks for other programs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sagan.commands.options import Checkpoint, Flat, Run
+from sagan.commands.options import Checkpoint, Flat, Run, TrustModule
 from sagan.config import ConfigError
 from sagan.runtime.files import check_writable
 
@@ -20,6 +20,7 @@ class Options:
     """Add the attention maps to the outputs of a graph."""
     out: str | None = None
     """Folder to write; null: export/ in the run directory, or beside the checkpoint."""
+    trust_module: TrustModule = field(default_factory=list)
 
 
 def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
@@ -39,10 +40,14 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
         raise ConfigError("--maps true: weights have no outputs; expected --format onnx or --format pt2 beside it")
     folder = Path(options.out or (Path(run) if Path(run).is_dir() else Path(run).parent) / "export")
     check_writable(folder, "--out", folder=True)
-    if options.format == "safetensors":
-        from sagan.runs.networks import export as write
+    from sagan.runs.networks import export as write
+    from sagan.runs.networks import trust
 
-        return print(*write(run, folder, options.checkpoint), sep="\n")
+    trust(options.trust_module)
+    if options.format == "safetensors":
+        return print(*write(run, folder, options.checkpoint), sep="
+")
     from sagan.sharing.graphs import export_graphs
 
-    print(*export_graphs(run, folder, options.format, options.checkpoint, maps=options.maps), sep="\n")
+    print(*export_graphs(run, folder, options.format, options.checkpoint, maps=options.maps), sep="
+")

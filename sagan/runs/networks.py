@@ -1,13 +1,15 @@
 """Trained networks rebuilt from a file alone: a run directory, a checkpoint, or exported weights."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from sagan.config import Config, ConfigError, UserError, to_config
+from sagan.attention import import_modules, is_loaded
+from sagan.config import Config, ConfigError, UntrustedCode, UserError, to_config
 from sagan.models.build import build_discriminator, build_generator
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
@@ -27,31 +29,50 @@ class Saved(NamedTuple):
 
 
 def load_generator(
-    path: str | Path, *, checkpoint: str | None = None, ema: bool = True, device: torch.device | str = "cpu"
+    path: str | Path,
+    *,
+    checkpoint: str | None = None,
+    ema: bool = True,
+    device: torch.device | str = "cpu",
+    trust_module: str | Sequence[str] = (),
 ) -> Generator:
     """Load the generator of a run (its newest checkpoint), of a checkpoint file, or of exported safetensors.
 
     `checkpoint` is "best" or a file of the run. `ema` selects the moving average of the weights if there is one. The
     network is in evaluation mode, without gradients; `generator.origin` says where its weights come from.
 
-    Raise UserError, naming the file, if it is missing or cannot be read.
+    A file may name an attention kind of one's own, whose code runs if it is loaded. Allow that by `trust_module`, the
+    name of its module or several, or by importing the class first.
+
+    Raise UserError, naming the file, if it is missing or cannot be read, or names code that is not trusted.
     """
+    trust(trust_module)
     saved = _find(Path(path), "generator", checkpoint, ema)
-    return _install(saved, build_generator(saved.origin.config), device)
+    return _install(saved, _build(build_generator, saved, "generator"), device)
 
 
 def load_discriminator(
-    path: str | Path, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
+    path: str | Path,
+    *,
+    checkpoint: str | None = None,
+    device: torch.device | str = "cpu",
+    trust_module: str | Sequence[str] = (),
 ) -> Discriminator:
     """Load the discriminator that was trained with the generator that `load_generator` returns for these arguments.
 
     For an exported generator it is discriminator.safetensors in the same folder. The network is in evaluation mode,
-    without gradients; `discriminator.origin` says where its weights come from.
+    without gradients; `discriminator.origin` says where its weights come from. `trust_module` is as there.
 
-    Raise UserError, naming the file, if it is missing or cannot be read.
+    Raise UserError, naming the file, if it is missing or cannot be read, or names code that is not trusted.
     """
+    trust(trust_module)
     saved = _find(Path(path), "discriminator", checkpoint, ema=False)
-    return _install(saved, build_discriminator(saved.origin.config), device)
+    return _install(saved, _build(build_discriminator, saved, "discriminator"), device)
+
+
+def trust(modules: str | Sequence[str]) -> None:
+    """Import the modules whose attention kinds a file may name. Raise ConfigError if one cannot be imported."""
+    import_modules([modules] if isinstance(modules, str) else modules)
 
 
 def load_run_config(run: str | Path, checkpoint: str | None = None) -> Config:
@@ -140,6 +161,25 @@ def _read_export(path: Path, network: str, checkpoint: str | None) -> Saved:
     if not kind.startswith(network):
         raise UserError(f"{path}: holds the weights of a {kind}, expected a {network}")
     return Saved(path, origin, weights)
+
+
+def _build(build: Callable[[Config], Network], saved: Saved, network: str) -> Network:
+    """Return a new network for the weights of a file. Raise UserError if it would take code that nobody trusts."""
+    config = saved.origin.config
+    require_trust(config, network, saved.path)
+    try:
+        return build(config)
+    except ConfigError as error:
+        raise UserError(f"{saved.path}: the configuration in it is damaged: {error}") from error
+
+
+def require_trust(config: Config, network: str, path: Path) -> None:
+    """Raise UntrustedCode if a file names an attention kind for a network whose class is not imported yet."""
+    kinds = {name: getattr(config.model, name).attention.kind for name in ("generator", "discriminator")}
+    modules = {kind: kind.rpartition(".")[0] for kind in kinds.values() if not is_loaded(kind)}
+    if module := modules.get(kinds[network]):  # without one, `resolve` refuses the kind
+        what = f"{path}: names the attention kind {kinds[network]}, and loading it would run the module {module}"
+        raise UntrustedCode(what, sorted(set(filter(None, modules.values()))))
 
 
 def _install(saved: Saved, network: Network, device: torch.device | str) -> Network:

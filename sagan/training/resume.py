@@ -8,19 +8,14 @@ import torch
 
 from sagan.config import Config, ConfigError, UserError, refuse_changes
 from sagan.data import Dataset
-from sagan.runs.checkpoints import checkpoint_config, load_checkpoint
-from sagan.runs.directory import checkpoint_path, checkpoints, configured_run_dir
+from sagan.runs.checkpoints import checkpoint_config, set_aside
+from sagan.runs.directory import checkpoint_path, configured_run_dir
+from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated
 from sagan.runtime.wording import counted
 from sagan.training.state import TrainState
 
 SHOWN = 5  # differing classes in a message, at most
-
-
-def newest_checkpoint(run_dir: Path) -> dict | None:
-    """Return the content of the newest checkpoint of a run, or None without one. Raise UserError if it is damaged."""
-    found = checkpoints(run_dir)
-    return load_checkpoint(found[-1]) if found else None
 
 
 def resumed_config(config: Config, saved: dict | None, run_dir: Path) -> Config:
@@ -45,6 +40,15 @@ def finished(config: Config, saved: dict) -> bool:
     if step != last or config.evaluation.every == 0:
         return step >= last
     return evaluated(configured_run_dir(config), step)
+
+
+def set_damaged_aside(damaged: dict[Path, str], step: int, log: RunLog) -> None:
+    """Rename the damaged checkpoints (path -> reason) after the one of `step`, and say so."""
+    for path, reason in damaged.items() if log.active else ():
+        log.say(
+            f"warning: {reason}; renamed to {set_aside(path).name}. "
+            f"The run continues from step {step}, and its records after that step are dropped"
+        )
 
 
 def require_same_dtype(saved: dict, config: Config, dtype: torch.dtype) -> None:
