@@ -45,9 +45,7 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
 
     trust(options.trust_module)
     if options.format == "safetensors":
-        return print(*write(run, folder, options.checkpoint), sep="
-")
+        return print(*write(run, folder, options.checkpoint), sep="\n")
     from sagan.sharing.graphs import export_graphs
 
-    print(*export_graphs(run, folder, options.format, options.checkpoint, maps=options.maps), sep="
-")
+    print(*export_graphs(run, folder, options.format, options.checkpoint, maps=options.maps), sep="\n")
