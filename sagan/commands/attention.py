@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from sagan.commands.options import Checkpoint, Classes, DataOptions, Device, Ema, Flat, Given, Run, chosen_classes
+from sagan.commands.options import (
+    Checkpoint,
+    Classes,
+    DataOptions,
+    Device,
+    Ema,
+    Flat,
+    Given,
+    Run,
+    TrustModule,
+    chosen_classes,
+)
 from sagan.config import ConfigError, DataConfig, UserError, updated
 from sagan.config.types import NonNegative, Positive
 from sagan.runs.directory import checkpoints, run_directory
@@ -44,6 +55,7 @@ class Options:
     checkpoint: Checkpoint = None
     ema: Ema = True
     device: Device = "auto"
+    trust_module: TrustModule = field(default_factory=list)
 
 
 def attention(
@@ -68,8 +80,9 @@ def attention(
         raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} shows all of a run")
     if options.out:
         check_writable(Path(options.out), "--out", folder=True)
-    from sagan.runs.networks import load_run_config
+    from sagan.runs.networks import load_run_config, trust
 
+    trust(options.trust_module)
     data = updated(load_run_config(run, options.checkpoint).data, given.of(DataConfig, "data."))
     for line in draw(run, options, points, data, required=bool(asked)):
         print(line)
