@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sagan.commands.options import Checkpoint, Flat, Run, TrustModule
+from sagan.config.types import FilePath
 from sagan.runtime.files import check_writable
 
 
@@ -12,7 +13,7 @@ class Options:
     """Which weights are written, and where."""
 
     checkpoint: Checkpoint = None
-    out: str | None = None
+    out: FilePath | None = None
     """Folder to write; null: export/ in the run directory, or beside the checkpoint."""
     trust_module: TrustModule = field(default_factory=list)
 

@@ -25,6 +25,8 @@ def initialize(network: nn.Module, kind: str) -> None:
     Weights built with `zero` start at 0, like all biases. Batch norm starts at its initial gain and bias 0.
     Under spectral norm it cannot, because 0 / 0 is NaN, so its tables start like any other weight.
     """
+    if any(parameter.is_meta for parameter in network.parameters()):  # shapes alone, which have no values
+        return
     init = {"xavier": nn.init.xavier_uniform_, "orthogonal": nn.init.orthogonal_}[kind]
     for module in network.modules():
         if isinstance(module, SpectralWeight):

@@ -23,6 +23,7 @@ from sagan.runtime.wording import counted
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
 from sagan.training.health import CollapseWatch, FiniteWatch
+from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.resume import (
     finished,
@@ -104,6 +105,8 @@ def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dat
         data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
     if config.evaluation.every:
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
+    known = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
+    require_memory_for(known, device, world_size())
     return data, Evaluator.build(config, device)
 
 
