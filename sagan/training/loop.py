@@ -17,11 +17,21 @@ from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_lef
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated
 from sagan.runtime.device import activation_dtype, choose_device, keep_freed_memory
-from sagan.runtime.distributed import average, barrier, is_main, main_first, process_group, rank, world_size
+from sagan.runtime.distributed import (
+    any_process,
+    average,
+    barrier,
+    is_main,
+    main_first,
+    process_group,
+    rank,
+    world_size,
+)
 from sagan.runtime.files import check_writable, write_atomically
 from sagan.runtime.wording import counted
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
+from sagan.training.feed import Feed
 from sagan.training.health import CollapseWatch, FiniteWatch
 from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
@@ -143,15 +153,19 @@ def set_up(
 def fit(run: Run, stop: StopRequest) -> None:
     """Take steps until the last one or a request to stop. After each, do what is due."""
     state, last = run.state, run.config.training.steps
-    batches = real_batches(run)
+    feed = Feed(real_batches(run), run.config.training.d_steps)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
     throughput, watch = diagnostics.Throughput(run.config.training.batch_size, state.step), CollapseWatch()
+    feed.fetch()
+    stopping = any_process(feed.failure is not None)
     with Progress(run.log, state.step, run.config) as progress:
-        while state.step < last:
-            metrics = train_step(state, batches)
+        while state.step < last and not stopping:
+            metrics = train_step(state, feed.take())
             run.finite.note(state.step, metrics)
-            stopping = stop.agreed()
+            if state.step < last:
+                feed.fetch()
+            stopping = stop.agreed(feed.failure is not None)
             due, values = due_after(run, stopping), None
             if due.anything or state.device.type == "cpu":  # on a GPU, reading a number waits for queued work
                 run.finite.require()
@@ -168,8 +182,7 @@ def fit(run: Run, stop: StopRequest) -> None:
                     write_checkpoint(run)
                 if due.evaluation:
                     write_evaluation(run)
-            if stopping:
-                break
+    feed.require(state.step)
 
 
 def catch_up(run: Run) -> None:

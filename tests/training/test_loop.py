@@ -370,7 +370,7 @@ def test_an_evaluation_prevented_by_a_stop_is_done_on_resume(configure, tmp_path
     scored = Scored(9.0, 8.0, 7.0)
     monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: scored)
     agreed = loop.StopRequest.agreed
-    monkeypatch.setattr(loop.StopRequest, "agreed", lambda self: True)
+    monkeypatch.setattr(loop.StopRequest, "agreed", lambda self, failed: True)
     train(configure("run", 3, "evaluation.every=1"))
     assert scored.asked == [] and [p.name for p in checkpoints(tmp_path / "run")] == ["step-00000001.pt"]
     monkeypatch.setattr(loop.StopRequest, "agreed", agreed)
