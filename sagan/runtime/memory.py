@@ -13,7 +13,7 @@ CGROUP = Path("/sys/fs/cgroup")  # where a container finds its own limit
 
 
 def require_memory(needed: int, device: torch.device, what: str) -> None:
-    """Raise ConfigError if a device has less than `needed` bytes free. `what` begins with the option that is at fault."""
+    """Raise ConfigError if a device has less than `needed` bytes free. `what` begins with the option at fault."""
     if needed > (free := free_memory(device)):
         raise ConfigError(f"{what}: needs at least {in_gib(needed)}, and {device.type} has {in_gib(free)} free")
 
