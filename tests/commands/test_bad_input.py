@@ -51,7 +51,7 @@ WORDS = {
     (
         "--model.discriminator.channels",
         str(2**31),
-    ): f"model.discriminator.channels {2**31}: beyond what any memory holds",
+    ): f"model.discriminator.channels {2**31}: beyond what any",
     ("--model.generator.channels", "20000"): "model.generator.channels 20000, model.generator.z_dim 8, model.discr",
     ("--model.generator.channels", str(2**20), "--model.generator.attention.kind", "none"): "needs at least",
     ("--model.generator.z_dim", str(10**10)): f"model.generator.z_dim {10**10}",
