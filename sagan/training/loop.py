@@ -13,7 +13,7 @@ from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_n
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
 from sagan.runs.best import write_best
-from sagan.runs.checkpoints import newest_whole
+from sagan.runs.checkpoints import checkpoint_config, newest_whole
 from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated
@@ -37,9 +37,9 @@ from sagan.training.health import CollapseWatch, FiniteWatch
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.resume import (
     finished,
+    require_fit,
     require_same_data,
     require_same_dtype,
-    restore,
     resumed_config,
     set_damaged_aside,
 )
@@ -101,12 +101,16 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
             f"{counted(world_size(), 'process', 'processes')} and training.micro_batches {training.micro_batches}"
         )
     check_writable(directory, "run_dir", folder=True)
-    if not data_given and GIVEN in (config.data.source, saved and saved["config"]["data"]["source"]):
+    trained_on = checkpoint_config(saved, directory).data.source if saved else None
+    if not data_given and GIVEN in (config.data.source, trained_on):
         raise ConfigError(
             f"data.source {GIVEN}: {directory} is trained on a data set from Python; "
             + GIVE_AGAIN.format("train(config")
         )
-    return resumed_config(config, saved, directory)
+    config = resumed_config(config, saved, directory)
+    if saved:
+        require_fit(saved, config, directory)
+    return config
 
 
 def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dataset, Evaluator | None]:
@@ -139,7 +143,7 @@ def set_up(
     state = build_state(config, device, dtype)
     if saved:
         require_same_data(saved, data, directory)
-        restore(state, saved, directory)
+        state.restore(saved)
     log.begin(state.step)
     if is_main():
         remove_leftovers(directory)
