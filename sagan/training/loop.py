@@ -176,6 +176,8 @@ def fit(run: Run, stop: StopRequest) -> None:
             if due.anything or state.device.type == "cpu":  # on a GPU, reading a number waits for queued work
                 run.finite.require()
                 values = as_numbers(metrics, everywhere=due.record)
+            if due.anything:
+                run.log.require_folder()
             if due.record and values is not None:
                 write_record(run, values, throughput(state.step), watch)
             progress(state.step, values)
