@@ -1,4 +1,4 @@
-"""Images and folders that break readers: each is read, or refused in one line, without a warning and without waiting."""
+"""Images and folders that break readers: each is read, or refused in one line, without a warning or a wait."""
 
 import os
 import re
