@@ -4,7 +4,6 @@ Useful FLOPs are those of the plain form (1 multiply-add = 2), whatever form is 
 as speed, not as less work.
 """
 
-import itertools
 import json
 import math
 import time
@@ -21,16 +20,15 @@ from sagan.layers import Conv2d, power_iteration, spectral_weights
 from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
+from sagan.training.blocks import Places, pack
 from sagan.training.diagnostics import peak_memory
+from sagan.training.inputs import Batch, Inputs, step_inputs
 from sagan.training.losses import discriminator_hinge, generator_hinge
 from sagan.training.memory import require_memory_for
 from sagan.training.state import TrainState, build_state
-from sagan.training.steps import draw, frozen, train_step
+from sagan.training.steps import real_images, train_step
 
 SECONDS = 30.0  # of measuring, about
-
-Batches = Iterator[tuple[torch.Tensor, torch.Tensor | None]]
-"""Real images and labels, update after update."""
 
 
 def bench(config: Config, json_file: Path | None = None) -> dict:
@@ -47,8 +45,8 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     dtype = activation_dtype(config.training.precision, device)
     fast, plain = build_state(config, device, dtype), plain_state(config, device)
     flops = useful_flops(plain)
-    batches, plain_batches = noise_batches(fast), noise_batches(plain)
-    steps = {"step": lambda: train_step(fast, batches), "plain": lambda: plain_step(plain, plain_batches)}
+    inputs, plain_inputs = noise_inputs(fast), noise_inputs(plain)
+    steps = {"step": lambda: train_step(fast, inputs), "plain": lambda: plain_step(plain, plain_inputs)}
     seconds = fastest(steps, device)
     images = config.training.batch_size
     result = {
@@ -75,10 +73,24 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     return result
 
 
-def noise_batches(state: TrainState) -> Batches:
-    """Yield batches of noise with labels, in place of data."""
-    for index in itertools.count():
-        yield real_images(state), draw(state, "bench", index, groups=1).y
+def noise_inputs(state: TrainState) -> Iterator[Inputs]:
+    """Yield the inputs of updates, with noise in place of images, on the device of the state."""
+    config, generator = state.config, state.generator
+    inputs = step_inputs(config.training, generator.z_dim, generator.num_classes, noise_batches(state), step=0)
+    if state.device.type == "cpu":
+        return inputs
+    return map(Places(state.device).load, (pack(i, pin=True) for i in inputs))
+
+
+def noise_batches(state: TrainState) -> Iterator[Batch]:
+    """Yield batches of noise with labels."""
+    config, generator = state.config, state.generator
+    n, noise = config.training.batch_size, torch.Generator().manual_seed(0)
+    shape = (n, generator.image_channels, *generator.size)
+    while True:
+        images = torch.randint(256, shape, dtype=torch.uint8, generator=noise)
+        y = torch.randint(generator.num_classes, (n,), generator=noise) if generator.num_classes else None
+        yield images, y, None
 
 
 def plain_state(config: Config, device: torch.device) -> TrainState:
@@ -93,41 +105,37 @@ def plain_state(config: Config, device: torch.device) -> TrainState:
     return state
 
 
-def plain_step(state: TrainState, batches: Batches) -> None:
+def plain_step(state: TrainState, inputs: Iterator[Inputs]) -> None:
     """Take the same step as most implementations write it: real and fake images in separate passes."""
     generator, discriminator = state.generator, state.discriminator
     of_g, of_d = (spectral_weights(network).values() for network in (generator, discriminator))
-    for i in range(d_steps := state.config.training.d_steps):
-        (real, y), draws = next(batches), draw(state, "discriminator", state.step * d_steps + i, groups=2)
+    for _ in range(state.config.training.d_steps):
+        drawn = next(inputs)
+        real = real_images(state, drawn)
         state.discriminator_optimizer.zero_grad()
         power_iteration(of_g)
         with torch.no_grad():
-            fake = generator(draws.z, draws.y)
+            fake = generator(drawn.z, drawn.y)
         power_iteration(of_d)
-        real_logits = discriminator(real, y)
-        fake_logits = discriminator(fake, draws.y)
+        real_logits = discriminator(real, drawn.real_y)
+        fake_logits = discriminator(fake, drawn.y)
         discriminator_hinge(real_logits, fake_logits).backward()
         state.discriminator_optimizer.step()
-    draws = draw(state, "generator", state.step, groups=1)
+    drawn = next(inputs)
     state.generator_optimizer.zero_grad()
     power_iteration(of_g)
-    with frozen(discriminator):
-        generator_hinge(discriminator(generator(draws.z, draws.y), draws.y)).backward()
+    discriminator.requires_grad_(False)
+    generator_hinge(discriminator(generator(drawn.z, drawn.y), drawn.y)).backward()
+    discriminator.requires_grad_(True)
     state.generator_optimizer.step()
     state.step += 1
 
 
-def real_images(state: TrainState) -> torch.Tensor:
-    """Return a batch of noise in place of data."""
-    generator, n = state.generator, state.config.training.batch_size
-    return torch.rand(n, generator.image_channels, *generator.size, device=state.device) * 2 - 1
-
-
 def useful_flops(plain: TrainState) -> int:
     """Return the FLOPs of one plain step, which also warms it up."""
-    batches = noise_batches(plain)
+    inputs = noise_inputs(plain)
     with FlopCounterMode(display=False) as counter:
-        plain_step(plain, batches)
+        plain_step(plain, inputs)
     return counter.get_total_flops()
 
 

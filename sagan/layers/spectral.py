@@ -61,10 +61,7 @@ class SpectralWeight(nn.Module):
 
     def unmatrix(self, matrix: Tensor) -> Tensor:
         """Invert `matrix` for a dense one: the result has the weight's shape and strides."""
-        if self.weight.ndim == 4 and not self.weight.is_contiguous():
-            out, channels, height, width = self.weight.shape
-            return matrix.view(out, height, width, channels).permute(0, 3, 1, 2)
-        return matrix.view_as(self.weight)
+        return matrix.as_strided(self.weight.shape, self.weight.stride())
 
     def row(self) -> Tensor:
         """Return a view of v that flattens to the order of the columns of `matrix`."""

@@ -1,6 +1,6 @@
 """The training run: `train` sets it up, takes the steps and closes it. `steps.py` defines a step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,11 @@ from sagan.runtime.distributed import (
 from sagan.runtime.files import check_writable, write_atomically
 from sagan.runtime.wording import counted
 from sagan.training import diagnostics
+from sagan.training.blocks import Places, ahead, pack
 from sagan.training.evaluator import Evaluator
 from sagan.training.feed import Feed
 from sagan.training.health import CollapseWatch, FiniteWatch
+from sagan.training.inputs import step_inputs
 from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.resume import (
@@ -159,7 +161,7 @@ def set_up(
 def fit(run: Run, stop: StopRequest) -> None:
     """Take steps until the last one or a request to stop. After each, do what is due."""
     state, last = run.state, run.config.training.steps
-    feed = Feed(real_batches(run), run.config.training.d_steps)
+    feed = feed_of(run)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
     throughput, watch = diagnostics.Throughput(run.config.training.batch_size, state.step), CollapseWatch()
@@ -201,22 +203,28 @@ def catch_up(run: Run) -> None:
         write_evaluation(run)
 
 
-def real_batches(run: Run) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Return an iterator over this process's real images and labels, from the first batch not used yet."""
-    training = run.config.training
+def feed_of(run: Run) -> Feed:
+    """Return the inputs of this process's steps, from the first one not taken yet."""
+    config, state, training = run.config, run.state, run.config.training
     batches = TrainingBatches(
         run.data,
         seed=training.seed,
         batch_size=training.batch_size,
-        flip=run.config.data.flip,
+        flip=config.data.flip,
         rank=rank(),
         world_size=world_size(),
-        start=run.state.step * training.d_steps,
-        workers=run.config.data.workers,
-        device=run.state.device,
+        start=state.step * training.d_steps,
+        workers=config.data.workers,
+        device=state.device,
     )
-    conditional = run.state.generator.num_classes > 0
-    return ((real, y if conditional else None) for real, y in batches)
+    state.images = batches.resident
+    generator = state.generator
+    inputs = step_inputs(training, generator.z_dim, generator.num_classes, batches.raw(), state.step)
+    updates = training.d_steps + 1
+    if state.device.type == "cpu":
+        return Feed(inputs, updates, lambda inputs: inputs)
+    blocks = ahead((pack(i, pin=state.device.type == "cuda") for i in inputs), depth=2 * updates)
+    return Feed(blocks, updates, Places(state.device).load)
 
 
 def as_numbers(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]:
@@ -226,4 +234,4 @@ def as_numbers(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]
     """
     if everywhere:
         average(list(metrics.values()))
-    return {name: value.item() for name, value in metrics.items()}
+    return diagnostics.numbers(metrics)
