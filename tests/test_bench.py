@@ -76,7 +76,7 @@ def losses_of(step, state, monkeypatch):
             for name in ("discriminator_hinge", "generator_hinge"):
                 patch.setattr(module, name, noted(getattr(module, name)))
         torch.manual_seed(0)
-        step(state, bench.noise_batches(state))
+        step(state, bench.noise_inputs(state))
     return torch.stack(losses).detach()
 
 

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from sagan.config import Config
-from sagan.layers import Conv2d, power_iteration, spectral_weights
+from sagan.layers import Conv2d, Spectral, spectral_weights
 from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
@@ -108,22 +108,22 @@ def plain_state(config: Config, device: torch.device) -> TrainState:
 def plain_step(state: TrainState, inputs: Iterator[Inputs]) -> None:
     """Take the same step as most implementations write it: real and fake images in separate passes."""
     generator, discriminator = state.generator, state.discriminator
-    of_g, of_d = (spectral_weights(network).values() for network in (generator, discriminator))
+    of_g, of_d = (Spectral(spectral_weights(network).values()) for network in (generator, discriminator))
     for _ in range(state.config.training.d_steps):
         drawn = next(inputs)
         real = real_images(state, drawn)
         state.discriminator_optimizer.zero_grad()
-        power_iteration(of_g)
+        of_g.iterate()
         with torch.no_grad():
             fake = generator(drawn.z, drawn.y)
-        power_iteration(of_d)
+        of_d.iterate()
         real_logits = discriminator(real, drawn.real_y)
         fake_logits = discriminator(fake, drawn.y)
         discriminator_hinge(real_logits, fake_logits).backward()
         state.discriminator_optimizer.step()
     drawn = next(inputs)
     state.generator_optimizer.zero_grad()
-    power_iteration(of_g)
+    of_g.iterate()
     discriminator.requires_grad_(False)
     generator_hinge(discriminator(generator(drawn.z, drawn.y), drawn.y)).backward()
     discriminator.requires_grad_(True)

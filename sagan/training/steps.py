@@ -58,7 +58,7 @@ def generator_step(state: TrainState, inputs: Inputs) -> Metrics:
 def discriminator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Tensor], Metrics]:
     """Return the gradients of D's loss, and the metrics of this update, after power iterations on G and D."""
     generator, discriminator, dtype = state.generator, state.discriminator, state.generator.compute_dtype
-    gradients, metrics = Gradients(discriminator), []
+    gradients, metrics = Gradients(state.discriminator_weights.parameters), []
     parts = inputs.parts(state.config.training.micro_batches)
     with torch.no_grad(), state.generator_weights.ready(dtype, iterate=True):
         fakes = [generator(part.z, part.y) for part in parts]
@@ -79,7 +79,7 @@ def discriminator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Ten
 def generator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Tensor], Metrics]:
     """Return the gradients of G's loss, and the metrics of this update, after a power iteration on G alone."""
     generator, discriminator, dtype = state.generator, state.discriminator, state.generator.compute_dtype
-    gradients, metrics = Gradients(generator), []
+    gradients, metrics = Gradients(state.generator_weights.parameters), []
     parts = inputs.parts(state.config.training.micro_batches)
     with (
         state.discriminator_weights.ready(dtype, iterate=False, gradients=False),
@@ -107,10 +107,10 @@ def apply_to_generator(state: TrainState, gradients: Sequence[Tensor], inputs: I
 
 
 class Gradients:
-    """The gradients of a network's weights, summed over micro-batches. They lie in memory as the weights do."""
+    """The gradients of weights, summed over micro-batches. They lie in memory as the weights do."""
 
-    def __init__(self, network: nn.Module):
-        self.weights = list(network.parameters())
+    def __init__(self, weights: list[nn.Parameter]):
+        self.weights = weights
         self.total: list[Tensor] = []
         self.count = 0
 

@@ -92,10 +92,10 @@ def test_a_run_killed_after_its_checkpoint_repeats_the_same_steps(configure, tmp
     class Killed(BaseException):
         pass
 
-    def dies_at_step_3(state, draws):
+    def dies_at_step_3(state, inputs):
         if state.step == 2:
             raise Killed
-        return step(state, draws)
+        return step(state, inputs)
 
     monkeypatch.setattr(steps, "generator_step", dies_at_step_3)
     with pytest.raises(Killed):
@@ -264,9 +264,9 @@ def test_a_stopped_run_names_the_command_that_resumes_it(tmp_path, monkeypatch, 
 def test_a_weight_that_is_not_finite_stops_the_run_and_is_never_saved(configure, tmp_path, monkeypatch, value):
     step = steps.generator_step
 
-    def spoil(state, draws):
-        metrics = step(state, draws)
-        if state.step == 3:
+    def spoil(state, inputs):
+        metrics = step(state, inputs)
+        if state.step == 2:
             with torch.no_grad():
                 state.generator.blocks[0].conv1.weight[0, 0, 0, 0] = value
         return metrics
