@@ -20,14 +20,17 @@ from sagan.commands.options import (
     Run,
     TrustModule,
     chosen_classes,
+    may_download,
 )
 from sagan.config import ConfigError, DataConfig, UserError, updated
 from sagan.config.types import NonNegative, Positive
 from sagan.runs.directory import checkpoints, run_directory
 from sagan.runtime.files import check_writable
+from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
     from sagan.models.generator import Generator
+    from sagan.viewing.subjects import RealData
 
 Point = tuple[int, int]  # y, x
 
@@ -81,11 +84,15 @@ def attention(
     if options.out:
         check_writable(Path(options.out), "--out", folder=True)
     from sagan.runs.networks import load_run_config, trust
+    from sagan.viewing import subjects
 
     trust(options.trust_module)
-    data = updated(load_run_config(run, options.checkpoint).data, given.of(DataConfig, "data."))
-    for line in draw(run, options, points, data, required=bool(asked)):
-        print(line)
+    saved = load_run_config(run, options.checkpoint).data
+    real = subjects.RealData(
+        updated(saved, given.of(DataConfig, "data.")), required=bool(asked), download=may_download(given, saved)
+    )
+    for line in draw(run, options, points, real):
+        print(printable(line))
 
 
 def query_points(words: list[str]) -> list[Point] | None:
@@ -100,10 +107,10 @@ def query_points(words: list[str]) -> list[Point] | None:
     return [(int(point[1]), int(point[2])) for point in points if point]
 
 
-def draw(run: str, options: Options, points: list[Point] | None, data: DataConfig, required: bool) -> Iterator[str]:
+def draw(run: str, options: Options, points: list[Point] | None, real: "RealData") -> Iterator[str]:
     """Write a picture for each layer, kind of images and kind of map. Yield their names, and what has no picture.
 
-    `required`: it is an error if there are no real images. Raise ConfigError for options that the networks cannot
+    Raise ConfigError for options that the networks cannot
     follow, and UserError for files that cannot be read or written.
     """
     from sagan.models.origin import origin_of
@@ -118,7 +125,7 @@ def draw(run: str, options: Options, points: list[Point] | None, data: DataConfi
         options.network,
         ema=options.ema,
         device=choose_device(options.device),
-        required=required,
+        required=real.required,
     )
     networks = load(run, checkpoint=options.checkpoint)
     yield from filter(None, [networks.note])
@@ -126,7 +133,7 @@ def draw(run: str, options: Options, points: list[Point] | None, data: DataConfi
     if options.layer:
         subjects.require_layer(networks, options.network, options.layer)
     classes = chosen_classes(options.classes, networks.generator) if options.classes else None
-    inputs = subjects.choose_inputs(networks, options.num, classes, options.seed, data, required)
+    inputs = subjects.choose_inputs(networks, options.num, classes, options.seed, real)
     yield from filter(None, [inputs.note])
     views = subjects.view_layers(networks, inputs, options.network, options.layer)
     queries = {files.file_stem(v): [points] * len(v.images) if points else view_queries(v) for v in views}

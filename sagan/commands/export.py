@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sagan.commands.options import Checkpoint, Flat, Run, TrustModule
 from sagan.runtime.files import check_writable
+from sagan.runtime.wording import printable
 
 
 @dataclass(frozen=True)
@@ -32,4 +33,5 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     from sagan.runs.networks import trust
 
     trust(options.trust_module)
-    print(*write(run, folder, options.checkpoint), sep="\n")
+    for file in write(run, folder, options.checkpoint):
+        print(printable(str(file)))

@@ -9,19 +9,20 @@ from sagan.data.folder import open_folder
 from sagan.data.packed import open_packed
 from sagan.data.pairs import PAIRS, PairsDataset
 from sagan.data.shapes import ShapesDataset
+from sagan.runtime.wording import printable
 
 
-def open_data(data: DataConfig, split: str = "train") -> Dataset:
+def open_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
     """Open the data set that the options name, in memory if it fits into `data.memory_gb`.
 
-    Raise UserError for data that are missing or unreadable, ConfigError for options that contradict them.
+    `download` is false if nobody but a file has named the source or its place. Raise UserError for data that are missing or unreadable, ConfigError for options that contradict them.
     """
-    return in_memory(find_data(data, split), data.memory_gb)
+    return in_memory(find_data(data, split, download), data.memory_gb)
 
 
-def find_data(data: DataConfig, split: str = "train") -> Dataset:
+def find_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
     """Open the data set that the options name without reading an image. Raise as `open_data` does."""
-    dataset = open_source(data, split)
+    dataset = open_source(data, split, download)
     if data.num_classes == 0:
         dataset.forget_labels()
     resolve_num_classes(data, dataset)  # before hours of reading
@@ -33,7 +34,7 @@ def in_memory(dataset: Dataset, memory_gb: float) -> Dataset:
     return dataset.load() if dataset.nbytes <= memory_gb * 2**30 else dataset
 
 
-def open_source(data: DataConfig, split: str) -> Dataset:
+def open_source(data: DataConfig, split: str, download: bool = True) -> Dataset:
     """Open the data set of `data.source` without decoding anything."""
     if data.source == "shapes":
         return ShapesDataset(data.size, data.channels, split)
@@ -52,7 +53,8 @@ def open_source(data: DataConfig, split: str) -> Dataset:
         if data.source == "folder":
             return open_folder(path, data.size, data.channels, data.on_error)
         return open_packed(path, data.size, data.channels)
-    return open_archive(data.source, Path(data.path or "data").expanduser(), data.size, data.channels, split)
+    path = Path(data.path or "data").expanduser()
+    return open_archive(data.source, path, data.size, data.channels, split, download)
 
 
 def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
@@ -63,7 +65,7 @@ def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
     names = dataset.class_names
     if data.num_classes in (None, 0, len(names)):
         return len(names) if data.num_classes is None else data.num_classes
-    found = f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+    found = f"{len(names)} classes ({printable(', '.join(names[:3]), keep='')}{', ...' if len(names) > 3 else ''})"
     found = found if names else "no classes"
     raise ConfigError(
         f"data.num_classes {data.num_classes}: {dataset.source} has {found}; null takes what the data have"

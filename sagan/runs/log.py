@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from sagan.config import UserError
 from sagan.runs.records import forget_after
+from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -79,6 +80,7 @@ class RunLog:
         """Print lines above the progress bar and append them to log.txt."""
         if not self.active:
             return
+        lines = tuple(map(printable, lines))
         for line in lines:
             tqdm.write(line)
         with self._writing():
@@ -159,4 +161,4 @@ class _Handler(logging.Handler):
         self.log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.log.say(f"{record.levelname.lower()}: {record.getMessage()}")
+        self.log.say(printable(f"{record.levelname.lower()}: {record.getMessage()}", keep=""))

@@ -36,6 +36,16 @@ class Networks(NamedTuple):
         return {name: n for name, n in both.items() if n is not None and network in (None, name)}
 
 
+class RealData(NamedTuple):
+    """Real images to show to a discriminator."""
+
+    config: DataConfig
+    required: bool = False
+    """Whether it is an error if there are none."""
+    download: bool = False
+    """Whether data that are missing may be downloaded: not if only a file names them."""
+
+
 class Inputs(NamedTuple):
     """What the networks are shown, on their device."""
 
@@ -72,12 +82,10 @@ def load_networks(
         return Networks(generator, None, f"no maps of the discriminator: {error}")
 
 
-def choose_inputs(
-    networks: Networks, num: int, classes: list[int] | None, seed: int, data: DataConfig, required: bool
-) -> Inputs:
+def choose_inputs(networks: Networks, num: int, classes: list[int] | None, seed: int, data: RealData) -> Inputs:
     """Return latent vectors and labels, the `classes` in turn, and as many real images for a discriminator.
 
-    Raise ConfigError or UserError if real images are `required` and not available.
+    Raise ConfigError or UserError if real images are required and not available.
     """
     z, y = fixed_inputs(networks.generator, num, seed)
     if classes:
@@ -87,20 +95,20 @@ def choose_inputs(
     try:
         real, real_y = real_images(networks.generator, num, data, y)
     except (ConfigError, UserError) as error:
-        if required:
+        if data.required:
             raise
         return Inputs(z, y, note=f"no maps of real images: {error}")
     return Inputs(z, y, real.to(z.device), None if y is None else real_y.to(z.device))
 
 
-def real_images(generator: Generator, num: int, data: DataConfig, y: Tensor | None) -> tuple[Tensor, Tensor]:
+def real_images(generator: Generator, num: int, data: RealData, y: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return real images like the generator's, of the classes `y` if there are any, with labels as `fixed_real`."""
-    require_same_images(data, generator)
-    dataset = open_source(data, "train")
+    require_same_images(data.config, generator)
+    dataset = open_source(data.config, "train", data.download)
     if generator.num_classes == 0:
         dataset.forget_labels()
-    resolve_num_classes(data, dataset)
-    resolve_num_classes(replace(data, num_classes=generator.num_classes), dataset)  # whose labels D knows
+    resolve_num_classes(data.config, dataset)
+    resolve_num_classes(replace(data.config, num_classes=generator.num_classes), dataset)  # whose labels D knows
     return fixed_real(dataset, num, None if y is None else y.cpu())
 
 
