@@ -23,7 +23,7 @@ from sagan.commands.options import (
     may_download,
 )
 from sagan.config import ConfigError, DataConfig, UserError, updated
-from sagan.config.types import NonNegative, Positive
+from sagan.config.types import FilePath, NonNegative, Positive
 from sagan.runs.directory import checkpoints, run_directory
 from sagan.runtime.files import check_writable
 from sagan.runtime.wording import printable
@@ -53,7 +53,7 @@ class Options:
     """Seed of the latent vectors: image i of a seed has the same one for every run."""
     animate: Literal["webp", "gif"] | None = None
     """Draw an animation with a frame for each checkpoint of the run."""
-    out: str | None = None
+    out: FilePath | None = None
     """Folder to write; null: attention/ in the run directory, or here for a file on its own."""
     checkpoint: Checkpoint = None
     ema: Ema = True

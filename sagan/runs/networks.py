@@ -97,6 +97,14 @@ def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:
     return load_checkpoint(find_checkpoint(path, checkpoint)).get("data", {})
 
 
+def holds_discriminator(run: str | Path, checkpoint: str | None = None) -> bool:
+    """Return whether `load_discriminator` finds a discriminator. Raise UserError, as it does, for a damaged file."""
+    path = Path(run)
+    if path.suffix == ".safetensors":
+        return path.with_name("discriminator.safetensors").is_file()
+    return "discriminator" in load_checkpoint(find_checkpoint(path, checkpoint))
+
+
 def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) -> list[Path]:
     """Write G (its moving average if there is one) and D as generator.safetensors and discriminator.safetensors.
 
