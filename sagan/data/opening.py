@@ -15,7 +15,8 @@ from sagan.runtime.wording import printable
 def open_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
     """Open the data set that the options name, in memory if it fits into `data.memory_gb`.
 
-    `download` is false if nobody but a file has named the source or its place. Raise UserError for data that are missing or unreadable, ConfigError for options that contradict them.
+    `download` is false if nobody but a file has named the source or its place. Raise UserError for data that are
+    missing or unreadable, ConfigError for options that contradict them.
     """
     return in_memory(find_data(data, split, download), data.memory_gb)
 

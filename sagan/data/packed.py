@@ -63,16 +63,16 @@ def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDatas
         labels = torch.from_numpy(np.load(path / "labels.npy"))
         shape = (meta["count"], meta["height"], meta["width"], meta["channels"])
         version, names = meta["format"], meta["class_names"]
-        words = [isinstance(meta[key], str) for key in ("source", "images_sha256")]
+        texts = [isinstance(meta[key], str) for key in ("source", "images_sha256")]
     except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:  # TypeError: text as labels
-        reason = (
-            f"meta.json: {error} is missing" if isinstance(error, KeyError) else shown(" ".join(str(error).split()))
-        )
-        raise UserError(f"data.path {path}: damaged packed data set ({reason}); pack it again") from error
+        words = f"meta.json: {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"data.path {path}: damaged packed data set ({shown(' '.join(words.split()))}); pack it again"
+        ) from error
     checks = {
         "format": (version, FORMAT),
         "images": ((arrays.shape, str(arrays.dtype)), (shape, "uint8")),
-        "text in meta.json": ([*words, is_list_of_text(names)], [True, True, True]),
+        "text in meta.json": ([*texts, is_list_of_text(names)], [True, True, True]),
         "labels": ((tuple(labels.shape), str(labels.dtype)), (shape[:1], "torch.int64")),
     }
     for what, (found, expected) in checks.items():
