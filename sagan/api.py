@@ -12,7 +12,7 @@ from sagan.config import Config, ConfigError, EvaluationConfig, override_setting
 from sagan.data.given import GIVEN
 from sagan.models.generator import Generator
 from sagan.runs.evaluation import evaluate_run
-from sagan.runs.networks import load_discriminator, load_generator, load_run_config
+from sagan.runs.networks import load_discriminator, load_generator, load_run_config, trust
 from sagan.training import loop
 from sagan.training.run import Callback
 from sagan.viewing.capture import fixed_inputs, view_attention
@@ -46,15 +46,17 @@ def evaluate(
     split: str = "train",
     device: str = "auto",
     ablate_layer: str | None = None,
+    trust_module: str | Sequence[str] = (),
 ) -> "Scores | None":
     """Return the scores of a run's generator, and add them to its metrics.jsonl.
 
     `overrides` change the run's own protocol: `["num_samples=1000", "extractor.name=efficientnet-lite0"]`. `dataset`
     takes the place of the run's data. `ablate_layer` scores the generator without the attention layer of that name, or
-    without "all". In several processes all but the main one return None.
+    without "all". `trust_module` is as in `load_generator`. In several processes all but the main one return None.
 
     Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
     """
+    trust(trust_module)
     config = load_run_config(run, checkpoint)
     data = config.data if dataset is None else replace(config.data, source=GIVEN, path=None)
     protocol: EvaluationConfig = updated(config.evaluation, override_settings(overrides))
@@ -77,24 +79,33 @@ def sample(
     classes: int | str | Sequence[int | str] | None = None,
     seed: int = 0,
     truncation: float = 0.0,
+    trust_module: str | Sequence[str] = (),
 ) -> Tensor:
     """Return `n` images of a run, a checkpoint, exported weights or a generator: uint8 (n, C, H, W).
 
-    See `Generator.sample` for the options. Raise UserError if the file cannot be read, ValueError for a wrong class.
+    See `Generator.sample` for the options, and `load_generator` for `trust_module`. Raise UserError if the file cannot
+    be read, ValueError for a wrong class.
     """
-    generator = run if isinstance(run, Generator) else load_generator(run)
+    generator = run if isinstance(run, Generator) else load_generator(run, trust_module=trust_module)
     return generator.sample(n, classes=classes, seed=seed, truncation=truncation)
 
 
 def attention_figure(
-    run: str | Path, *, layer: str | None = None, network: str = "generator", num: int = 4, seed: int = 0
+    run: str | Path,
+    *,
+    layer: str | None = None,
+    network: str = "generator",
+    num: int = 4,
+    seed: int = 0,
+    trust_module: str | Sequence[str] = (),
 ) -> Image.Image:
     """Return a picture of where a layer looks, for five points on each of `num` generated images.
 
     `layer` is a name such as "blocks.1.attention"; None takes the first that has maps. The picture of a matrix shows
-    the mean over its heads. Raise ConfigError if there is no such layer, UserError if the file cannot be read.
+    the mean over its heads. `trust_module` is as in `load_generator`. Raise ConfigError if there is no such layer,
+    UserError if the file cannot be read.
     """
-    generator = load_generator(run)
+    generator = load_generator(run, trust_module=trust_module)
     discriminator = load_discriminator(run) if network == "discriminator" else None
     names = (generator.origin and generator.origin.class_names) or ()
     views = view_attention(generator, discriminator, *fixed_inputs(generator, num, seed), class_names=names)

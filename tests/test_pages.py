@@ -27,10 +27,12 @@ OWN_ATTENTION = ROOT / "tests/helpers/own_attention.py"
 
 
 def help_commands():
-    """Return the examples of the help pages. That of torchrun is not among them: the README has one."""
+    """Return the examples of the help pages that no page shows. The README has that of torchrun."""
+    shown = [words for page in PAGES for words in commands(page.read_text())]
     pages = "\n".join(inspect.getdoc(getattr(import_module(f"sagan.commands.{verb}"), verb)) for verb in VERBS)
     examples = re.findall(r"^  (sagan .*)$", pages, flags=re.M)
-    return [shlex.split(line, comments=True) for line in examples]
+    found = [shlex.split(line, comments=True) for line in examples]
+    return [words for words in found if words not in shown]
 
 
 def page_commands():

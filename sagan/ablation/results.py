@@ -16,7 +16,6 @@ from pathlib import Path
 
 from sagan.ablation.cost import network_cost
 from sagan.ablation.outcomes import (
-    DamagedError,
     evaluations,
     final_draws,
     final_scores,
@@ -25,7 +24,7 @@ from sagan.ablation.outcomes import (
     status,
 )
 from sagan.ablation.variants import Job
-from sagan.config import UserError
+from sagan.config import DamagedError, UserError
 from sagan.evaluation import comparable_terms
 from sagan.evaluation.directions import is_score
 from sagan.runtime.files import write_atomically

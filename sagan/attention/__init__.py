@@ -1,7 +1,8 @@
 """Attention systems that can replace SAGAN's. `KINDS` lists them; `resolve` turns a configuration into one."""
 
 import importlib
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import cast
@@ -34,6 +35,8 @@ __all__ = [
     "attention_layers",
     "build_attention",
     "capture_maps",
+    "import_modules",
+    "is_loaded",
     "resolve",
 ]
 
@@ -69,6 +72,22 @@ def resolve(spec: AttentionConfig, option: str = "attention") -> tuple[type[Atte
             raise ConfigError(f"{option}.options {spec.options}: kind none has no options")
         return None, None
     return kind, _options(kind, spec, option)
+
+
+def is_loaded(kind: str) -> bool:
+    """Return whether `resolve` imports nothing for a kind: it is listed, or its class is in an imported module."""
+    module, _, attribute = kind.rpartition(".")
+    found = vars(sys.modules[module]).get(attribute) if module in sys.modules else None  # getattr may import
+    return kind in KINDS or (isinstance(found, type) and issubclass(found, Attention))
+
+
+def import_modules(names: Iterable[str], option: str = "trust_module") -> None:
+    """Import modules, so that a file may name the attention kinds in them. Raise ConfigError, naming the module."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a user's module may raise anything
+            raise ConfigError(f"{option} {name}: cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def build_attention(spec: AttentionConfig, place: Place, option: str = "attention") -> nn.Module:
@@ -147,6 +166,8 @@ def _kind(name: str, option: str) -> type[Attention] | None:
         raise ConfigError(f"{option}.kind {name}: cannot be imported: {type(error).__name__}: {error}") from error
     if not (isinstance(kind, type) and issubclass(kind, Attention)):
         raise ConfigError(f"{option}.kind {name}: expected a subclass of sagan.attention.Attention, got {kind!r}")
+    if kind.transform is Attention.transform and kind.forward is Attention.forward:
+        raise ConfigError(f"{option}.kind {name}: expected a class that defines transform")
     if not (isinstance(kind.Options, type) and is_dataclass(kind.Options)):
         raise ConfigError(f"{option}.kind {name}: expected a dataclass as its Options, got {kind.Options!r}")
     return kind

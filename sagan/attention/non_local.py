@@ -97,8 +97,9 @@ class NonLocalBlock(Attention):
         if self.options.form == "dot-product":
             return query @ key.mT / key.shape[2]
         if self.options.form == "concatenation":
-            w_theta, w_phi = self.pair.normalized_weight()[0].to(query.dtype).chunk(2)
-            return F.relu((query @ w_theta)[..., :, None] + (key @ w_phi)[..., None, :]) / key.shape[2]
+            # As columns: onnxruntime 1.32 multiplies a transposed tensor by a vector wrongly.
+            w_theta, w_phi = self.pair.normalized_weight()[0, :, None].to(query.dtype).chunk(2)
+            return F.relu(query @ w_theta + (key @ w_phi).mT) / key.shape[2]
         return dot_product_weights(query, key, self.logit_scale(query))
 
     def logit_scale(self, query: Tensor) -> float:

@@ -6,6 +6,9 @@ it is from a file or from Python.
 
 import difflib
 import inspect
+import logging
+import os
+import shlex
 import sys
 from dataclasses import is_dataclass
 from typing import Literal, get_args
@@ -15,10 +18,11 @@ from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, except
 from sagan.commands.help import HelpPage
 from sagan.commands.options import Typed
 from sagan.commands.words import normalise
-from sagan.config import Config, ConfigError, Setting, UserError, file_settings, flatten, read
+from sagan.config import Config, ConfigError, Setting, UntrustedCode, UserError, file_settings, flatten, read
 from sagan.config.reading import no_such_option
 from sagan.config.types import as_text, convert
 from sagan.presets import config_file
+from sagan.runtime.wording import PrintableFormatter, printable
 from sagan.version import __version__
 
 VERBS = ("train", "sample", "evaluate", "attention", "export", "ablate", "bench", "pack")
@@ -48,13 +52,22 @@ def main(arguments: list[str] | None = None) -> int:
     130 if it was interrupted."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     name = " ".join(["sagan", *(w for w in words[:1] if w in VERBS)])
+    given = Typed(words[1:])
+    if logging.lastResort:  # warnings quote names from files as well
+        logging.lastResort.setFormatter(PrintableFormatter())
     try:
-        run(normalise(words), Typed(words[1:]))
+        run(normalise(words), given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `sagan ... | head`; without this Python complains again as it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except exceptions.CycloptsError as error:
-        print(f"{name}: error: {explain(error)}", file=sys.stderr)
+        print(printable(f"{name}: error: {explain(error)}"), file=sys.stderr)
         return ConfigError.exit_code
+    except UntrustedCode as error:
+        print(printable(f"{name}: error: {error.what}; {how_to_trust(error, words, given)}"), file=sys.stderr)
+        return error.exit_code
     except (ConfigError, UserError) as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
+        print(printable(f"{name}: error: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
@@ -117,6 +130,14 @@ def prepare(page: HelpPage, app: App, words: list[str]) -> None:
     else:
         for verb in VERBS:  # the list has the first line of each, which only its module knows
             app[verb]
+
+
+def how_to_trust(error: UntrustedCode, words: list[str], given: Typed) -> str:
+    """Return in words how the command of `words` is allowed to run the modules that a file names."""
+    from sagan.training.messages import launcher
+
+    modules = [*(setting.value for setting in given.starting("trust_module")), *error.modules]
+    return f"if you trust that code, run: {shlex.join([*launcher(), *words, '--trust_module', ','.join(modules)])}"
 
 
 def explain(error: exceptions.CycloptsError) -> str:

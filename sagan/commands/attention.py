@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
-from sagan.commands.options import Checkpoint, Classes, DataOptions, Device, Ema, Flat, Given, Run, chosen_classes
+from sagan.commands.options import (
+    Checkpoint,
+    Classes,
+    DataOptions,
+    Device,
+    Ema,
+    Flat,
+    Given,
+    Run,
+    TrustModule,
+    chosen_classes,
+)
 from sagan.config import ConfigError, DataConfig, UserError, updated
 from sagan.config.types import Fraction, NonNegative, Positive
 from sagan.runs.directory import checkpoints, run_directory
@@ -53,6 +64,7 @@ class Options:
     checkpoint: Checkpoint = None
     ema: Ema = True
     device: Device = "auto"
+    trust_module: TrustModule = field(default_factory=list)
 
 
 def attention(
@@ -80,8 +92,9 @@ def attention(
         raise ConfigError(f"--out {options.out}: a page shows every checkpoint by itself, without --animate")
     if options.out:
         check_writable(Path(options.out), "--out", folder=not page_of(options))
-    from sagan.runs.networks import load_run_config
+    from sagan.runs.networks import load_run_config, trust
 
+    trust(options.trust_module)
     data = updated(load_run_config(run, options.checkpoint).data, given.of(DataConfig, "data."))
     for line in draw(run, options, points, data, required=bool(asked)):
         print(line)

@@ -1,12 +1,12 @@
 """`sagan evaluate`: FID, IS, KID, precision and recall of a run, or of two folders."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Predicate, doc
 from cyclopts import Group, Parameter
 
-from sagan.commands.options import Checkpoint, DataOptions, Device, Flat, Given
+from sagan.commands.options import Checkpoint, DataOptions, Device, Flat, Given, TrustModule
 from sagan.config import ConfigError, DataConfig, EvaluationConfig, updated
 from sagan.config.types import Positive, as_text
 
@@ -34,6 +34,7 @@ class Options:
     resolution: Annotated[Positive | list[Positive] | None, *SIZE] = None
     """With --real and --fake: crop and resize each image to N or [H, W], as in training; null: compare as it is."""
     device: Device = "auto"
+    trust_module: TrustModule = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ def evaluate(
 def of_run(run: str, options: Options, given: Given) -> "Scores | None":
     """Return the scores of a run. Its own options hold unless others are given."""
     from sagan.runs.evaluation import evaluate_run
-    from sagan.runs.networks import load_run_config
+    from sagan.runs.networks import load_run_config, trust
 
+    trust(options.trust_module)
     config = load_run_config(run, options.checkpoint)
     return evaluate_run(
         run,

@@ -1,32 +1,51 @@
-"""`sagan export`: write a run's weights as safetensors."""
+"""`sagan export`: write a run's networks for other programs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from sagan.commands.options import Checkpoint, Flat, Run
+from sagan.commands.options import Checkpoint, Flat, Run, TrustModule
+from sagan.config import ConfigError
 from sagan.runtime.files import check_writable
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which weights are written, and where."""
+    """What is written, and where."""
 
     checkpoint: Checkpoint = None
+    format: Literal["safetensors", "onnx", "pt2"] = "safetensors"
+    """safetensors: the weights; onnx, pt2 (torch.export): graphs that need no code of this program."""
+    maps: bool = False
+    """Add the attention maps to the outputs of a graph."""
     out: str | None = None
     """Folder to write; null: export/ in the run directory, or beside the checkpoint."""
+    trust_module: TrustModule = field(default_factory=list)
 
 
 def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
-    """Write the weights of G (its moving average if there is one) and D as safetensors.
+    """Write the weights of G (its moving average if there is one) and D as safetensors, or both as graphs.
 
-    The configuration is inside the files. Any program can read them.
+    The configuration is inside the files. Any program can read them. A graph takes any number of images:
+    generator.onnx has inputs z, float32 (N, z_dim), and y, int64 (N,), unless it has no classes. Its first
+    output is image, float32 in [-1, 1]. discriminator.onnx goes from image and y to logit. Each is compared
+    with the network before it is written.
 
     examples:
       sagan export runs/quickstart --out weights
       sagan sample weights/generator.safetensors       # needs no other file
+      sagan export runs/quickstart --format onnx --maps --out graphs
     """
+    if options.maps and options.format == "safetensors":
+        raise ConfigError("--maps true: weights have no outputs; expected --format onnx or --format pt2 beside it")
     folder = Path(options.out or (Path(run) if Path(run).is_dir() else Path(run).parent) / "export")
     check_writable(folder, "--out", folder=True)
     from sagan.runs.networks import export as write
+    from sagan.runs.networks import trust
 
-    print(*write(run, folder, options.checkpoint), sep="\n")
+    trust(options.trust_module)
+    if options.format == "safetensors":
+        return print(*write(run, folder, options.checkpoint), sep="\n")
+    from sagan.sharing.graphs import export_graphs
+
+    print(*export_graphs(run, folder, options.format, options.checkpoint, maps=options.maps), sep="\n")

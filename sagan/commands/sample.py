@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, chosen_classes
+from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, TrustModule, chosen_classes
 from sagan.config import ConfigError, DataConfig, ExtractorConfig, UserError
 from sagan.config.reading import option_types
 from sagan.config.types import NonNegative, Positive, Truncation
@@ -53,6 +53,7 @@ class Options:
     batch_size: Positive = 64
     """Images at a time."""
     device: Device = "auto"
+    trust_module: TrustModule = field(default_factory=list)
 
 
 def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
@@ -75,7 +76,9 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     from sagan.runtime.device import choose_device
 
     device = choose_device(options.device)
-    generator = load_generator(run, checkpoint=options.checkpoint, ema=options.ema, device=device)
+    generator = load_generator(
+        run, checkpoint=options.checkpoint, ema=options.ema, device=device, trust_module=options.trust_module
+    )
     classes = chosen_classes(options.classes, generator)
     if options.standing_statistics:
         set_standing_statistics(generator, options.standing_statistics, options.batch_size, options.seed)

@@ -1,6 +1,6 @@
 """Configuration: what a run's options are, how they are read, and how they are written. Imports no torch."""
 
-from sagan.config.errors import ConfigError, UserError
+from sagan.config.errors import ConfigError, DamagedError, UntrustedCode, UserError
 from sagan.config.reading import Setting, file_settings, flatten, override_settings, read, to_config, updated
 from sagan.config.schema import (
     DRAWN,
@@ -25,6 +25,7 @@ __all__ = [
     "CheckpointConfig",
     "Config",
     "ConfigError",
+    "DamagedError",
     "DataConfig",
     "DiscriminatorConfig",
     "EvaluationConfig",
@@ -35,6 +36,7 @@ __all__ = [
     "OptimizerConfig",
     "Setting",
     "TrainingConfig",
+    "UntrustedCode",
     "UserError",
     "file_settings",
     "flatten",

@@ -13,3 +13,16 @@ class UserError(RuntimeError):
 
     exit_code = 1
     """Exit code of the command that it ends."""
+
+
+class UntrustedCode(UserError):
+    """A file names a module that is not part of this program, and nobody has allowed that module to run."""
+
+    def __init__(self, what: str, modules: list[str]):
+        super().__init__(f"{what}; if you trust that code, give trust_module={modules!r}, or import it first")
+        self.what = what
+        self.modules = modules
+
+
+class DamagedError(UserError):
+    """A file of a run does not hold what a run writes there; the message names it."""

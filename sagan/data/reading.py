@@ -4,7 +4,10 @@ Processes, not threads: decoding a small image spends most of its time in Python
 """
 
 import logging
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from torch.utils.data import DataLoader, Dataset
@@ -15,7 +18,8 @@ from sagan.config import UserError
 def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_memory: bool = False) -> Iterator:
     """Yield function(item) for each item, in order, computed a few items ahead by `workers` processes (0: in this one).
 
-    `function` reads from `dataset`; its failures in the workers are counted here. Raise UserError as `function` does.
+    `function` reads from `dataset`; its failures in the workers are counted here. Raise UserError as `function` does,
+    and if a worker is killed.
     """
     if workers == 0:
         yield from map(function, items)
@@ -28,11 +32,38 @@ def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_m
         pin_memory=pin_memory,
         worker_init_fn=prepare_worker,
     )
-    for result, failures, error in loader:
+    for result, failures, error in watched(loader):
         dataset.note_failures(failures)
         if error is not None:
             raise UserError(error)
         yield result
+
+
+def watched(loader: DataLoader) -> Iterator:
+    """Yield what a loader yields. Raise UserError if one of its workers is killed, only when the next item is due.
+
+    torch's own handler of SIGCHLD raises wherever the main thread is. In the middle of a training step, that would leave
+    the state half updated.
+    """
+    others, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
+    in_main = threading.current_thread() is threading.main_thread()
+    items = iter(loader)
+    workers = set(multiprocessing.active_children()) - others
+    if in_main:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield from items
+    except Exception as error:
+        ended = sorted(w.exitcode for w in workers if w.exitcode)
+        if not ended:
+            raise
+        how = f"killed by {signal.Signals(-ended[0]).name}" if ended[0] < 0 else f"exit code {ended[0]}"
+        raise UserError(
+            f"a worker process that reads images has ended early ({how}). If memory is short, fewer data.workers help"
+        ) from error
+    finally:
+        if in_main and threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGCHLD, handler)
 
 
 class WorkerReader(Dataset):
@@ -50,5 +81,16 @@ class WorkerReader(Dataset):
 
 def prepare_worker(worker: int) -> None:
     logging.disable()  # images left out are logged once, by the process that counts them
-    # Ctrl-C reaches the whole process group, but the run still needs its workers to finish its step.
+    # Ctrl-C, `timeout` and job schedulers signal the whole process group, but the run still needs its workers to finish
+    # its step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # macOS has none
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # also in all threads that are started from now on
+        threading.Thread(target=obey_parent, daemon=True).start()
+
+
+def obey_parent() -> None:
+    """End this process on the first SIGTERM that its parent sends, and ignore all others."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

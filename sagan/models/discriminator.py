@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, y: Tensor | None = None) -> Tensor:
         check_images(images, self.image_channels, self.size)
-        check_labels(y, self.num_classes, len(images), "the discriminator")
+        check_labels(y, self.num_classes, images.shape[0], "the discriminator")
         h = images.to(self.compute_dtype, memory_format=self.memory_format)  # (N, channels, H, W)
         for block in self.blocks:
             h = block(h)  # (N, C_i, H_i, W_i)

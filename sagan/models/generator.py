@@ -63,7 +63,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         check_latents(z, self.z_dim)
-        check_labels(y, self.num_classes, len(z), "the generator")
+        check_labels(y, self.num_classes, z.shape[0], "the generator")
         h = self.project(z).unflatten(1, (-1, *self.first_size))  # (N, C, a, b)
         h = h.to(self.compute_dtype, memory_format=self.memory_format)
         for block in self.blocks:

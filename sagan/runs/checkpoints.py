@@ -1,11 +1,20 @@
 """Checkpoint files: written completely or not at all, found by name, loaded without running code from them."""
 
+import errno
+import itertools
+import os
+import pickle
+import re
+import warnings
+import zipfile
 from pathlib import Path
 
 import torch
 
-from sagan.config import Config, ConfigError, UserError, to_config
+from sagan.config import Config, ConfigError, DamagedError, UserError, to_config
+from sagan.models.sizes import split_size
 from sagan.runs.best import best_checkpoint
+from sagan.runs.contents import check_fields, digest, leaves
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runtime.files import write_atomically
 
@@ -21,7 +30,7 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
     if which == "best":
         best = best_checkpoint(path)
         if best is None:
-            raise UserError(f"{path / 'best.json'}: not found; the first evaluation of a run writes it")
+            raise UserError(f"{path}: has no best checkpoint yet; the first evaluation in training finds one")
         return best
     if which is not None:
         named = [p for p in (Path(which), path / "checkpoints" / which, path / which) if p.is_file()]
@@ -35,21 +44,118 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
-    """Return the content of a checkpoint. Raise UserError, naming the file, if it cannot be read as one."""
+    """Return the content of a checkpoint.
+
+    Its digest, if it has one, is checked and left out. Raise DamagedError, naming the file, if it cannot be read as
+    one, or if a part has another type or range than the program writes; of a run's file, also naming the newest one of
+    the run that can. Raise UserError if the file may be whole, but the system does not let us read it.
+    """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        return read_checkpoint(path, device)
+    except DamagedError as error:
+        run_dir = path.parent.parent
+        others = [p for p in reversed(checkpoints(run_dir)) if p != path] if path.parent.name == "checkpoints" else []
+        whole = next((p for p in others if is_whole(p)), None)
+        if whole is None:
+            raise
+        raise DamagedError(f"{error}; the newest one of the run that can be read: --checkpoint {whole.name}") from error
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
+    """Return the content of a checkpoint. Raise as `load_checkpoint`, without a look at other files."""
+    wrong = f"{path}: cannot be read as a checkpoint: damaged or another kind of file"
+    try:
+        open(path, "rb").close()
+    except (FileNotFoundError, IsADirectoryError) as error:  # a dangling link, or a folder of that name
+        raise DamagedError(f"{wrong} ({error.strerror})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    try:
+        _require_stored(path)
+        with warnings.catch_warnings(action="ignore"):  # about kinds of tensors that are refused below
+            content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types for a damaged file
-        raise UserError(f"{path}: cannot be read as a checkpoint: damaged or another kind of file ({error})") from error
+        if "allocate memory" in str(error) or getattr(error, "errno", None) in (errno.EIO, errno.ESTALE):
+            raise UserError(f"{path}: cannot be read: {error}") from error
+        raise DamagedError(f"{wrong} ({_reason(error)})") from error
     known = isinstance(content, dict) and {"step", "config", "generator"} <= content.keys()
     if not known or not isinstance(content["config"], dict):
-        raise UserError(f"{path}: not a checkpoint of this program: expected step, config and generator in it")
+        raise DamagedError(f"{path}: not a checkpoint of this program: expected step, config and generator in it")
+    try:
+        saved = content.pop("digest", None)
+        found = digest(content) if saved is not None else None
+        for _ in leaves(content) if saved is None else ():  # `digest` visits them too
+            pass
+        if saved != found:
+            raise ValueError(f"its content has the digest {found}, and {saved} was saved with it")
+        check_fields(content)
+    except ValueError as error:
+        raise DamagedError(f"{path}: damaged: {error}") from error
     return content
+
+
+def _require_stored(path: Path) -> None:
+    """Raise ValueError for an archive whose parts are larger than the file: compressed, or one part many times."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(part.file_size for part in archive.infolist())
+        if claimed > path.stat().st_size:
+            raise ValueError(f"it claims {claimed} bytes and has {path.stat().st_size}")
+
+
+def _reason(error: Exception) -> str:
+    """Return in a few words why torch cannot read a file, without its advice to read it less carefully."""
+    if isinstance(error, pickle.UnpicklingError):
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        return (
+            f"it holds {code[1]}, and only tensors and plain values are read" if code else "no tensors and plain values"
+        )
+    return " ".join(str(error).split())[:200].partition(". ")[0] or "empty"
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a file can be read as a checkpoint."""
+    try:
+        read_checkpoint(path)
+    except UserError:
+        return False
+    return True
+
+
+def newest_whole(run_dir: Path) -> tuple[dict | None, dict[Path, str]]:
+    """Return the content of a run's newest checkpoint that can be read, and the damaged ones after it with the reason.
+
+    The content is None for a run without checkpoints. Raise DamagedError if all are damaged, UserError if one may be
+    whole but cannot be read.
+    """
+    damaged: dict[Path, str] = {}
+    for path in reversed(checkpoints(run_dir)):
+        try:
+            return read_checkpoint(path), damaged
+        except DamagedError as error:
+            damaged[path] = " ".join(str(error).split())
+    if damaged:
+        raise DamagedError(f"{next(iter(damaged.values()))}; no checkpoint of {run_dir} can be read")
+    return None, damaged
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged checkpoint, so that it is no longer taken for one, and return its new path."""
+    names = (path.with_name(f"{path.name}.damaged{f'-{n}' if n > 1 else ''}") for n in itertools.count(1))
+    free = next(name for name in names if not os.path.lexists(name))
+    try:
+        path.rename(free)
+    except OSError as error:
+        raise UserError(f"{path}: damaged, and cannot be renamed: {error}") from error
+    return free
 
 
 def checkpoint_config(content: dict, path: Path) -> Config:
     """Return the configuration inside a checkpoint. Raise UserError, naming file and option, if it is damaged."""
     try:
-        return to_config(content["config"])
+        config = to_config(content["config"])
+        split_size(config.data.size)
+        return config
     except ConfigError as error:
         raise UserError(f"{path}: the configuration in it is damaged: {error}") from error
 
@@ -57,15 +163,17 @@ def checkpoint_config(content: dict, path: Path) -> Config:
 def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:
     """Write RUN/checkpoints/step-N.pt, then remove all checkpoints but the newest `keep` and the best.
 
-    Raise UserError, naming the file, if it cannot be written; nothing is removed then.
+    The file also has a digest of the content. Raise UserError, naming the file, if it cannot be written; nothing is
+    removed then.
     """
     path = checkpoint_path(run_dir, content["step"])
+    content = {**content, "digest": digest(content)}
     try:
         write_atomically(path, lambda file: torch.save(content, file))
     except UserError as error:
         raise UserError(f"{error}. Earlier checkpoints are untouched.") from error
     best = best_checkpoint(run_dir)
     for old in checkpoints(run_dir)[:-keep]:
-        if old != best:
+        if old != best and not old.is_dir():
             old.unlink(missing_ok=True)
     return path

@@ -1,6 +1,26 @@
-"""Words for numbers."""
+"""Words for numbers, and text that a terminal can be trusted with."""
+
+import logging
+
+JOINERS = "\u200c\u200d"  # control nothing, and some scripts and emoji need them
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return the number with its noun: "1 process", "2 processes". The plural is noun + "s" unless it is given."""
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def printable(text: str, keep: str = "\n\t") -> str:
+    """Return text with what could steer a terminal written out, such as \\x1b; the characters of `keep` stay.
+
+    Names of files, classes and options may come from strangers, and a terminal obeys control characters in them.
+    """
+    known = keep + JOINERS
+    return "".join(c if c.isprintable() or c in known else c.encode("unicode_escape").decode() for c in text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """A log format without control characters, one line a message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="")

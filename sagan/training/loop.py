@@ -12,24 +12,36 @@ from sagan.config import Config, ConfigError, to_yaml
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
+from sagan.runs.best import write_best
+from sagan.runs.checkpoints import checkpoint_config, newest_whole
 from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated
 from sagan.runtime.device import activation_dtype, choose_device, keep_freed_memory
-from sagan.runtime.distributed import average, barrier, is_main, main_first, process_group, rank, world_size
+from sagan.runtime.distributed import (
+    any_process,
+    average,
+    barrier,
+    is_main,
+    main_first,
+    process_group,
+    rank,
+    world_size,
+)
 from sagan.runtime.files import check_writable, write_atomically
 from sagan.runtime.wording import counted
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
+from sagan.training.feed import Feed
 from sagan.training.health import CollapseWatch, FiniteWatch
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.resume import (
     finished,
-    newest_checkpoint,
+    require_fit,
     require_same_data,
     require_same_dtype,
-    restore,
     resumed_config,
+    set_damaged_aside,
 )
 from sagan.training.run import (
     Callback,
@@ -48,7 +60,7 @@ from sagan.training.steps import train_step
 
 
 def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = ()) -> Path:
-    """Train the run of `config.run_dir`, or resume it from its newest checkpoint. Return that directory.
+    """Train the run of `config.run_dir`, or resume it from its newest good checkpoint. Return that directory.
 
     `dataset`, if given, replaces the data that `config.data` names: see `sagan.data.given.wrap_dataset`. A run whose
     steps are all taken and evaluated is left unchanged. Raise ConfigError if the run there has another configuration or
@@ -60,7 +72,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
     keep_freed_memory()
     with process_group(device):
         barrier()  # the main process may still be saving the previous run
-        saved = newest_checkpoint(directory)
+        saved, damaged = newest_whole(directory)
         config = check_start(config, saved, dataset is not None)
         if saved and finished(config, saved):
             if is_main():
@@ -70,6 +82,8 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
         if is_main():
             prepare_run_dir(directory)
         with RunLog(directory, active=is_main()) as log:
+            if saved:  # not before the lock is taken, nor before every process has read the directory
+                set_damaged_aside(damaged, saved["step"], log)
             run = set_up(config, saved, data, evaluator, device, log, callbacks)
             del saved  # as large as the state itself
             with stop_requests() as stop:
@@ -87,12 +101,16 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
             f"{counted(world_size(), 'process', 'processes')} and training.micro_batches {training.micro_batches}"
         )
     check_writable(directory, "run_dir", folder=True)
-    if not data_given and GIVEN in (config.data.source, saved and saved["config"]["data"]["source"]):
+    trained_on = checkpoint_config(saved, directory).data.source if saved else None
+    if not data_given and GIVEN in (config.data.source, trained_on):
         raise ConfigError(
             f"data.source {GIVEN}: {directory} is trained on a data set from Python; "
             + GIVE_AGAIN.format("train(config")
         )
-    return resumed_config(config, saved, directory)
+    config = resumed_config(config, saved, directory)
+    if saved:
+        require_fit(saved, config, directory)
+    return config
 
 
 def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dataset, Evaluator | None]:
@@ -125,11 +143,12 @@ def set_up(
     state = build_state(config, device, dtype)
     if saved:
         require_same_data(saved, data, directory)
-        restore(state, saved, directory)
+        state.restore(saved)
     log.begin(state.step)
     if is_main():
         remove_leftovers(directory)
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
+        write_best(directory)  # a kill may have prevented it, and `begin` may have dropped evaluations
     log.say(*introduction(config, state, data))
     return Run(config, directory, state, data, log, evaluator, FiniteWatch(state), callbacks)
 
@@ -137,15 +156,19 @@ def set_up(
 def fit(run: Run, stop: StopRequest) -> None:
     """Take steps until the last one or a request to stop. After each, do what is due."""
     state, last = run.state, run.config.training.steps
-    batches = real_batches(run)
+    feed = Feed(real_batches(run), run.config.training.d_steps)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
     throughput, watch = diagnostics.Throughput(run.config.training.batch_size, state.step), CollapseWatch()
+    feed.fetch()
+    stopping = any_process(feed.failure is not None)
     with Progress(run.log, state.step, run.config) as progress:
-        while state.step < last:
-            metrics = train_step(state, batches)
+        while state.step < last and not stopping:
+            metrics = train_step(state, feed.take())
             run.finite.note(state.step, metrics)
-            stopping = stop.agreed()
+            if state.step < last:
+                feed.fetch()
+            stopping = stop.agreed(feed.failure is not None)
             due, values = due_after(run, stopping), None
             if due.anything or state.device.type == "cpu":  # on a GPU, reading a number waits for queued work
                 run.finite.require()
@@ -162,8 +185,7 @@ def fit(run: Run, stop: StopRequest) -> None:
                     write_checkpoint(run)
                 if due.evaluation:
                     write_evaluation(run)
-            if stopping:
-                break
+    feed.require(state.step)
 
 
 def catch_up(run: Run) -> None:

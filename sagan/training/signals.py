@@ -2,11 +2,14 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from sagan.runtime.distributed import any_process
+
+SECONDS = 2.0  # in which signals are one request: `timeout` sends its signal twice, and torchrun passes on the group's
 
 
 class StopRequest:
@@ -14,15 +17,18 @@ class StopRequest:
 
     def __init__(self):
         self.name: str | None = None
+        self.since = 0.0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.name is not None:  # the second request stops at once
+        now = time.monotonic()
+        if self.name is None:
+            self.name, self.since = signal.Signals(number).name, now
+        elif now - self.since > SECONDS:  # the second request stops at once
             raise KeyboardInterrupt
-        self.name = signal.Signals(number).name
 
-    def agreed(self) -> bool:
-        """Return whether any process got a request. The answer is the same in all, so all stop at the same step."""
-        return any_process(self.name is not None)
+    def agreed(self, failed: bool = False) -> bool:
+        """Return whether any process got a request, or `failed`. All get the same answer, and stop at the same step."""
+        return any_process(failed or self.name is not None)
 
 
 @contextmanager

@@ -104,3 +104,12 @@ def test_own_images_without_a_folder_say_what_is_missing(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     assert main(["train", "own-images"]) == 1
     assert "data.path my-images" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    reader.wait()  # nobody reads any more
+    done = subprocess.run(
+        [sys.executable, "-m", "sagan", "train", "--help"], stdout=reader.stdin, stderr=subprocess.PIPE
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

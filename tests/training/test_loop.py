@@ -305,13 +305,6 @@ def test_a_full_disk_ends_the_run_with_a_clear_error_and_keeps_older_checkpoints
     assert load_checkpoint(checkpoint_path(tmp_path / "run", 3))["step"] == 3
 
 
-def test_a_damaged_newest_checkpoint_is_named(configure, tmp_path):
-    train(configure("run", 1))
-    checkpoint_path(tmp_path / "run", 1).write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="step-00000001.pt: cannot be read as a checkpoint"):
-        train(configure("run", 2))
-
-
 def test_skipped_images_are_named_in_the_log(configure, image_folder, tmp_path):
     import shutil
 
@@ -377,7 +370,7 @@ def test_an_evaluation_prevented_by_a_stop_is_done_on_resume(configure, tmp_path
     scored = Scored(9.0, 8.0, 7.0)
     monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: scored)
     agreed = loop.StopRequest.agreed
-    monkeypatch.setattr(loop.StopRequest, "agreed", lambda self: True)
+    monkeypatch.setattr(loop.StopRequest, "agreed", lambda self, failed: True)
     train(configure("run", 3, "evaluation.every=1"))
     assert scored.asked == [] and [p.name for p in checkpoints(tmp_path / "run")] == ["step-00000001.pt"]
     monkeypatch.setattr(loop.StopRequest, "agreed", agreed)
@@ -386,12 +379,13 @@ def test_an_evaluation_prevented_by_a_stop_is_done_on_resume(configure, tmp_path
 
 
 def test_scores_under_another_protocol_do_not_compete(tmp_path):
-    from sagan.evaluation import Scores
-
     def remember(step, fid, **protocol):
         checkpoint_path(tmp_path, step).parent.mkdir(exist_ok=True)
         checkpoint_path(tmp_path, step).touch()
-        best.remember_if_best(Scores({"fid": fid}, {"step": step, "torch": "2", **protocol}), tmp_path, step)
+        record = {"step": step, "fid": fid, "evaluation": {"protocol": {"step": step, "torch": "2", **protocol}}}
+        with open(tmp_path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(record) + "\n")
+        best.write_best(tmp_path)
         return json.loads((tmp_path / "best.json").read_text())["step"]
 
     assert remember(1, 5.0, n_fake=10) == 1
@@ -399,7 +393,13 @@ def test_scores_under_another_protocol_do_not_compete(tmp_path):
     assert remember(3, 6.0, n_fake=20) == 3
     assert remember(4, 7.0, n_fake=20, torch="3") == 3
     checkpoint_path(tmp_path, 3).unlink()
-    assert remember(5, 9.0, n_fake=20) == 5
+    assert remember(5, 9.0, n_fake=20) == 4
+    assert remember(6, float("nan"), n_fake=20) == 4
+    assert remember(7, 7.0, n_fake=20) == 4  # the first of equal ones
+    for step in range(1, 8):
+        checkpoint_path(tmp_path, step).unlink(missing_ok=True)
+    best.write_best(tmp_path)
+    assert not (tmp_path / "best.json").exists()
 
 
 def test_standing_statistics_are_used_for_the_evaluation_and_do_not_change_the_generator(make_state, monkeypatch):

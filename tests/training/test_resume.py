@@ -1,14 +1,21 @@
 """What a run can resume with: it is compared with its newest checkpoint and nothing else."""
 
+import errno
+import json
+import os
 import shutil
 
 import pytest
 import torch
 
 from sagan.api import train
-from sagan.config import ConfigError, UserError
-from sagan.runs.checkpoints import load_checkpoint
-from sagan.runs.directory import checkpoint_path
+from sagan.commands.app import main
+from sagan.config import ConfigError, DamagedError, UserError
+from sagan.evaluation import Scores
+from sagan.runs import best
+from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
+from sagan.runs.directory import checkpoint_path, checkpoints
+from sagan.runs.evaluation import add_record
 from sagan.runs.records import read_records
 from sagan.training import evaluator
 
@@ -65,12 +72,80 @@ def test_a_checkpoint_that_does_not_fit_its_configuration_is_named(make_config, 
         train(make_config("training.steps=2"))
 
 
+def folder_of_that_name(path):
+    path.unlink()
+    path.mkdir()
+
+
+def dangling_link(path):
+    path.unlink()
+    path.symlink_to("nowhere.pt")
+
+
+DAMAGE = {
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "empty": lambda path: os.truncate(path, 0),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "other content": lambda path: torch.save({"model": torch.zeros(1)}, path),
+    "a folder": folder_of_that_name,
+    "a dangling link": dangling_link,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_checkpoints_are_set_aside_and_the_newest_good_one_is_resumed(make_config, tmp_path, capsys, damage):
+    options = ("training.steps=3", "checkpoint.every=1", "logging.every=1")
+    run_dir, whole = train(make_config(*options)), train(make_config(*options, f"run_dir={tmp_path / 'whole'}"))
+    capsys.readouterr()
+    newest = checkpoint_path(run_dir, 3)
+    DAMAGE[damage](newest)
+    assert main(["sample", str(run_dir)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(newest) in error and "--checkpoint step-00000002.pt" in error
+
+    (run_dir / "checkpoints" / "step-00000003.pt.damaged").touch()  # of an earlier time
+    train(make_config(*options))
+    said = capsys.readouterr().out
+    assert "resuming from step 2" in said and str(newest) in said
+    assert "renamed to step-00000003.pt.damaged-2. The run continues from step 2" in said
+    assert os.path.lexists(run_dir / "checkpoints" / "step-00000003.pt.damaged-2")
+    one, two = (load_checkpoint(checkpoint_path(d, 3))["generator_ema"] for d in (run_dir, whole))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert [r["step"] for r in read_records(run_dir / "metrics.jsonl")] == [
+        r["step"] for r in read_records(whole / "metrics.jsonl")
+    ]
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_again(make_config, run_dir):
+    train(make_config("training.steps=2", "checkpoint.every=1"))
+    for step in (1, 2):
+        checkpoint_path(run_dir, step).write_bytes(b"nonsense")
+    with pytest.raises(DamagedError, match=rf"step-00000002.pt: cannot .*no checkpoint of {run_dir} can be read"):
+        train(make_config("training.steps=3"))
+    assert checkpoint_path(run_dir, 2).read_bytes() == b"nonsense"
+
+
+def test_a_checkpoint_that_may_be_whole_is_not_set_aside(make_config, run_dir, monkeypatch):
+    train(make_config("training.steps=2", "checkpoint.every=1"))
+
+    def refuse(path, **options):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("sagan.runs.checkpoints.torch.load", refuse)
+    with pytest.raises(UserError, match=r"step-00000002.pt: cannot be read: .*Input/output error"):
+        train(make_config("training.steps=3"))
+    assert checkpoint_path(run_dir, 2).is_file()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", "{}"])
-def test_a_damaged_best_json_is_named(make_config, run_dir, text):
-    train(make_config("training.steps=1"))
+def test_a_damaged_best_json_is_written_again_from_the_records(make_config, run_dir, monkeypatch, text):
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(3.0, 5.0))
+    train(make_config("training.steps=1", "evaluation.every=1"))
+    whole = (run_dir / "best.json").read_text()
     (run_dir / "best.json").write_text(text)
-    with pytest.raises(UserError, match=rf"{run_dir / 'best.json'}: damaged"):
-        train(make_config("training.steps=2"))
+    assert find_checkpoint(run_dir, "best") == checkpoint_path(run_dir, 1)
+    train(make_config("training.steps=2", "evaluation.every=1"))
+    assert (run_dir / "best.json").read_text() == whole
 
 
 def test_other_classes_or_another_number_of_images_are_refused_with_both_values(make_config, image_folder, tmp_path):
@@ -119,9 +194,52 @@ class Killed(BaseException):
     """A stand-in for a signal that cannot be caught."""
 
 
-def test_a_last_evaluation_prevented_by_a_kill_is_done_on_resume(make_config, run_dir, monkeypatch, capsys):
-    from sagan.evaluation import Scores
+class Fids:
+    """A stand-in for the evaluator: each evaluation returns the next of `fids`, or dies of an exception among them."""
 
+    def __init__(self, *fids):
+        self.fids = list(fids)
+
+    def __call__(self, generator, data, step, ema):
+        fid = self.fids.pop(0)
+        if isinstance(fid, BaseException):
+            raise fid
+        return Scores({"fid": fid}, {"step": step, "n_fake": 5})
+
+
+def test_the_best_checkpoint_survives_a_kill_between_its_record_and_best_json(make_config, run_dir, monkeypatch):
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(9.0, 1.0))
+    options = ("evaluation.every=1", "checkpoint.every=1", "checkpoint.keep=1")
+
+    def killed(path):
+        if checkpoint_path(path, 2).exists():
+            raise Killed
+        best.write_best(path)
+
+    monkeypatch.setattr("sagan.training.run.write_best", killed)
+    with pytest.raises(Killed):
+        train(make_config("training.steps=5", *options))
+    assert json.loads((run_dir / "best.json").read_text())["step"] == 1
+    monkeypatch.setattr("sagan.training.run.write_best", best.write_best)
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(4.0, 3.0, 2.0))
+    train(make_config("training.steps=5", *options))
+    assert json.loads((run_dir / "best.json").read_text())["checkpoint"] == "step-00000002.pt"
+    assert [p.name for p in checkpoints(run_dir)] == ["step-00000002.pt", "step-00000005.pt"]
+
+
+def test_an_evaluation_of_the_users_own_is_not_taken_for_the_runs(make_config, run_dir, monkeypatch):
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(Killed()))
+    config = make_config("training.steps=2", "evaluation.every=2")
+    with pytest.raises(Killed):
+        train(config)
+    add_record(Scores({"fid": 0.5}, {"step": 2, "n_fake": 3}), run_dir, 2)  # what `sagan evaluate RUN` does
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(7.0))
+    train(config)
+    found = json.loads((run_dir / "best.json").read_text())
+    assert (found["step"], found["fid"], found["evaluation"]["protocol"]["n_fake"]) == (2, 7.0, 5)
+
+
+def test_a_last_evaluation_prevented_by_a_kill_is_done_on_resume(make_config, run_dir, monkeypatch, capsys):
     asked = []
 
     def score(generator, data, step, ema):

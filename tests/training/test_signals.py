@@ -10,11 +10,13 @@ from sagan.training.signals import stop_requests
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_requests_a_stop_and_the_second_interrupts(number):
+def test_the_first_signal_requests_a_stop_and_the_second_interrupts(number, monkeypatch):
     with stop_requests() as stop:
         assert not stop.agreed()
         os.kill(os.getpid(), number)
         assert stop.agreed()
+        os.kill(os.getpid(), number)  # at once: the same request, sent to the process and to its group
+        monkeypatch.setattr("sagan.training.signals.SECONDS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
 

@@ -1,5 +1,6 @@
 """Runs in subprocesses that are stopped by a signal or killed."""
 
+import os
 import re
 import signal
 import subprocess
@@ -60,6 +61,45 @@ def test_on_a_signal_a_run_finishes_the_step_saves_and_says_how_to_resume(make_c
         train(make_config(f"training.steps={step + 2}", "logging.every=1", f"run_dir={tmp_path / 'whole'}"))
         one, two = (load_checkpoint(checkpoint_path(d, step + 2))["generator"] for d in (run_dir, tmp_path / "whole"))
         assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+WORKERS = ("data.memory_gb=0", "data.workers=2", "training.steps=100000", "logging.every=1", "checkpoint.every=0")
+
+
+def test_a_signal_to_the_whole_process_group_stops_a_run_that_reads_in_workers(make_config, tmp_path):
+    """As `timeout` sends it: to the process, and at once to its group, which includes the workers."""
+    run_dir = tmp_path / "run"
+    process = start(command(make_config(*WORKERS), tmp_path), start_new_session=True)
+    wait_for_step(process, run_dir, 2)
+    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in err, err
+    (saved,) = checkpoints(run_dir)
+    assert f"saved {saved}" in out
+    assert load_checkpoint(saved)["step"] == max(r["step"] for r in read_records(run_dir / "metrics.jsonl"))
+
+
+def test_a_killed_worker_is_one_error_after_the_state_is_saved(make_config, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = command(make_config(*WORKERS), tmp_path)
+    process = start(arguments)
+    wait_for_step(process, run_dir, 2)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(workers) == 2
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    (saved,) = checkpoints(run_dir)
+    step = load_checkpoint(saved)["step"]
+    (line,) = [line for line in err.splitlines() if "error" in line]
+    assert process.returncode == 1 and "Traceback" not in err, err
+    assert "a worker process that reads images has ended early (killed by SIGKILL)" in line
+    assert f"step {step} is saved" in line
+
+    config = make_config(*WORKERS, f"training.steps={step + 1}")
+    whole = make_config(*WORKERS, f"training.steps={step + 1}", f"run_dir={tmp_path / 'whole'}")
+    one, two = (load_checkpoint(checkpoint_path(train(c), step + 1))["generator"] for c in (config, whole))
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 # The moments at which a process kills itself while it writes its second checkpoint.
