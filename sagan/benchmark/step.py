@@ -23,6 +23,7 @@ from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
 from sagan.training.diagnostics import peak_memory
 from sagan.training.losses import discriminator_hinge, generator_hinge
+from sagan.training.memory import require_memory_for
 from sagan.training.state import TrainState, build_state
 from sagan.training.steps import draw, frozen, train_step
 
@@ -41,6 +42,7 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     if config.data.num_classes is None:
         config = replace(config, data=replace(config.data, num_classes=10))
     device = choose_device(config.device)
+    require_memory_for(config, device)
     keep_freed_memory()
     dtype = activation_dtype(config.training.precision, device)
     fast, plain = build_state(config, device, dtype), plain_state(config, device)

@@ -22,7 +22,7 @@ from sagan.commands.options import (
     chosen_classes,
 )
 from sagan.config import ConfigError, DataConfig, UserError, updated
-from sagan.config.types import Fraction, NonNegative, Positive
+from sagan.config.types import FilePath, Fraction, NonNegative, Positive
 from sagan.runs.directory import checkpoints, run_directory
 from sagan.runtime.files import check_writable
 
@@ -58,7 +58,7 @@ class Options:
     that of all panels; or stretched over each panel's own range."""
     outline: Fraction = 0.5
     """Share of the weight inside the white outline."""
-    out: str | None = None
+    out: FilePath | None = None
     """Folder to write; null: attention/ in the run directory, or here for a file on its own. FILE.html: instead, one
     page with the interactive view of every checkpoint of the run."""
     checkpoint: Checkpoint = None

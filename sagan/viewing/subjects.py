@@ -16,6 +16,7 @@ from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
 from sagan.runs.evaluation import require_same_images
 from sagan.runs.networks import load_discriminator, load_generator
+from sagan.runtime.memory import require_memory
 from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
 
 Network = Literal["generator", "discriminator"]
@@ -81,6 +82,9 @@ def choose_inputs(
 
     Raise ConfigError or UserError if real images are `required` and not available.
     """
+    generator = networks.generator
+    inputs = 4 * num * (generator.z_dim + 2 * generator.image_channels * generator.size[0] * generator.size[1])
+    require_memory(inputs, next(generator.parameters()).device, f"num {num} images")
     z, y = fixed_inputs(networks.generator, num, seed)
     names = tuple(origin_of(networks.generator).class_names or ())
     if classes:
