@@ -93,8 +93,8 @@ def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tu
         count = "a run" if len(foreign) == 1 else f"{len(foreign)} runs"
         raise UserError(
             f"{folder / 'results.csv'}: holds {count} that this plan does not contain, such as "
-            f"{shown(foreign[0]['variant'])}, seed {shown(foreign[0].get('seed'))}: another plan's, or made with other settings. "
-            "Move the file away, or restore the settings"
+            f"{shown(foreign[0]['variant'])}, seed {shown(foreign[0].get('seed'))}: another plan's, or made with other "
+            "settings. Move the file away, or restore the settings"
         )
     results = {(row["variant"], row["seed"]): row for row in rows}
     curves: dict[tuple, list[Row]] = {}
