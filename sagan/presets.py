@@ -66,8 +66,7 @@ def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:
 def check(config: Config) -> None:
     """Raise ConfigError if options contradict each other, or if the networks or their attention cannot be built."""
     data, training = config.data, config.training
-    if not isinstance(data.resolution, int) and len(data.resolution) != 2:
-        raise ConfigError(f"data.resolution {data.resolution}: expected N or [H, W]")
+    split_size(data.size)
     if training.batch_size % training.micro_batches:
         raise ConfigError(
             f"training.batch_size {training.batch_size} cannot be split into training.micro_batches "
@@ -77,7 +76,6 @@ def check(config: Config) -> None:
         raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs a folder")
     if data.source in DRAWN and data.path:
         raise ConfigError(f"data.path {data.path}: data.source {data.source} draws its images, so expected null")
-    split_size(data.size)
     from sagan.models.places import check_attention  # last: torch is slow to import
 
     check_attention(config)

@@ -11,7 +11,7 @@ from sagan.ablation.variants import Job
 from sagan.config import Config, ConfigError, DamagedError, to_config
 from sagan.evaluation import comparable_terms
 from sagan.runs.directory import newest_step
-from sagan.runs.records import read_records
+from sagan.runs.records import is_record, json_lines, own_evaluations
 
 FAILURE = "failure.json"  # in a run directory: why the run ended before its time
 
@@ -78,11 +78,11 @@ def records_of(job: Job) -> list[dict]:
     Lines that a killed process left unfinished are ignored.
     """
     file = job.run_dir / "metrics.jsonl"
-    records = read_records(file)
+    records = list(json_lines(file))
     if not records and file.is_file() and file.stat().st_size > 1000:  # more than one unfinished line
         raise DamagedError(f"{file}: expected records as JSON, found no line that is one")
     for record in records:
-        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        if not is_record(record):
             raise DamagedError(f"{file}: expected records with a step, found {one_line(record)}")
         if "evaluation" in record and not isinstance(protocol_of(record), dict):
             raise DamagedError(f"{file}: expected scores with their protocol at step {record['step']}")
@@ -96,11 +96,8 @@ def protocol_of(record: dict) -> dict | None:
 
 
 def evaluations(job: Job) -> dict[int, dict]:
-    """Return step -> record of the evaluation after it, up to the job's last step. Raise DamagedError.
-
-    The first record of a step is the run's own; the user may have evaluated it again, differently.
-    """
-    return {r["step"]: r for r in reversed(records_of(job)) if "evaluation" in r}
+    """Return step -> record of the run's own evaluation after it, up to the job's last step. Raise DamagedError."""
+    return own_evaluations(records_of(job))
 
 
 def final_scores(job: Job) -> dict | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sagan.config.errors import ConfigError
 from sagan.config.types import (
     Decay,
     Fraction,
@@ -56,8 +57,10 @@ class DataConfig:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
+        """Height and width in pixels. Raise ConfigError for a list of another length."""
         r = self.resolution
+        if isinstance(r, list) and len(r) != 2:
+            raise ConfigError(f"data.resolution {r}: expected N or [H, W]")
         return (r, r) if isinstance(r, int) else (r[0], r[1])
 
 

@@ -23,8 +23,11 @@ def initialize(network: nn.Module, kind: str) -> None:
     """Draw the initial weights: `xavier` (uniform, as the authors) or `orthogonal` (as BigGAN).
 
     Weights built with `zero` start at 0, like all biases. Batch norm starts at its initial gain and bias 0.
-    Under spectral norm it cannot, because 0 / 0 is NaN, so its tables start like any other weight.
+    Under spectral norm it cannot, because 0 / 0 is NaN, so its tables start like any other weight. On the meta device
+    there are no numbers to draw.
     """
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return
     init = {"xavier": nn.init.xavier_uniform_, "orthogonal": nn.init.orthogonal_}[kind]
     for module in network.modules():
         if isinstance(module, SpectralWeight):

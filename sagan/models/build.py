@@ -1,9 +1,11 @@
 """Networks built from a configuration."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
+from sagan.attention import KINDS
 from sagan.config import Config, ConfigError
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
@@ -26,6 +28,23 @@ def build_discriminator(config: Config) -> Discriminator:
     Raise ConfigError if `data.num_classes` is null: then only the data set knows the number.
     """
     return _build(Discriminator, config, "discriminator")
+
+
+def build_skeleton(build: Callable[[Config], Network], config: Config) -> Network:
+    """Return the network that `build` returns, with names and shapes and without memory. Raise ConfigError as it does.
+
+    A kind of one's own that needs numbers to build its layers is built with them.
+    """
+    try:
+        with torch.device("meta"):
+            return build(config)
+    except ConfigError:
+        raise
+    except Exception as error:  # sizes beyond all machines, or code that cannot be built without numbers
+        parts = (config.model.generator, config.model.discriminator)
+        if all(part.attention.kind in KINDS for part in parts):
+            raise ConfigError(f"the networks cannot be built: {' '.join(str(error).split())}") from error
+        return build(config)
 
 
 def _build(cls: type[Network], config: Config, name: str) -> Network:

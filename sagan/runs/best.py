@@ -1,51 +1,52 @@
-"""RUN/best.json: the best checkpoint of a run so far."""
+"""RUN/best.json: the best checkpoint of a run so far. It follows from the records, and nothing here reads it back."""
 
 import json
+import math
 from pathlib import Path
 
-from sagan.config import UserError
-from sagan.evaluation import Scores, comparable_terms
+from sagan.evaluation import comparable_terms
 from sagan.runs.directory import checkpoint_path
+from sagan.runs.records import read_evaluations
 from sagan.runtime.files import write_atomically
 
 
-def read_best(run_dir: Path) -> dict | None:
-    """Return the content of RUN/best.json, or None if there is no such file. Raise UserError if it is damaged."""
-    file = run_dir / "best.json"
-    if not file.is_file():
+def best_evaluation(run_dir: Path) -> dict | None:
+    """Return the record of the run's own evaluation with the lowest Frechet distance, the first of equal ones.
+
+    It is one of those whose checkpoint still exists and whose protocol is that of the newest. Return None without any.
+    """
+    records = [
+        record
+        for step, record in read_evaluations(run_dir / "metrics.jsonl").items()
+        if fid_of(record) is not None and checkpoint_path(run_dir, step).is_file()
+    ]
+    newest = max(records, key=lambda r: r["step"], default=None)
+    if newest is None:
         return None
-    try:
-        content = json.loads(file.read_text())
-        if not isinstance(content, dict) or "checkpoint" not in content:
-            raise ValueError("it names no checkpoint")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: damaged ({error}); delete it: the next evaluation writes a new one") from error
-    return content
+    return min((r for r in records if _terms(r) == _terms(newest)), key=lambda r: (fid_of(r), r["step"]))
 
 
 def best_checkpoint(run_dir: Path) -> Path | None:
-    """Return the file that RUN/best.json names, or None without one. Raise UserError if RUN/best.json is damaged."""
-    best = read_best(run_dir)
-    return run_dir / "checkpoints" / best["checkpoint"] if best else None
+    """Return the file of the run's best checkpoint, None if no evaluation has found one."""
+    record = best_evaluation(run_dir)
+    return record and checkpoint_path(run_dir, record["step"])
 
 
-def fid_of(scores: Scores) -> float | None:
-    """Return the Frechet distance among the scores, whatever its extractor, or None if there is none."""
-    return next((v for name, v in scores.values.items() if name.startswith("fid")), None)
-
-
-def remember_if_best(scores: Scores, run_dir: Path, step: int) -> None:
-    """Make RUN/best.json name the checkpoint of `step`, unless an earlier one has an equal or lower Frechet distance.
-
-    An earlier checkpoint counts only if it still exists and was scored under the same protocol.
-    """
-    file, value = run_dir / "best.json", fid_of(scores)
-    if value is None:
+def write_best(run_dir: Path) -> None:
+    """Make RUN/best.json name the best checkpoint. Without one, remove the file."""
+    file, record = run_dir / "best.json", best_evaluation(run_dir)
+    if record is None:
+        file.unlink(missing_ok=True)
         return
-    content = {"checkpoint": checkpoint_path(run_dir, step).name, "step": step, "fid": value, **scores.record()}
-    best = read_best(run_dir)
-    if best and (run_dir / "checkpoints" / best["checkpoint"]).is_file():
-        terms = [comparable_terms(record["evaluation"]["protocol"]) for record in (best, content)]
-        if best["fid"] <= value and terms[0] == terms[1]:
-            return
+    content = {"checkpoint": checkpoint_path(run_dir, record["step"]).name, "fid": fid_of(record), **record}
     write_atomically(file, lambda f: f.write(json.dumps(content, indent=2).encode()))
+
+
+def fid_of(record: dict) -> float | None:
+    """Return the Frechet distance in a record, whatever its extractor, or None if there is none."""
+    values = (v for name, v in record.items() if name.startswith("fid"))
+    return next((v for v in values if isinstance(v, int | float) and math.isfinite(v)), None)
+
+
+def _terms(record: dict) -> dict:
+    return comparable_terms(record["evaluation"]["protocol"])

@@ -3,12 +3,18 @@
 import errno
 import itertools
 import os
+import pickle
+import re
+import warnings
+import zipfile
 from pathlib import Path
 
 import torch
 
 from sagan.config import Config, ConfigError, DamagedError, UserError, to_config
+from sagan.models.sizes import split_size
 from sagan.runs.best import best_checkpoint
+from sagan.runs.contents import check_fields, digest, leaves
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runtime.files import write_atomically
 
@@ -24,7 +30,7 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
     if which == "best":
         best = best_checkpoint(path)
         if best is None:
-            raise UserError(f"{path / 'best.json'}: not found; the first evaluation of a run writes it")
+            raise UserError(f"{path}: has no best checkpoint yet; the first evaluation in training finds one")
         return best
     if which is not None:
         named = [p for p in (Path(which), path / "checkpoints" / which, path / which) if p.is_file()]
@@ -40,8 +46,9 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
     """Return the content of a checkpoint.
 
-    Raise DamagedError, naming the file, if it cannot be read as one; of a run's file, also naming the newest one of the
-    run that can. Raise UserError if the file may be whole, but the system does not let us read it.
+    Its digest, if it has one, is checked and left out. Raise DamagedError, naming the file, if it cannot be read as
+    one, or if a part has another type or range than the program writes; of a run's file, also naming the newest one of
+    the run that can. Raise UserError if the file may be whole, but the system does not let us read it.
     """
     try:
         return read_checkpoint(path, device)
@@ -64,15 +71,46 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        _require_stored(path)
+        with warnings.catch_warnings(action="ignore"):  # about kinds of tensors that are refused below
+            content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types for a damaged file
         if "allocate memory" in str(error) or getattr(error, "errno", None) in (errno.EIO, errno.ESTALE):
             raise UserError(f"{path}: cannot be read: {error}") from error
-        raise DamagedError(f"{wrong} ({error or 'empty'})") from error
+        raise DamagedError(f"{wrong} ({_reason(error)})") from error
     known = isinstance(content, dict) and {"step", "config", "generator"} <= content.keys()
     if not known or not isinstance(content["config"], dict):
         raise DamagedError(f"{path}: not a checkpoint of this program: expected step, config and generator in it")
+    try:
+        saved = content.pop("digest", None)
+        found = digest(content) if saved is not None else None
+        for _ in leaves(content) if saved is None else ():  # `digest` visits them too
+            pass
+        if saved != found:
+            raise ValueError(f"its content has the digest {found}, and {saved} was saved with it")
+        check_fields(content)
+    except ValueError as error:
+        raise DamagedError(f"{path}: damaged: {error}") from error
     return content
+
+
+def _require_stored(path: Path) -> None:
+    """Raise ValueError for an archive whose parts are larger than the file: compressed, or one part many times."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(part.file_size for part in archive.infolist())
+        if claimed > path.stat().st_size:
+            raise ValueError(f"it claims {claimed} bytes and has {path.stat().st_size}")
+
+
+def _reason(error: Exception) -> str:
+    """Return in a few words why torch cannot read a file, without its advice to read it less carefully."""
+    if isinstance(error, pickle.UnpicklingError):
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        return (
+            f"it holds {code[1]}, and only tensors and plain values are read" if code else "no tensors and plain values"
+        )
+    return " ".join(str(error).split())[:200].partition(". ")[0] or "empty"
 
 
 def is_whole(path: Path) -> bool:
@@ -115,7 +153,9 @@ def set_aside(path: Path) -> Path:
 def checkpoint_config(content: dict, path: Path) -> Config:
     """Return the configuration inside a checkpoint. Raise UserError, naming file and option, if it is damaged."""
     try:
-        return to_config(content["config"])
+        config = to_config(content["config"])
+        split_size(config.data.size)
+        return config
     except ConfigError as error:
         raise UserError(f"{path}: the configuration in it is damaged: {error}") from error
 
@@ -123,9 +163,11 @@ def checkpoint_config(content: dict, path: Path) -> Config:
 def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:
     """Write RUN/checkpoints/step-N.pt, then remove all checkpoints but the newest `keep` and the best.
 
-    Raise UserError, naming the file, if it cannot be written; nothing is removed then.
+    The file also has a digest of the content. Raise UserError, naming the file, if it cannot be written; nothing is
+    removed then.
     """
     path = checkpoint_path(run_dir, content["step"])
+    content = {**content, "digest": digest(content)}
     try:
         write_atomically(path, lambda file: torch.save(content, file))
     except UserError as error:

@@ -14,7 +14,7 @@ from sagan.models.origin import origin_of
 from sagan.models.sampling import image_sampler, take_statistics
 from sagan.runs.directory import run_directory
 from sagan.runs.networks import load_data_facts, load_generator
-from sagan.runs.records import append_record
+from sagan.runs.records import append_evaluation
 from sagan.runtime.device import choose_device
 from sagan.runtime.distributed import is_main, main_first, process_group
 
@@ -87,6 +87,6 @@ def require_same_images(data: DataConfig, generator: Generator) -> None:
 def add_record(scores: Scores, directory: Path, step: int) -> None:
     """Add scores to the record of a run. If that is impossible, the scores say so in a warning."""
     try:
-        append_record(directory, {"step": step, **scores.record()})
+        append_evaluation(directory, {"step": step, **scores.record()}, by="sagan evaluate")
     except (OSError, UserError) as error:
         scores.warnings.append(f"not recorded: {error}")

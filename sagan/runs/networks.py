@@ -2,28 +2,33 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from sagan.attention import import_modules, is_loaded
 from sagan.config import Config, ConfigError, UntrustedCode, UserError, to_config
-from sagan.models.build import build_discriminator, build_generator
+from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import Origin
+from sagan.models.sizes import split_size
 from sagan.runs.checkpoints import checkpoint_config, find_checkpoint, load_checkpoint
+from sagan.runs.contents import check_names, check_step, check_weights
 from sagan.runtime.files import write_atomically
 
 Network = TypeVar("Network", Generator, Discriminator)
+Name = Literal["generator", "discriminator"]
 
 
 class Saved(NamedTuple):
     """A network as stored in a file."""
 
     path: Path
+    network: Name
     origin: Origin
     weights: dict[str, Tensor]
 
@@ -48,7 +53,7 @@ def load_generator(
     """
     trust(trust_module)
     saved = _find(Path(path), "generator", checkpoint, ema)
-    return _install(saved, _build(build_generator, saved, "generator"), device)
+    return _install(saved, build_generator, device)
 
 
 def load_discriminator(
@@ -67,7 +72,7 @@ def load_discriminator(
     """
     trust(trust_module)
     saved = _find(Path(path), "discriminator", checkpoint, ema=False)
-    return _install(saved, _build(build_discriminator, saved, "discriminator"), device)
+    return _install(saved, build_discriminator, device)
 
 
 def trust(modules: str | Sequence[str]) -> None:
@@ -120,26 +125,28 @@ def holds_discriminator(run: str | Path, checkpoint: str | None = None) -> bool:
 def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) -> list[Path]:
     """Write G (its moving average if there is one) and D as generator.safetensors and discriminator.safetensors.
 
-    The files' metadata holds the configuration, the step and the class names. Return the files.
+    The files' metadata holds the configuration, the step and the class names. Return the files. Raise UserError as
+    `load_generator`: what does not fit is not passed on.
     """
     from safetensors.torch import save
 
-    content = load_checkpoint(find_checkpoint(run_or_file, checkpoint))
-    facts = {"config": content["config"], "step": content["step"]}
-    if "data" in content:
-        facts["class_names"] = content["data"]["class_names"]
-    weights = {"generator": "generator_ema" if "generator_ema" in content else "generator"}
-    weights["discriminator"] = "discriminator"
+    path = find_checkpoint(run_or_file, checkpoint)
+    networks = [_read_checkpoint(path, name, ema=True) for name in get_args(Name)]
+    _fitting(networks[0], build_generator)
+    _fitting(networks[1], build_discriminator)
     written = []
-    for network, kind in weights.items():
-        tensors = {name: t.contiguous() for name, t in content[kind].items()}
-        blob = save(tensors, metadata={"sagan": json.dumps({**facts, "weights": kind})})
-        written.append(out / f"{network}.safetensors")
+    for _, name, origin, weights in networks:
+        facts = {"config": asdict(origin.config), "step": origin.step, "weights": f"{name}{'_ema' * origin.averaged}"}
+        if origin.class_names is not None:
+            facts["class_names"] = origin.class_names
+        tensors = {name: t.contiguous() for name, t in weights.items()}
+        blob = save(tensors, metadata={"sagan": json.dumps(facts)})
+        written.append(out / f"{name}.safetensors")
         write_atomically(written[-1], lambda file, blob=blob: file.write(blob))
     return written
 
 
-def _find(path: Path, network: str, checkpoint: str | None, ema: bool) -> Saved:
+def _find(path: Path, network: Name, checkpoint: str | None, ema: bool) -> Saved:
     if path.suffix != ".safetensors":
         return _read_checkpoint(find_checkpoint(path, checkpoint), network, ema)
     if network == "discriminator":
@@ -150,7 +157,7 @@ def _find(path: Path, network: str, checkpoint: str | None, ema: bool) -> Saved:
     return saved
 
 
-def _read_checkpoint(path: Path, network: str, ema: bool) -> Saved:
+def _read_checkpoint(path: Path, network: Name, ema: bool) -> Saved:
     content = load_checkpoint(path)
     averaged = ema and f"{network}_ema" in content
     kind = f"{network}_ema" if averaged else network
@@ -158,11 +165,13 @@ def _read_checkpoint(path: Path, network: str, ema: bool) -> Saved:
         raise UserError(f"{path}: holds no {network}")
     names = content["data"]["class_names"] if "data" in content else None
     config = checkpoint_config(content, path)
-    origin = Origin(config, content["step"], averaged, None if names is None else tuple(names))
-    return Saved(path, origin, content[kind])
+    try:
+        return Saved(path, network, _origin(config, content["step"], averaged, names), content[kind])
+    except ValueError as error:
+        raise UserError(f"{path}: damaged: {error}") from error
 
 
-def _read_export(path: Path, network: str, checkpoint: str | None) -> Saved:
+def _read_export(path: Path, network: Name, checkpoint: str | None) -> Saved:
     from safetensors import SafetensorError, safe_open
 
     if checkpoint is not None:
@@ -171,40 +180,50 @@ def _read_export(path: Path, network: str, checkpoint: str | None) -> Saved:
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["sagan"])
             weights = {name: file.get_tensor(name) for name in file.keys()}
-        config, kind, names = to_config(facts["config"]), facts["weights"], facts.get("class_names")
-        origin = Origin(config, facts["step"], kind.endswith("_ema"), None if names is None else tuple(names))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        kind = facts["weights"]
+        config, step, names = to_config(facts["config"]), check_step(facts["step"]), facts.get("class_names")
+        split_size(config.data.size)
+        origin = _origin(config, step, kind.endswith("_ema"), names)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as exported weights: {error}") from error
     if not kind.startswith(network):
         raise UserError(f"{path}: holds the weights of a {kind}, expected a {network}")
-    return Saved(path, origin, weights)
+    return Saved(path, network, origin, weights)
 
 
-def _build(build: Callable[[Config], Network], saved: Saved, network: str) -> Network:
-    """Return a new network for the weights of a file. Raise UserError if it would take code that nobody trusts."""
-    config = saved.origin.config
-    require_trust(config, network, saved.path)
-    try:
-        return build(config)
-    except ConfigError as error:
-        raise UserError(f"{saved.path}: the configuration in it is damaged: {error}") from error
+def _origin(config: Config, step: int, averaged: bool, names: Sequence[str] | None) -> Origin:
+    """Return what a file says of its weights. Raise ValueError for names that are not those of the classes."""
+    if names is not None:
+        check_names(names, "class_names", config.data.num_classes)
+    return Origin(config, step, averaged, None if names is None else tuple(names))
 
 
-def require_trust(config: Config, network: str, path: Path) -> None:
+def require_trust(config: Config, network: Name, path: Path) -> None:
     """Raise UntrustedCode if a file names an attention kind for a network whose class is not imported yet."""
-    kinds = {name: getattr(config.model, name).attention.kind for name in ("generator", "discriminator")}
+    kinds = {name: getattr(config.model, name).attention.kind for name in get_args(Name)}
     modules = {kind: kind.rpartition(".")[0] for kind in kinds.values() if not is_loaded(kind)}
     if module := modules.get(kinds[network]):  # without one, `resolve` refuses the kind
         what = f"{path}: names the attention kind {kinds[network]}, and loading it would run the module {module}"
         raise UntrustedCode(what, sorted(set(filter(None, modules.values()))))
 
 
-def _install(saved: Saved, network: Network, device: torch.device | str) -> Network:
-    """Load the weights of a file into a new network. Raise UserError if they do not fit."""
+def _fitting(saved: Saved, build: Callable[[Config], Network]) -> None:
+    """Raise UserError unless a file's weights are those of the network it describes. Takes no memory to find out."""
+    require_trust(saved.origin.config, saved.network, saved.path)
     try:
-        network.load_state_dict(saved.weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{saved.path}: the weights do not fit the configuration: {reason}") from error
+        skeleton = build_skeleton(build, saved.origin.config)
+    except ConfigError as error:
+        raise UserError(f"{saved.path}: the configuration in it is damaged: {error}") from error
+    try:
+        check_weights(saved.weights, skeleton)
+    except ValueError as error:
+        raise UserError(f"{saved.path}: the weights do not fit the configuration: {error}") from error
+
+
+def _install(saved: Saved, build: Callable[[Config], Network], device: torch.device | str) -> Network:
+    """Return a network with the weights of a file. Raise UserError if they do not fit."""
+    _fitting(saved, build)
+    network = build(saved.origin.config)
+    network.load_state_dict(saved.weights)
     network.origin = saved.origin
     return network.to(device).eval().requires_grad_(False)

@@ -1,17 +1,22 @@
-"""RUN/metrics.jsonl, the record of a run: one JSON object per line."""
+"""RUN/metrics.jsonl, the record of a run: one JSON object with a step per line."""
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from sagan.config import UserError
 from sagan.runtime.distributed import any_process, is_main
 from sagan.runtime.files import write_atomically
 
+BY = "by"
+"""The key of an evaluation's record that says which command made it; the run's own evaluations have none."""
 
-def append_record(run_dir: Path, record: dict) -> None:
-    """Append a line to the metrics.jsonl of a run that is not in progress. Raise UserError if this fails."""
-    path = run_dir / "metrics.jsonl"
+
+def append_evaluation(run_dir: Path, record: dict, by: str) -> None:
+    """Append an evaluation that `by` made to the metrics.jsonl of a run that is not in progress. Raise UserError."""
+    path, record = run_dir / "metrics.jsonl", {**record, "evaluation": {**record["evaluation"], BY: by}}
     try:
         with open(path, "a+b") as file:
             torn = False
@@ -24,29 +29,51 @@ def append_record(run_dir: Path, record: dict) -> None:
 
 
 def read_records(file: Path) -> list[dict]:
-    """Return the records of a metrics.jsonl, without lines that a killed process left unfinished."""
-    records = []
+    """Return the records of a metrics.jsonl. Other lines, such as one that a killed process left half, are ignored."""
+    return [value for value in json_lines(file) if is_record(value)]
+
+
+def json_lines(file: Path, containing: str = "") -> Iterator[Any]:
+    """Yield the content of each line that is JSON and contains a text."""
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
+        if containing in line:
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+
+
+def is_record(value: Any) -> bool:
+    """Return whether the content of a line is a record: an object with a step."""
+    return isinstance(value, dict) and type(value.get("step")) is int and value["step"] >= 0
+
+
+def own_evaluations(records: Iterable[dict]) -> dict[int, dict]:
+    """Return step -> record of the run's own evaluation after it.
+
+    The user may evaluate a step again, differently. Older versions did not say so, but added such a record later.
+    """
+    found: dict[int, dict] = {}
+    for record in records:
+        evaluation = record.get("evaluation")
+        if isinstance(evaluation, dict) and isinstance(evaluation.get("protocol"), dict) and BY not in evaluation:
+            found.setdefault(record["step"], record)
+    return found
+
+
+def read_evaluations(file: Path) -> dict[int, dict]:
+    """Return step -> record of the run's own evaluation after it, from a metrics.jsonl."""
+    return own_evaluations(value for value in json_lines(file, containing='"evaluation"') if is_record(value))
 
 
 def forget_after(file: Path, step: int) -> None:
     """Remove the records of steps after `step`, because a resumed run repeats these steps."""
     if not file.is_file():
         return
-    kept = [r for r in read_records(file) if r.get("step", 0) <= step]
-    text = "".join(json.dumps(r) + "\n" for r in kept)
+    text = "".join(json.dumps(r) + "\n" for r in read_records(file) if r["step"] <= step)
     write_atomically(file, lambda f: f.write(text.encode()))
 
 
 def evaluated(run_dir: Path, step: int) -> bool:
-    """Return whether the run has scores for a step. All processes get the answer of the main process."""
-    if not is_main():
-        return any_process(False)
-    return any_process(
-        any("evaluation" in r and r.get("step") == step for r in read_records(run_dir / "metrics.jsonl"))
-    )
+    """Return whether the run itself has scored a step. All processes get the answer of the main process."""
+    return any_process(is_main() and step in read_evaluations(run_dir / "metrics.jsonl"))

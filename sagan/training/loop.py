@@ -12,7 +12,8 @@ from sagan.config import Config, ConfigError, to_yaml
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
-from sagan.runs.checkpoints import newest_whole
+from sagan.runs.best import write_best
+from sagan.runs.checkpoints import checkpoint_config, newest_whole
 from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
 from sagan.runs.networks import load_weights
@@ -37,9 +38,9 @@ from sagan.training.health import CollapseWatch, FiniteWatch
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.resume import (
     finished,
+    require_fit,
     require_same_data,
     require_same_dtype,
-    restore,
     resumed_config,
     set_damaged_aside,
 )
@@ -102,14 +103,18 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
             f"{counted(world_size(), 'process', 'processes')} and training.micro_batches {training.micro_batches}"
         )
     check_writable(directory, "run_dir", folder=True)
-    if not data_given and GIVEN in (config.data.source, saved and saved["config"]["data"]["source"]):
+    trained_on = checkpoint_config(saved, directory).data.source if saved else None
+    if not data_given and GIVEN in (config.data.source, trained_on):
         raise ConfigError(
             f"data.source {GIVEN}: {directory} is trained on a data set from Python; "
             + GIVE_AGAIN.format("train(config")
         )
-    if saved is None and training.init_from:
+    config = resumed_config(config, saved, directory)
+    if saved:
+        require_fit(saved, config, directory)
+    elif training.init_from:
         load_weights(training.init_from)  # to find out whether they can be read
-    return resumed_config(config, saved, directory)
+    return config
 
 
 def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dataset, Evaluator | None]:
@@ -142,13 +147,14 @@ def set_up(
     state, start = build_state(config, device, dtype), []
     if saved:
         require_same_data(saved, data, directory)
-        restore(state, saved, directory)
+        state.restore(saved)
     elif config.training.init_from:
         start = start_from(state, config.training.init_from)
     log.begin(state.step)
     if is_main():
         remove_leftovers(directory)
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
+        write_best(directory)  # a kill may have prevented it, and `begin` may have dropped evaluations
     log.say(*introduction(config, state, data), *start)
     return Run(config, directory, state, data, log, evaluator, FiniteWatch(state), callbacks)
 

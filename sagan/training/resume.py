@@ -8,12 +8,13 @@ import torch
 
 from sagan.config import Config, ConfigError, UserError, refuse_changes
 from sagan.data import Dataset
+from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.runs.checkpoints import checkpoint_config, set_aside
+from sagan.runs.contents import check_adam, check_weights
 from sagan.runs.directory import checkpoint_path, configured_run_dir
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated
 from sagan.runtime.wording import counted
-from sagan.training.state import TrainState
 
 SHOWN = 5  # differing classes in a message, at most
 
@@ -94,10 +95,26 @@ def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
     )
 
 
-def restore(state: TrainState, saved: dict, run_dir: Path) -> None:
-    """Load a checkpoint into a state. Raise UserError, naming the file, if it does not fit."""
+def require_fit(saved: dict, config: Config, run_dir: Path) -> None:
+    """Raise UserError, naming file and field, unless a checkpoint has the states of this configuration's training.
+
+    That takes no memory, and no time before data are read.
+    """
+    optimizer = config.optimizer
+    states = {
+        "generator": (build_generator, optimizer.generator_lr),
+        "discriminator": (build_discriminator, optimizer.discriminator_lr),
+    }
     try:
-        state.restore(saved)
-    except (KeyError, ValueError, RuntimeError) as error:
+        for name, (build, lr) in states.items():
+            network = build_skeleton(build, config)
+            averaged = [f"{name}_ema"] if name == "generator" and config.training.ema_decay else []
+            for key in (name, *averaged, f"{name}_optimizer"):
+                if key not in saved:
+                    raise ValueError(f"{key!r} is missing")
+            for key in (name, *averaged):
+                check_weights(saved[key], network, f"{key}.")
+            check_adam(saved[f"{name}_optimizer"], network, lr, optimizer, f"{name}_optimizer", saved["step"])
+    except ValueError as error:
         path = checkpoint_path(run_dir, saved["step"])
-        raise UserError(f"{path}: does not fit its configuration: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path}: does not fit its configuration: {error}") from error

@@ -11,7 +11,7 @@ from sagan.config import Config
 from sagan.data import Dataset
 from sagan.evaluation import Scores
 from sagan.layers import evaluating
-from sagan.runs.best import remember_if_best
+from sagan.runs.best import write_best
 from sagan.runs.checkpoints import save_checkpoint
 from sagan.runs.log import RunLog
 from sagan.runtime.pictures import save_picture
@@ -150,6 +150,6 @@ def write_evaluation(run: Run) -> None:
     if run.log.active:
         run.log.say("\n".join([f"step {state.step}: {scores.line()}", *scores.notes()]))
         run.log.record(state.step, scores.values, group="evaluation/", evaluation=scores.record()["evaluation"])
-        remember_if_best(scores, run.directory, state.step)
+        write_best(run.directory)
     for callback in run.callbacks:
         callback.after_evaluation(run, scores)

@@ -64,9 +64,12 @@ class TrainState:
         return {"step": self.step, "config": asdict(self.config), "dtype": dtype, **modules}
 
     def restore(self, checkpoint: dict) -> None:
-        """Load what `checkpoint()` returned."""
-        for name, module in {**self.networks, **self.optimizers}.items():
-            module.load_state_dict(checkpoint[name])
+        """Load what `checkpoint()` returned. The settings of the optimizers stay those of the configuration."""
+        for name, network in self.networks.items():
+            network.load_state_dict(checkpoint[name])
+        for name, optimizer in self.optimizers.items():
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": checkpoint[name]["state"], "param_groups": groups})
         self.step = checkpoint["step"]
 
     def average_statistics(self) -> None:

@@ -94,7 +94,7 @@ BAD_WORLD = {
     "sample text.pt": "text.pt: ",
     "sample text.safetensors": "text.safetensors: cannot be read as exported weights",
     "sample weights/discriminator.safetensors": "holds the weights of a discriminator, expected a generator",
-    "sample run --checkpoint best": "best.json: not found",
+    "sample run --checkpoint best": "run: has no best checkpoint yet",
     "sample run --checkpoint step-00000009.pt": "--checkpoint step-00000009.pt: no such file",
     "sample run --out text.pt/x.png": "is not a folder",
     "sample run --nearest nowhere": "--nearest nowhere: no such folder; expected one with images, or",

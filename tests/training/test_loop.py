@@ -379,12 +379,13 @@ def test_an_evaluation_prevented_by_a_stop_is_done_on_resume(configure, tmp_path
 
 
 def test_scores_under_another_protocol_do_not_compete(tmp_path):
-    from sagan.evaluation import Scores
-
     def remember(step, fid, **protocol):
         checkpoint_path(tmp_path, step).parent.mkdir(exist_ok=True)
         checkpoint_path(tmp_path, step).touch()
-        best.remember_if_best(Scores({"fid": fid}, {"step": step, "torch": "2", **protocol}), tmp_path, step)
+        record = {"step": step, "fid": fid, "evaluation": {"protocol": {"step": step, "torch": "2", **protocol}}}
+        with open(tmp_path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(record) + "\n")
+        best.write_best(tmp_path)
         return json.loads((tmp_path / "best.json").read_text())["step"]
 
     assert remember(1, 5.0, n_fake=10) == 1
@@ -392,7 +393,13 @@ def test_scores_under_another_protocol_do_not_compete(tmp_path):
     assert remember(3, 6.0, n_fake=20) == 3
     assert remember(4, 7.0, n_fake=20, torch="3") == 3
     checkpoint_path(tmp_path, 3).unlink()
-    assert remember(5, 9.0, n_fake=20) == 5
+    assert remember(5, 9.0, n_fake=20) == 4
+    assert remember(6, float("nan"), n_fake=20) == 4
+    assert remember(7, 7.0, n_fake=20) == 4  # the first of equal ones
+    for step in range(1, 8):
+        checkpoint_path(tmp_path, step).unlink(missing_ok=True)
+    best.write_best(tmp_path)
+    assert not (tmp_path / "best.json").exists()
 
 
 def test_standing_statistics_are_used_for_the_evaluation_and_do_not_change_the_generator(make_state, monkeypatch):

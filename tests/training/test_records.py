@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sagan.config import UserError
 from sagan.runs.directory import prepare_run_dir
 from sagan.runs.log import RunLog
-from sagan.runs.records import append_record, forget_after, read_records
+from sagan.runs.records import append_evaluation, forget_after, read_evaluations, read_records
 
 
 def test_records_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):
@@ -32,14 +32,35 @@ def test_no_file_means_no_records(tmp_path):
 @pytest.mark.parametrize("before", [b"", b'{"step": 1}\n', b'{"step": 1}\n{"st'])
 def test_an_appended_record_is_a_line_of_its_own(tmp_path, before):
     (tmp_path / "metrics.jsonl").write_bytes(before)
-    append_record(tmp_path, {"step": 2})
-    append_record(tmp_path, {"step": 3})
+    append_evaluation(tmp_path, {"step": 2, "evaluation": {"protocol": {}}}, by="sagan evaluate")
+    append_evaluation(tmp_path, {"step": 3, "evaluation": {"protocol": {}}}, by="sagan evaluate")
     assert [r["step"] for r in read_records(tmp_path / "metrics.jsonl")] == ([1] if before else []) + [2, 3]
+
+
+def test_lines_that_are_no_records_are_ignored_and_dropped(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(
+        '7\n[]\nnull\n"x"\n{}\n{"step": "x"}\n{"step": true}\n{"step": -1}\n' + "[" * 5000 + '\n{"step": 1}\n'
+    )
+    assert read_records(file) == [{"step": 1}] and read_evaluations(file) == {}
+    forget_after(file, 1)
+    assert file.read_text() == '{"step": 1}\n'
+
+
+def test_only_the_runs_own_evaluations_are_its_evaluations(tmp_path):
+    file, protocol = tmp_path / "metrics.jsonl", {"protocol": {"n_fake": 5}}
+    append_evaluation(tmp_path, {"step": 2, "fid": 1.0, "evaluation": protocol}, by="sagan evaluate")
+    assert read_evaluations(file) == {}
+    with open(file, "a") as records:
+        for fid in (3.0, 2.0):  # the second as older versions added it
+            records.write(json.dumps({"step": 2, "fid": fid, "evaluation": protocol}) + "\n")
+        records.write('{"step": 3, "evaluation": 3}\n{"step": 3, "evaluation": {"protocol": null}}\n')
+    assert read_evaluations(file) == {2: {"step": 2, "fid": 3.0, "evaluation": protocol}}
 
 
 def test_a_record_that_cannot_be_appended_is_an_error_that_names_the_file(tmp_path):
     with pytest.raises(UserError, match="nowhere/metrics.jsonl: cannot be written"):
-        append_record(tmp_path / "nowhere", {"step": 1})
+        append_evaluation(tmp_path / "nowhere", {"step": 1, "evaluation": {}}, by="sagan evaluate")
 
 
 def test_lines_are_printed_and_logged(tmp_path, capsys):

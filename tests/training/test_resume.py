@@ -1,6 +1,7 @@
 """What a run can resume with: it is compared with its newest checkpoint and nothing else."""
 
 import errno
+import json
 import os
 import shutil
 
@@ -10,8 +11,11 @@ import torch
 from sagan.api import train
 from sagan.commands.app import main
 from sagan.config import ConfigError, DamagedError, UserError
-from sagan.runs.checkpoints import load_checkpoint
-from sagan.runs.directory import checkpoint_path
+from sagan.evaluation import Scores
+from sagan.runs import best
+from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
+from sagan.runs.directory import checkpoint_path, checkpoints
+from sagan.runs.evaluation import add_record
 from sagan.runs.records import read_records
 from sagan.training import evaluator
 
@@ -134,11 +138,14 @@ def test_a_checkpoint_that_may_be_whole_is_not_set_aside(make_config, run_dir, m
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "{}"])
-def test_a_damaged_best_json_is_named(make_config, run_dir, text):
-    train(make_config("training.steps=1"))
+def test_a_damaged_best_json_is_written_again_from_the_records(make_config, run_dir, monkeypatch, text):
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(3.0, 5.0))
+    train(make_config("training.steps=1", "evaluation.every=1"))
+    whole = (run_dir / "best.json").read_text()
     (run_dir / "best.json").write_text(text)
-    with pytest.raises(UserError, match=rf"{run_dir / 'best.json'}: damaged"):
-        train(make_config("training.steps=2"))
+    assert find_checkpoint(run_dir, "best") == checkpoint_path(run_dir, 1)
+    train(make_config("training.steps=2", "evaluation.every=1"))
+    assert (run_dir / "best.json").read_text() == whole
 
 
 def test_other_classes_or_another_number_of_images_are_refused_with_both_values(make_config, image_folder, tmp_path):
@@ -187,9 +194,52 @@ class Killed(BaseException):
     """A stand-in for a signal that cannot be caught."""
 
 
-def test_a_last_evaluation_prevented_by_a_kill_is_done_on_resume(make_config, run_dir, monkeypatch, capsys):
-    from sagan.evaluation import Scores
+class Fids:
+    """A stand-in for the evaluator: each evaluation returns the next of `fids`, or dies of an exception among them."""
 
+    def __init__(self, *fids):
+        self.fids = list(fids)
+
+    def __call__(self, generator, data, step, ema):
+        fid = self.fids.pop(0)
+        if isinstance(fid, BaseException):
+            raise fid
+        return Scores({"fid": fid}, {"step": step, "n_fake": 5})
+
+
+def test_the_best_checkpoint_survives_a_kill_between_its_record_and_best_json(make_config, run_dir, monkeypatch):
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(9.0, 1.0))
+    options = ("evaluation.every=1", "checkpoint.every=1", "checkpoint.keep=1")
+
+    def killed(path):
+        if checkpoint_path(path, 2).exists():
+            raise Killed
+        best.write_best(path)
+
+    monkeypatch.setattr("sagan.training.run.write_best", killed)
+    with pytest.raises(Killed):
+        train(make_config("training.steps=5", *options))
+    assert json.loads((run_dir / "best.json").read_text())["step"] == 1
+    monkeypatch.setattr("sagan.training.run.write_best", best.write_best)
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(4.0, 3.0, 2.0))
+    train(make_config("training.steps=5", *options))
+    assert json.loads((run_dir / "best.json").read_text())["checkpoint"] == "step-00000002.pt"
+    assert [p.name for p in checkpoints(run_dir)] == ["step-00000002.pt", "step-00000005.pt"]
+
+
+def test_an_evaluation_of_the_users_own_is_not_taken_for_the_runs(make_config, run_dir, monkeypatch):
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(Killed()))
+    config = make_config("training.steps=2", "evaluation.every=2")
+    with pytest.raises(Killed):
+        train(config)
+    add_record(Scores({"fid": 0.5}, {"step": 2, "n_fake": 3}), run_dir, 2)  # what `sagan evaluate RUN` does
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(7.0))
+    train(config)
+    found = json.loads((run_dir / "best.json").read_text())
+    assert (found["step"], found["fid"], found["evaluation"]["protocol"]["n_fake"]) == (2, 7.0, 5)
+
+
+def test_a_last_evaluation_prevented_by_a_kill_is_done_on_resume(make_config, run_dir, monkeypatch, capsys):
     asked = []
 
     def score(generator, data, step, ema):
