@@ -6,11 +6,13 @@ from typing import Any, Literal
 from sagan.config.errors import ConfigError
 from sagan.config.types import (
     Decay,
+    FilePath,
     Fraction,
     NonNegative,
     NonNegativeFloat,
     Positive,
     PositiveFloat,
+    Processes,
     Truncation,
 )
 
@@ -38,7 +40,7 @@ class DataConfig:
     source: Source = "shapes"
     """Source of the images: drawn (shapes, pairs, pairs-near, pairs-pattern), read from disk (folder, packed), or
     downloaded on first use (the others)."""
-    path: str | None = None
+    path: FilePath | None = None
     """Folder of class folders or of images, packed data set, or folder for downloads; drawn images have none."""
     resolution: int | list[int] = 32
     """Size in pixels, N or [H, W]: a*2^n by b*2^n with a and b in 2..7, the larger at least 4, and n in 3..7."""
@@ -52,7 +54,7 @@ class DataConfig:
     """What to do about an unreadable image: stop the run, or skip and count it."""
     memory_gb: NonNegativeFloat = 4.0
     """Keep data sets up to this size (uint8, GiB) in memory; read larger ones as needed."""
-    workers: NonNegative = 2
+    workers: Processes = 2
     """Processes that read images if the data set is not in memory."""
 
     @property
@@ -176,7 +178,7 @@ class ExtractorConfig:
 
     name: str = "inception"
     """inception (FID as published), efficientnet-lite0 (no download), or another extractor of torch-fidelity."""
-    weights: str | None = None
+    weights: FilePath | None = None
     """File of its weights, instead of the usual download."""
 
 
@@ -229,7 +231,7 @@ class CheckpointConfig:
 class Config:
     """A training run."""
 
-    run_dir: str | None = None
+    run_dir: FilePath | None = None
     """Run directory; null: runs/NAME, with the name of the preset or file."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto: a GPU if there is one."""
