@@ -165,6 +165,8 @@ def run_verb(rest, images):
         rest, target = rest[: rest.index(">")], rest[rest.index(">") + 1]
     if len(rest) > 1 and rest[1].startswith("runs/"):
         ensure_run(rest[1], images)
+    if source := value_of(rest, "--training.init_from"):
+        ensure_run(source, images)
     if len(rest) > 1 and rest[1].endswith(".safetensors"):
         ensure_weights(rest[1])
     with open(target or "/dev/null", "w") as file, redirect_stdout(file):
