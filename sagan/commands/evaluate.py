@@ -1,4 +1,4 @@
-"""`sagan evaluate`: FID, IS, KID, precision and recall of a run, or of two folders."""
+"""`sagan evaluate`: FID, IS, KID, precision, recall, density and coverage of a run, or of two folders."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated

@@ -59,6 +59,7 @@ def plan_of(config: Config) -> list[str]:
     from sagan.data import find_data, resolve_num_classes
     from sagan.models.build import build_discriminator, build_generator
     from sagan.runs.directory import newest_step
+    from sagan.runs.networks import load_weights
     from sagan.runtime.device import activation_dtype, choose_device
 
     directory, device, training = Path(config.run_dir or ""), choose_device(config.device), config.training
@@ -69,8 +70,11 @@ def plan_of(config: Config) -> list[str]:
         found = find_data(config.data)
         data = f"{len(found):,} images, {found.source}"
         config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, found)))
+    start = f"resuming from step {step}" if step else "a new run"
+    if training.init_from and not step:
+        start += f" from the weights of {training.init_from}, step {load_weights(training.init_from)[0]}"
     lines = [
-        f"run directory: {directory}, {f'resuming from step {step}' if step else 'a new run'}",
+        f"run directory: {directory}, {start}",
         f"steps: {training.steps}, {training.batch_size} images each, on {device} in {dtype}",
         f"data: {data}",
     ]

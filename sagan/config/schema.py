@@ -154,6 +154,9 @@ class TrainingConfig:
     """Images per update, over all processes and micro-batches."""
     seed: NonNegative = 0
     """Seed of the run: every random draw is a function of it, a purpose, and a step or an index."""
+    init_from: str | None = None
+    """A run, a checkpoint or exported weights to start from: every layer whose shapes fit is taken, and the others are
+    listed. null: random weights."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Activation dtype; weights are float32. auto: bf16 if the device multiplies it natively, else float32."""
     d_steps: Positive = 1

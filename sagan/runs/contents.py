@@ -54,11 +54,12 @@ def _leaves(content: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
         if depth == DEPTH:
             raise ValueError(f"{name}: expected fewer than {DEPTH} levels")
         yield f"{name}.length", len(content)
-        keyed = isinstance(content, Mapping)
-        for key in content if keyed else ():
+        # By the name alone: the text of a tensor takes a hundred times as long as its digest.
+        named = sorted(content.items(), key=lambda item: repr(item[0])) if isinstance(content, Mapping) else None
+        items = enumerate(content) if named is None else named
+        for key, item in items:
             if type(key) not in (str, int):
                 raise ValueError(f"{name}: has a key of type {type(key).__name__}, expected text")
-        for key, item in [(key, content[key]) for key in sorted(content, key=repr)] if keyed else enumerate(content):
             yield from _leaves(item, f"{name}.{key}" if name else str(key), depth + 1)
     elif isinstance(content, Tensor):
         _require_whole(content, name)

@@ -79,7 +79,7 @@ class RunLog:
         """Print lines above the progress bar and append them to log.txt."""
         if not self.active:
             return
-        lines = tuple(map(printable, lines))
+        lines = tuple(map(printable, lines))  # names of classes and files come from anyone
         with suppress(OSError):  # a closed terminal or pipe ends no run; log.txt has the lines too
             for line in lines:
                 tqdm.write(line)

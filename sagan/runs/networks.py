@@ -97,6 +97,23 @@ def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:
     return load_checkpoint(find_checkpoint(path, checkpoint)).get("data", {})
 
 
+def load_weights(run: str | Path) -> tuple[int, dict[str, dict[str, Tensor]]]:
+    """Load the step and the weights of G and, if it is there, D. No network is built, so no code of a kind runs.
+
+    G of a run or checkpoint is the network itself, of exported weights what they hold: the moving average if there was
+    one. Raise UserError, naming the file, if it is missing or cannot be read.
+    """
+    path = Path(run)
+    if path.suffix != ".safetensors":
+        content = load_checkpoint(find_checkpoint(path))
+        return content["step"], {name: content[name] for name in ("generator", "discriminator") if name in content}
+    generator, beside = _read_export(path, "generator", None), path.with_name("discriminator.safetensors")
+    weights = {"generator": generator.weights}
+    if beside.is_file():
+        weights["discriminator"] = _read_export(beside, "discriminator", None).weights
+    return generator.origin.step, weights
+
+
 def holds_discriminator(run: str | Path, checkpoint: str | None = None) -> bool:
     """Return whether `load_discriminator` finds a discriminator. Raise UserError, as it does, for a damaged file."""
     path = Path(run)

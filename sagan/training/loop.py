@@ -16,6 +16,7 @@ from sagan.runs.best import write_best
 from sagan.runs.checkpoints import checkpoint_config, newest_whole
 from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
+from sagan.runs.networks import load_weights
 from sagan.runs.records import evaluated
 from sagan.runtime.device import activation_dtype, choose_device, keep_freed_memory
 from sagan.runtime.distributed import (
@@ -56,6 +57,7 @@ from sagan.training.run import (
     write_samples,
 )
 from sagan.training.signals import StopRequest, stop_requests
+from sagan.training.starting import start_from
 from sagan.training.state import build_state
 from sagan.training.steps import train_step
 
@@ -111,6 +113,8 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
     config = resumed_config(config, saved, directory)
     if saved:
         require_fit(saved, config, directory)
+    elif training.init_from:
+        load_weights(training.init_from)  # to find out whether they can be read
     return config
 
 
@@ -143,16 +147,18 @@ def set_up(
     if evaluator:  # again: unreadable images are skipped by now
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
     config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
-    state = build_state(config, device, dtype)
+    state, start = build_state(config, device, dtype), []
     if saved:
         require_same_data(saved, data, directory)
         state.restore(saved)
+    elif config.training.init_from:
+        start = start_from(state, config.training.init_from)
     log.begin(state.step)
     if is_main():
         remove_leftovers(directory)
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
         write_best(directory)  # a kill may have prevented it, and `begin` may have dropped evaluations
-    log.say(*introduction(config, state, data))
+    log.say(*introduction(config, state, data), *start)
     return Run(config, directory, state, data, log, evaluator, FiniteWatch(state), callbacks)
 
 
