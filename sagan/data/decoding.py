@@ -6,6 +6,7 @@ image, so nothing aliases. Images that already have the size stay as they are.
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -22,10 +23,13 @@ class UnreadableImage(Exception):
     """An image file cannot be decoded. The message names the file and the reason."""
 
 
-def read_image(path: Path | str, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+def read_image(
+    path: Path | str | BinaryIO, size: tuple[int, int] | None, channels: int, name: Path | str | None = None
+) -> np.ndarray:
     """Return the image in a file as uint8 (channels, H, W), in its own size if `size` is None.
 
-    The first frame of an animation is taken. Raise UnreadableImage, which names the path, for anything that goes wrong.
+    The first frame of an animation is taken. Raise UnreadableImage, which names the path, or `name` if that is given,
+    for anything that goes wrong.
     """
     try:
         with Image.open(path) as file:
@@ -36,7 +40,7 @@ def read_image(path: Path | str, size: tuple[int, int] | None, channels: int) ->
     except MemoryError:
         raise
     except Exception as error:  # decoders raise nearly anything for broken files
-        raise UnreadableImage(f"{path}: {reason(error)}") from error
+        raise UnreadableImage(f"{name or path}: {reason(error)}") from error
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
