@@ -108,7 +108,8 @@ def attention_figure(
     """
     generator = load_generator(run, trust_module=trust_module)
     discriminator = load_discriminator(run) if network == "discriminator" else None
-    views = view_attention(generator, discriminator, *fixed_inputs(generator, num, seed))
+    names = (generator.origin and generator.origin.class_names) or ()
+    views = view_attention(generator, discriminator, *fixed_inputs(generator, num, seed), class_names=names)
     known = {view.layer: view for view in views if view.network == network and view.maps}
     view = known.get(layer) if layer else next(iter(known.values()), None)
     if view is None:

@@ -9,6 +9,7 @@ import yaml
 
 from sagan.ablation.variants import Job
 from sagan.config import Config, ConfigError, DamagedError, to_config
+from sagan.config.plain_yaml import load_yaml
 from sagan.evaluation import comparable_terms
 from sagan.runs.directory import newest_step
 from sagan.runs.records import is_record, json_lines, own_evaluations
@@ -61,7 +62,7 @@ def run_config(job: Job) -> Config | None:
     if not file.is_file():
         return None
     try:
-        content = yaml.safe_load(file.read_text())
+        content = load_yaml(file.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DamagedError(f"{file}: cannot be read as YAML ({one_line(error)})") from None
     if not isinstance(content, dict):

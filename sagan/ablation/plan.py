@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from sagan.config import ConfigError
+from sagan.config.plain_yaml import load_yaml, problem
 from sagan.presets import PACKAGE, PRESET_DIR
 
 MOST_PRIMARY = 3
@@ -116,9 +117,11 @@ def plan_file(name: str) -> Path:
 def load_plan(file: Path, size: str | None = None) -> Plan:
     """Return the plan of a file in one of its sizes. Raise ConfigError, naming file and key, if anything is wrong."""
     try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: cannot be read as a plan: {' '.join(str(error).split())}") from None
+        content = load_yaml(file.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: cannot be read as a plan: {problem(error)}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read as a plan: {error}") from None
     content = require_mapping(content, f"{file}", "keys of a plan")
     for key in content:
         if key not in GIVEN:

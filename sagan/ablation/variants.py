@@ -8,8 +8,10 @@ from typing import Any
 
 from sagan.ablation.plan import Plan, require_mapping
 from sagan.config import Config, ConfigError, Setting, flatten
+from sagan.config.types import shown
 from sagan.presets import load_settings
 
+SET_BY_PLAN = {"run_dir": "a plan gives each run a directory of its own", "training.seed": "the plan's seeds set it"}
 NETWORKS = ("generator", "discriminator")
 # Options that may differ between machines without making it a different run.
 INCIDENTAL = (
@@ -109,6 +111,9 @@ def variant_config(plan: Plan, variant: str, shared: list[Setting]) -> tuple[Con
     changes = require_mapping(plan.variants[variant] or {}, where, "a mapping")
     settings = [*shared, *(Setting(key, value, f"{where}: ") for key, value in changes.items())]
     settings = [s for setting in settings for s in both_networks(setting)]
+    for s in settings:
+        if s.key in SET_BY_PLAN:
+            raise ConfigError(f"{s.where}{s.key} {shown(s.value)}: {SET_BY_PLAN[s.key]}")
     try:
         config = load_settings(plan.preset, settings)
         require_metric(config, plan)

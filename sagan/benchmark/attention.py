@@ -16,6 +16,7 @@ from sagan.config import AttentionConfig, ConfigError
 from sagan.layers import initialize
 from sagan.runtime.device import choose_device, device_name, wait_for
 from sagan.runtime.flops import forward_flops
+from sagan.runtime.memory import require_memory
 
 MIB = 2**20
 
@@ -56,6 +57,8 @@ def measure(
     for kind in kinds:
         for size in sizes:
             _layer(kind, size, channels, spectral_norm=True)
+    largest = 4 * 4 * batch * channels * max(sides) ** 2  # the map, its gradient, the result and its gradient
+    require_memory(largest, place, f"batch {batch}, channels {channels}, sizes {sides}")
     torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     rows = attention_costs(batch, channels, sizes, kinds=kinds, device=place, dtype=dtype, repeats=repeats)

@@ -17,12 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from sagan.config import Config
-from sagan.layers import Conv2d, power_iteration
+from sagan.layers import Conv2d, power_iteration, spectral_weights
 from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
 from sagan.training.diagnostics import peak_memory
 from sagan.training.losses import discriminator_hinge, generator_hinge
+from sagan.training.memory import require_memory_for
 from sagan.training.state import TrainState, build_state
 from sagan.training.steps import draw, frozen, train_step
 
@@ -41,6 +42,7 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     if config.data.num_classes is None:
         config = replace(config, data=replace(config.data, num_classes=10))
     device = choose_device(config.device)
+    require_memory_for(config, device)
     keep_freed_memory()
     dtype = activation_dtype(config.training.precision, device)
     fast, plain = build_state(config, device, dtype), plain_state(config, device)
@@ -94,20 +96,21 @@ def plain_state(config: Config, device: torch.device) -> TrainState:
 def plain_step(state: TrainState, batches: Batches) -> None:
     """Take the same step as most implementations write it: real and fake images in separate passes."""
     generator, discriminator = state.generator, state.discriminator
+    of_g, of_d = (spectral_weights(network).values() for network in (generator, discriminator))
     for i in range(d_steps := state.config.training.d_steps):
         (real, y), draws = next(batches), draw(state, "discriminator", state.step * d_steps + i, groups=2)
         state.discriminator_optimizer.zero_grad()
-        power_iteration(generator)
+        power_iteration(of_g)
         with torch.no_grad():
             fake = generator(draws.z, draws.y)
-        power_iteration(discriminator)
+        power_iteration(of_d)
         real_logits = discriminator(real, y)
         fake_logits = discriminator(fake, draws.y)
         discriminator_hinge(real_logits, fake_logits).backward()
         state.discriminator_optimizer.step()
     draws = draw(state, "generator", state.step, groups=1)
     state.generator_optimizer.zero_grad()
-    power_iteration(generator)
+    power_iteration(of_g)
     with frozen(discriminator):
         generator_hinge(discriminator(generator(draws.z, draws.y), draws.y)).backward()
     state.generator_optimizer.step()

@@ -9,14 +9,13 @@ from cyclopts import Parameter
 
 from sagan.commands.options import Flat, Given, TrainOptions
 from sagan.config import Config, ConfigError
-from sagan.config.types import Positive
+from sagan.config.types import PositiveProcesses
 from sagan.runtime.files import check_writable
 
 if TYPE_CHECKING:
     from sagan.ablation.variants import Job
 
 WITH_POWER = "a number above 0, together with --power"
-SET_BY_PLAN = {"run_dir": "a plan gives each run a directory of its own", "training.seed": "the plan's seeds set it"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Options:
     """Run only these of the plan's seeds; null: all."""
     variants: list[str] | None = None
     """Run only these variants; null: all. The report covers what there is of all of them."""
-    jobs: Positive = 1
+    jobs: PositiveProcesses = 1
     """Runs at once (with ray: per machine). They share the cores; each has its own GPU if there are several."""
     executor: Literal["local", "ray"] = "local"
     """local: processes on this machine; ray: the cluster of $RAY_ADDRESS, or one started here."""
@@ -63,9 +62,6 @@ def ablate(
       sagan ablate experiments/attention-kinds/plan.yaml --report-only
     """
     overrides = given.of(Config)
-    for setting in overrides:
-        if setting.key in SET_BY_PLAN:
-            raise ConfigError(f"--{setting.key} {setting.value}: {SET_BY_PLAN[setting.key]}")
     for setting in [] if options.power else given.starting("power_"):
         raise ConfigError(f"--{setting.key} {setting.value}: expected {WITH_POWER}")
     from sagan.ablation import running

@@ -20,7 +20,7 @@ from sagan.commands.options import Typed
 from sagan.commands.words import normalise
 from sagan.config import Config, ConfigError, Setting, UntrustedCode, UserError, file_settings, flatten, read
 from sagan.config.reading import no_such_option
-from sagan.config.types import as_text, convert
+from sagan.config.types import as_text, convert, shown
 from sagan.presets import config_file
 from sagan.runtime.wording import PrintableFormatter, printable
 from sagan.version import __version__
@@ -69,6 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, UserError) as error:
         print(printable(f"{name}: error: {error}"), file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a name that the file system refuses, a folder without permission
+        print(printable(f"{name}: error: {shown(error.filename or '')}: {error.strerror or error}"), file=sys.stderr)
+        return UserError.exit_code
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130

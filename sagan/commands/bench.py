@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 
 from sagan.commands.options import Flat, Given, Preset, TrainOptions
 from sagan.config import Config, ConfigError
-from sagan.config.types import Positive
+from sagan.config.types import FilePath, Positive, PositiveProcesses
 from sagan.presets import load_settings
 from sagan.runtime.files import check_writable
 
@@ -20,7 +20,7 @@ class Options:
 
     attention: bool = False
     """Measure attention systems instead, each alone with its default options; --device holds for them, too."""
-    json: str | None = None
+    json: FilePath | None = None
     """File for the measurements of a step, in addition to the terminal."""
 
 
@@ -40,7 +40,7 @@ class Costs:
     """Kinds, or paths of your own classes; null: all."""
     precision: Literal["float32", "bf16"] = "float32"
     """Activation dtype."""
-    threads: Positive = 1
+    threads: PositiveProcesses = 1
     """CPU threads; synchronization time is included."""
     repeats: Positive = 7
     """Number of passes, of which the best time is shown."""

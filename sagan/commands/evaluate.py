@@ -8,7 +8,7 @@ from cyclopts import Group, Parameter
 
 from sagan.commands.options import Checkpoint, DataOptions, Device, Flat, Given, TrustModule
 from sagan.config import ConfigError, DataConfig, EvaluationConfig, updated
-from sagan.config.types import Positive, as_text
+from sagan.config.types import FilePath, Positive, as_text
 
 if TYPE_CHECKING:
     from sagan.evaluation import Scores
@@ -25,9 +25,9 @@ class Options:
     checkpoint: Checkpoint = None
     split: str = "train"
     """Part of the data to compare with: train or test, if the source has both."""
-    real: str | None = None
+    real: FilePath | None = None
     """Folder of real images, instead of a run's data."""
-    fake: str | None = None
+    fake: FilePath | None = None
     """Folder of generated images, instead of a run's."""
     ablate_layer: str | None = None
     """Score G without this attention layer (such as blocks.1.attention), or without all."""

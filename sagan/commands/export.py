@@ -6,6 +6,7 @@ from typing import Literal
 
 from sagan.commands.options import Checkpoint, Flat, Run, TrustModule
 from sagan.config import ConfigError
+from sagan.config.types import FilePath
 from sagan.runtime.files import check_writable
 
 
@@ -18,7 +19,7 @@ class Options:
     """safetensors: the weights; onnx, pt2 (torch.export): graphs that need no code of this program."""
     maps: bool = False
     """Add the attention maps to the outputs of a graph."""
-    out: str | None = None
+    out: FilePath | None = None
     """Folder to write; null: export/ in the run directory, or beside the checkpoint."""
     trust_module: TrustModule = field(default_factory=list)
 

@@ -8,7 +8,7 @@ from cyclopts import Group, Parameter
 
 from sagan.config import Config, ConfigError, DataConfig, Setting
 from sagan.config.reading import is_option_of, option_types
-from sagan.config.types import as_text
+from sagan.config.types import FilePath, as_text
 
 if TYPE_CHECKING:
     from sagan.models.generator import Generator
@@ -23,7 +23,7 @@ TrainOptions = Annotated[Config, Parameter(name="*", group=OF_TRAIN)]
 DataOptions = Annotated[DataConfig, Parameter(group=OF_DATA, show_default=False)]
 Preset = Annotated[str | None, Parameter(help="a preset or a YAML file")]
 Run = Annotated[str, Parameter(help="a run directory, a checkpoint or exported weights")]
-Checkpoint = Annotated[str | None, Parameter(help="best, or a checkpoint file; null: the newest of the run.")]
+Checkpoint = Annotated[FilePath | None, Parameter(help="best, or a checkpoint file; null: the newest of the run.")]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one.")]
 Ema = Annotated[bool, Parameter(help="Use the moving average (EMA) of G, if there is one, instead of G itself.")]
 TrustModule = Annotated[

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sagan.commands.options import Flat, Given, Preset, TrainOptions
 from sagan.config import Config, ConfigError
+from sagan.config.types import FilePath
 from sagan.presets import load_settings
 from sagan.runtime.files import check_writable
 
@@ -13,7 +14,7 @@ from sagan.runtime.files import check_writable
 class Options:
     """Where the packed data set goes."""
 
-    out: str | None = None
+    out: FilePath | None = None
     """Folder to write; it must be new, or hold a packed data set."""
 
 

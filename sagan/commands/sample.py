@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, TrustModule, chosen_classes
 from sagan.config import STORED, ConfigError, ExtractorConfig, UserError
 from sagan.config.schema import Source
-from sagan.config.types import NonNegative, Positive, Truncation
+from sagan.config.types import FilePath, NonNegative, Positive, Truncation
 from sagan.runtime.files import check_writable
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ class Options:
     """Redraw entries of z beyond this many standard deviations; 0: never."""
     interpolate: Literal["z", "classes"] | None = None
     """Draw rows from one latent vector to another, or from one class to the next."""
-    out: str | None = None
+    out: FilePath | None = None
     """FILE.png, .jpg or .webp: one picture; FILE.npz: arrays images (N, H, W, C) and labels; a name without a suffix: a
     folder with a folder of PNG files for each class, which sagan train takes. null: a new picture, which never
     replaces a different one."""
     captions: bool = True
     """Write the class beside each row of a picture, and what is what above the columns of --nearest."""
-    nearest: str | None = None
+    nearest: FilePath | None = None
     """Training images to show beside each sample: a folder, a packed data set, or shapes, cifar10, ..."""
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
     """Feature extractor for the nearest-neighbour search; pixels are compared, too."""

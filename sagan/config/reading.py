@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar, get_origin
 import yaml
 
 from sagan.config.errors import ConfigError
+from sagan.config.plain_yaml import load_yaml, problem
 from sagan.config.schema import Config
 from sagan.config.types import as_text, convert
 
@@ -60,17 +61,20 @@ def updated(old: T, settings: Iterable[Setting]) -> T:
 def file_settings(file: Path, cls: type = Config) -> list[Setting]:
     """Return the settings of a YAML file. Raise ConfigError if it cannot be read, or sets an unknown option."""
     try:
-        content = yaml.safe_load(file.read_text())
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{file}: cannot be read as YAML: {error.problem}{line}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+        content = load_yaml(file.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: cannot be read as YAML: {problem(error)}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read as YAML: {error}") from None
     types = option_types(cls)
     settings = flat_settings({} if content is None else content, types, f"{file}: ")
     settings = [s for s in settings if s.value is not None or not _is_section(s.key, types)]  # an empty section
+    seen: set[str] = set()
     for setting in settings:
         option_of(setting, types)
+        if setting.key in seen:
+            raise ConfigError(f"{file}: {setting.key}: set twice")
+        seen.add(setting.key)
     return settings
 
 

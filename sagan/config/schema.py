@@ -8,11 +8,13 @@ from annotated_types import Predicate, doc
 from sagan.config.errors import ConfigError
 from sagan.config.types import (
     Decay,
+    FilePath,
     Fraction,
     NonNegative,
     NonNegativeFloat,
     Positive,
     PositiveFloat,
+    Processes,
     Truncation,
 )
 
@@ -50,7 +52,7 @@ class DataConfig:
     """Source of the images: drawn (shapes, pairs, pairs-near, pairs-pattern), read from disk (folder, zip, packed),
     opened by the package datasets (huggingface), a class of your own (my_module.MyDataset), or downloaded on first use
     (the others)."""
-    path: str | None = None
+    path: FilePath | None = None
     """Folder of class folders or of images, archive of them, packed data set, folder or name of a Hugging Face data
     set, or folder for downloads; drawn images have none."""
     resolution: int | list[int] = 32
@@ -65,7 +67,7 @@ class DataConfig:
     """What to do about an unreadable image: stop the run, or skip and count it."""
     memory_gb: NonNegativeFloat = 4.0
     """Keep data sets up to this size (uint8, GiB) in memory; read larger ones as needed."""
-    workers: NonNegative = 2
+    workers: Processes = 2
     """Processes that read images if the data set is not in memory."""
 
     @property
@@ -165,7 +167,7 @@ class TrainingConfig:
     """Images per update, over all processes and micro-batches."""
     seed: NonNegative = 0
     """Seed of the run: every random draw is a function of it, a purpose, and a step or an index."""
-    init_from: str | None = None
+    init_from: FilePath | None = None
     """A run, a checkpoint or exported weights to start from: every layer whose shapes fit is taken, and the others are
     listed. null: random weights."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
@@ -189,7 +191,7 @@ class ExtractorConfig:
 
     name: str = "inception"
     """inception (FID as published), efficientnet-lite0 (no download), or another extractor of torch-fidelity."""
-    weights: str | None = None
+    weights: FilePath | None = None
     """File of its weights, instead of the usual download."""
 
 
@@ -242,7 +244,7 @@ class CheckpointConfig:
 class Config:
     """A training run."""
 
-    run_dir: str | None = None
+    run_dir: FilePath | None = None
     """Run directory; null: runs/NAME, with the name of the preset or file."""
     device: str = "auto"
     """cpu, cuda, cuda:1, ...; auto: a GPU if there is one."""

@@ -8,6 +8,7 @@ import yaml
 from annotated_types import DocInfo, Ge, Gt, Le, Lt, MinLen, Predicate, doc
 
 from sagan.config.errors import ConfigError
+from sagan.config.plain_yaml import load_yaml
 
 Positive = Annotated[int, Gt(0)]
 NonNegative = Annotated[int, Ge(0)]
@@ -17,6 +18,22 @@ Fraction = Annotated[float, Gt(0), Le(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 # A narrower cut would redraw nearly every entry of z, thousands of times.
 Truncation = Annotated[float, Predicate(lambda v: v == 0 or v >= 0.01), doc("0 (never), or at least 0.01")]
+MOST_PROCESSES = 512  # a thousand at once has never helped, and a mistyped number takes the machine down
+Processes = Annotated[int, Ge(0), Le(MOST_PROCESSES)]
+PositiveProcesses = Annotated[int, Gt(0), Le(MOST_PROCESSES)]
+
+
+def is_path(value: str) -> bool:
+    """Return whether a file system can take a path, and a record its name."""
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:  # bytes of a file name that are not UTF-8
+        return False
+    return 0 < size < 4096 and "\0" not in value and max(map(len, value.encode().split(b"/"))) < 256
+
+
+FilePath = Annotated[str, Predicate(is_path)]  # no `doc`: help pages need not say it of every path
+A_PATH = "a path in UTF-8, below 4,096 bytes, each name in it below 256"
 
 HOLDS = {
     Gt: lambda value, bound: value > bound.gt,
@@ -26,6 +43,7 @@ HOLDS = {
     MinLen: lambda value, bound: len(value) >= bound.min_length,
     Predicate: lambda value, bound: bound.func(value),
 }
+LONGEST = 120  # characters of a value in an error
 WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", NoneType: "null", Any: "YAML"}
 
 
@@ -43,7 +61,7 @@ def convert(kind: Any, value: Any, option: str) -> Any:
     except OutOfRange as error:
         raise ConfigError(f"{option} {error}") from None
     except NOT_OF_TYPE:
-        raise ConfigError(f"{option} {as_text(value)}: expected {in_words(kind)}") from None
+        raise ConfigError(f"{option} {shown(value)}: expected {in_words(kind)}") from None
 
 
 def in_words(kind: Any) -> str:
@@ -81,6 +99,13 @@ def as_text(value: Any) -> str:
     return f"[{', '.join(map(as_text, value))}]" if isinstance(value, list) else str(value)
 
 
+def shown(value: Any) -> str:
+    """Return a value as an error shows it: text as `as_text` writes it, cut if nobody would read it all."""
+    text = as_text(value)
+    text = text or chr(34) * 2
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 20]}... ({len(text):,} characters)"
+
+
 def _convert(kind: Any, value: Any) -> Any:
     """Return `value` as a value of type `kind`. Raise OutOfRange or one of NOT_OF_TYPE."""
     origin, arguments = get_origin(kind), get_args(kind)
@@ -109,7 +134,7 @@ def _first_that_fits(kinds: tuple, value: Any) -> Any:
 def _in_range(kind: Any, value: Any) -> Any:
     if all(HOLDS[type(bound)](value, bound) for bound in kind.__metadata__ if type(bound) in HOLDS):
         return value
-    raise OutOfRange(f"{as_text(value)}: expected {range_in_words(kind)}")
+    raise OutOfRange(f"{shown(value)}: expected {range_in_words(kind) or A_PATH}")
 
 
 def _items(value: Any) -> list:
@@ -123,12 +148,15 @@ def _items(value: Any) -> list:
 def _number(value: Any, make: type, *accepted: type) -> Any:
     if type(value) not in (str, *accepted) or not math.isfinite(float(value)):
         raise ValueError
-    return make(value)
+    number = make(value)
+    if isinstance(number, int) and abs(number) >= 2**63:
+        raise OutOfRange(f"{shown(value)}: expected an integer of at most 64 bits")
+    return number
 
 
 def _plain(value: Any, kind: type = object) -> Any:
     """Return text as YAML understands it, anything else as it is. Raise ValueError unless that is a `kind`."""
-    plain = yaml.safe_load(value) if isinstance(value, str) else value
+    plain = load_yaml(value) if isinstance(value, str) else value
     if not isinstance(plain, kind):
         raise ValueError
     return plain

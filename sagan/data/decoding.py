@@ -5,6 +5,11 @@ of the target's aspect ratio, and resize it with Pillow's bicubic filter. Pillow
 image, so nothing aliases. Images that already have the size stay as they are.
 """
 
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +37,7 @@ def read_image(
     for anything that goes wrong.
     """
     try:
-        with Image.open(path) as file:
+        with opened(path) as file:
             file.load()  # decodes it all: a truncated file fails here
             ImageOps.exif_transpose(file, in_place=True)
             image = to_mode(file, channels)
@@ -49,7 +54,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     Raise UnreadableImage, which names the path, for anything that goes wrong.
     """
     try:
-        with Image.open(path) as file:
+        with opened(path) as file:
             # Asking a PNG file for EXIF data that are not in its header would decode it.
             known = file.format != "PNG" or "exif" in file.info
             turned = known and file.getexif().get(ExifTags.Base.Orientation, 1) > 4
@@ -59,6 +64,18 @@ def image_size(path: Path | str) -> tuple[int, int]:
     if turned:
         height, width = read_image(path, None, 3).shape[1:]
     return height, width
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[Image.Image]:
+    """Open an image file, without Pillow's warnings: what they warn of is either harmless here or an error.
+
+    Raise ValueError for a pipe or a device, which would be waited for without end.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("not a regular file")
+    with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
+        yield file
 
 
 def reason(error: Exception) -> str:

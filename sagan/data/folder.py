@@ -74,7 +74,10 @@ def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str)
         raise UserError(f"data.path {path}: {what}; expected a folder of class folders or of images")
     classes = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     loose = sorted(p for p in path.iterdir() if is_image(p.name) and p.is_file())
-    filled = {p: images_under(p) for p in classes}
+    for folder in classes:
+        if not is_utf8(folder.name):
+            raise UserError(f"data.path {path}: the name of the class folder {folder.name!r} is not UTF-8; rename it")
+    filled, repeated = images_by_class(path, classes)
     if loose and any(filled.values()):
         inside = next(p for p, files in filled.items() if files)
         raise UserError(
@@ -89,14 +92,55 @@ def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str)
     labels = torch.cat([torch.full((len(files),), label) for label, files in enumerate(filled.values())]).long()
     paths = [file for files in filled.values() for file in files]
     dataset = FolderDataset(paths, labels, [p.name for p in classes], size, channels, source, on_error)
-    dataset.warnings = wrong_level_warnings(path, filled)
+    dataset.warnings = [*wrong_level_warnings(path, filled), *repeated]
     return dataset
 
 
+def images_by_class(path: Path, classes: list[Path]) -> tuple[dict[Path, list[Path]], list[str]]:
+    """Return the image files in each class folder and below it, and a warning for each folder that is left out.
+
+    Links are followed, but no folder is read twice: a link to the folder that it lies in has no end, and one to the
+    parent folder would give every image of all classes to this class.
+    """
+    taken = {identity(path): path, **{identity(folder): folder for folder in classes}}
+    warnings = [
+        f"{folder} and {taken[identity(folder)]} are the same folder, so its images have two classes"
+        for folder in classes
+        if taken[identity(folder)] != folder
+    ]
+    filled: dict[Path, list[Path]] = {}
+    for folder in classes:
+        found = []
+        for top, below, names in os.walk(folder, followlinks=True):
+            found += [Path(top, name) for name in names if is_image(name)]
+            for name in sorted(below):
+                inside = Path(top, name)
+                if (known := taken.setdefault(identity(inside), inside)) != inside:
+                    below.remove(name)
+                    warnings.append(f"{inside} is left out: it is the same folder as {known}, which is read already")
+            below.sort()
+        filled[folder] = sorted(found, key=str)
+    return filled, warnings
+
+
 def images_under(folder: Path) -> list[Path]:
-    """Return the image files in a folder and below it, sorted by relative path."""
-    tree = os.walk(folder, followlinks=True)
-    return sorted((Path(top, name) for top, _, names in tree for name in names if is_image(name)), key=str)
+    """Return the image files in a folder and below it, sorted by relative path; each folder below it once."""
+    return images_by_class(folder.parent, [folder])[0][folder]
+
+
+def identity(folder: Path) -> tuple[int, int]:
+    """Return what tells a folder from all others, by whatever name it is reached."""
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether a file name is UTF-8, as records and TensorBoard need it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_image(name: str) -> bool:

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from sagan.config import UserError
+from sagan.config.types import shown
 from sagan.data.dataset import ArrayDataset, Dataset, fingerprint
+from sagan.runtime.wording import counted
 
 FILES = ("images.npy", "labels.npy", "meta.json")
 FORMAT = 1
@@ -55,22 +57,38 @@ def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDatas
         )
     try:
         meta = json.loads((path / "meta.json").read_text())
+        if not isinstance(meta, dict):
+            raise ValueError(f"meta.json: expected a mapping, found {shown(meta)}")
         arrays = np.load(path / "images.npy", mmap_mode="r")
         labels = torch.from_numpy(np.load(path / "labels.npy"))
         shape = (meta["count"], meta["height"], meta["width"], meta["channels"])
         version, names = meta["format"], meta["class_names"]
-    except (ValueError, KeyError, OSError) as error:
-        raise UserError(f"data.path {path}: damaged packed data set ({error}); pack it again") from error
+        texts = [isinstance(meta[key], str) for key in ("source", "images_sha256")]
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:  # TypeError: text as labels
+        words = f"meta.json: {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"data.path {path}: damaged packed data set ({shown(' '.join(words.split()))}); pack it again"
+        ) from error
     checks = {
         "format": (version, FORMAT),
         "images": ((arrays.shape, str(arrays.dtype)), (shape, "uint8")),
+        "text in meta.json": ([*texts, is_list_of_text(names)], [True, True, True]),
         "labels": ((tuple(labels.shape), str(labels.dtype)), (shape[:1], "torch.int64")),
-        "largest label": (bool(len(labels)) and int(labels.max()) < max(len(names), 1), True),
     }
     for what, (found, expected) in checks.items():
         if found != expected:
             raise UserError(f"data.path {path}: {what}: found {found}, expected {expected}; pack it again")
+    low, high = (int(x) for x in labels.aminmax()) if len(labels) else (0, 0)
+    if not len(labels) or low < 0 or high >= max(len(names), 1):
+        raise UserError(
+            f"data.path {path}: {counted(len(labels), 'label')} from {low} to {high}, expected "
+            f"0 to {max(len(names), 1) - 1}; pack it again"
+        )
     return PackedDataset(path, arrays, labels, meta, size, channels)
+
+
+def is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def pack(dataset: Dataset, out: Path | str) -> None:

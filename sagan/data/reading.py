@@ -42,8 +42,8 @@ def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_m
 def watched(loader: DataLoader) -> Iterator:
     """Yield what a loader yields. Raise UserError if one of its workers is killed, only when the next item is due.
 
-    torch's own handler of SIGCHLD raises wherever the main thread is. In the middle of a training step, that would leave
-    the state half updated.
+    torch's own handler of SIGCHLD raises wherever the main thread is. In the middle of a training step, that would
+    leave the state half updated.
     """
     others, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
     in_main = threading.current_thread() is threading.main_thread()

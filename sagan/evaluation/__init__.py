@@ -6,7 +6,7 @@ functions of features), `reference` (the real side, computed once), `evaluate` (
 """
 
 from sagan.evaluation.evaluate import compare_folders, evaluate
-from sagan.evaluation.extractors import Extractor, build_extractor
+from sagan.evaluation.extractors import Extractor, build_extractor, require_room
 from sagan.evaluation.scores import Scores, comparable_terms
 
-__all__ = ["Extractor", "Scores", "build_extractor", "comparable_terms", "compare_folders", "evaluate"]
+__all__ = ["Extractor", "Scores", "build_extractor", "comparable_terms", "compare_folders", "evaluate", "require_room"]

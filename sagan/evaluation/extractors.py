@@ -18,8 +18,9 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torch_fidelity.utils import create_feature_extractor
 
-from sagan.config import ConfigError, ExtractorConfig, UserError
+from sagan.config import ConfigError, EvaluationConfig, ExtractorConfig, UserError
 from sagan.evaluation.weights import other_ways, published_weights, sha256_of_file, sha256_of_state, verified
+from sagan.runtime.memory import require_memory
 
 INCEPTION = "inception-v3-compat"  # torch-fidelity's name
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -76,6 +77,12 @@ def full_float32(device: torch.device) -> Iterator[None]:
     finally:
         for setting, value in zip(settings, before, strict=True):
             setting.fp32_precision = value
+
+
+def require_room(config: EvaluationConfig, extractor: Extractor) -> None:
+    """Raise ConfigError if the features of the generated images do not fit into the free memory."""
+    size = 4 * config.num_samples * (extractor.feature_dim + extractor.logits_dim)
+    require_memory(size, torch.device("cpu"), f"evaluation.num_samples {config.num_samples}")
 
 
 def build_extractor(

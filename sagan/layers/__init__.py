@@ -2,6 +2,7 @@
 
 from sagan.layers.network import evaluating, initialize
 from sagan.layers.norm import BatchNorm
+from sagan.layers.ready import Weights
 from sagan.layers.spectral import Conv2d, Embedding, Linear, SpectralWeight, power_iteration, spectral_weights
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Embedding",
     "Linear",
     "SpectralWeight",
+    "Weights",
     "evaluating",
     "initialize",
     "power_iteration",

@@ -49,9 +49,8 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = self.normalize(x)  # (N, C, H, W)
-        rows = y if self.conditional else torch.zeros(1, dtype=torch.long, device=x.device)
-        gain = self.gain(rows) + 1 if self.gain.spectral_norm else self.gain(rows)  # (N or 1, C)
-        bias = self.bias(rows)
+        gain, bias = (t(y) if self.conditional else t.normalized_weight() for t in (self.gain, self.bias))
+        gain = gain + 1 if self.gain.spectral_norm else gain  # (N or 1, C)
         return torch.addcmul(bias.to(h.dtype)[:, :, None, None], h, gain.to(h.dtype)[:, :, None, None])
 
     def normalize(self, x: Tensor) -> Tensor:

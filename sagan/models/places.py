@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sagan.attention import Place, build_attention, resolve
-from sagan.config import Config, DiscriminatorConfig, GeneratorConfig
+from sagan.config import Config, ConfigError, DiscriminatorConfig, GeneratorConfig
 from sagan.models.sizes import (
     DISCRIMINATOR_WIDTHS,
     GENERATOR_WIDTHS,
@@ -55,9 +55,15 @@ def attention_by_block(config: GeneratorConfig | DiscriminatorConfig, size: Size
 def check_attention(config: Config) -> None:
     """Raise ConfigError if the attention of either network cannot be built.
 
-    The layers are built to find out, because each kind checks its own requirements. The random state is restored.
+    The layers are built to find out, because each kind checks its own requirements, but without memory for weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        for part in (config.model.generator, config.model.discriminator):
-            for _ in attention_by_block(part, config.data.size):
-                pass
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        for network in ("generator", "discriminator"):
+            part = getattr(config.model, network)
+            try:
+                for _ in attention_by_block(part, config.data.size):
+                    pass
+            except RuntimeError as error:
+                if "overflow" not in str(error):
+                    raise
+                raise ConfigError(f"model.{network}.channels {part.channels}: beyond what any memory holds") from None

@@ -29,7 +29,7 @@ def best_evaluation(run_dir: Path) -> dict | None:
 def best_checkpoint(run_dir: Path) -> Path | None:
     """Return the file of the run's best checkpoint, None if no evaluation has found one."""
     record = best_evaluation(run_dir)
-    return record and checkpoint_path(run_dir, record["step"])
+    return None if record is None else checkpoint_path(run_dir, record["step"])
 
 
 def write_best(run_dir: Path) -> None:

@@ -171,7 +171,8 @@ def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:
     try:
         write_atomically(path, lambda file: torch.save(content, file))
     except UserError as error:
-        raise UserError(f"{error}. Earlier checkpoints are untouched.") from error
+        untouched = ". Earlier checkpoints are untouched." if checkpoints(run_dir) else ""
+        raise UserError(f"{error}{untouched}") from error
     best = best_checkpoint(run_dir)
     for old in checkpoints(run_dir)[:-keep]:
         if old != best and not old.is_dir():

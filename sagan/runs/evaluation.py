@@ -7,7 +7,7 @@ from sagan.attention import ablate_layers
 from sagan.config import ConfigError, DataConfig, EvaluationConfig, UserError
 from sagan.data import Dataset, find_data, in_memory
 from sagan.data.given import GIVE_AGAIN, wrap_dataset
-from sagan.evaluation import Scores, build_extractor
+from sagan.evaluation import Scores, build_extractor, require_room
 from sagan.evaluation.evaluate import evaluate
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
@@ -45,6 +45,7 @@ def evaluate_run(
         with main_first():  # one process downloads
             real = find_data(data, split) if dataset is None else wrap_dataset(dataset, data)
             extractor = build_extractor(config.extractor, place)
+        require_room(config, extractor)
         require_identity(run, checkpoint, real)
         real, origin = in_memory(real, data.memory_gb), origin_of(generator)
         statistics = take_statistics(generator, config)

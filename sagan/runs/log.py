@@ -1,22 +1,23 @@
 """The log of a run: metrics.jsonl (its record), log.txt (its terminal output) and TensorBoard's event files."""
 
+import errno
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
+from typing import TextIO, TypeVar
 
 from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
 from sagan.config import UserError
+from sagan.runs.board import Board
+from sagan.runs.directory import checkpoints
 from sagan.runs.records import forget_after
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 Writer = TypeVar("Writer")
 
@@ -35,7 +36,7 @@ class RunLog:
         self.run_dir = run_dir
         self.text: TextIO | None = None
         self.metrics: TextIO | None = None
-        self.board: SummaryWriter | None = None
+        self.board: Board | None = None
         self.handler = _Handler(self)
         self.lock = FileLock(run_dir / ".lock")
 
@@ -67,20 +68,19 @@ class RunLog:
         """Open the records for the steps after `step`. Drop records of these steps, which a resumed run repeats."""
         if not self.active:
             return
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
         forget_after(self.run_dir / "metrics.jsonl", step)
         with self._writing():
             self.metrics = open(self.run_dir / "metrics.jsonl", "a", encoding="utf-8")
             # Step 0 holds the real images, which a run that starts at step 0 writes again.
-            self.board = SummaryWriter(str(self.run_dir), purge_step=step + 1 if step else 0)
+            self.board = Board(self.run_dir, purge_step=step + 1 if step else 0)
 
     def say(self, *lines: str) -> None:
         """Print lines above the progress bar and append them to log.txt."""
         if not self.active:
             return
-        for line in lines:
-            tqdm.write(line)
+        with suppress(OSError):  # a closed terminal or pipe ends no run; log.txt has the lines too
+            for line in lines:
+                tqdm.write(line)
         with self._writing():
             stamp = time.strftime("%Y-%m-%d %H:%M:%S")
             text = _opened(self.text)
@@ -95,8 +95,8 @@ class RunLog:
             metrics, board = _opened(self.metrics), _opened(self.board)
             metrics.write(json.dumps({"step": step, **extra, **values}) + "\n")
             metrics.flush()
-            for name, value in values.items():
-                board.add_scalar(f"{group}{name}", value, step)
+            board.scalars({f"{group}{name}": value for name, value in values.items()}, step)
+            board.flush()
 
     def image(self, name: str, image: Tensor, step: int) -> None:
         """Add a uint8 image (C, H, W) to TensorBoard."""
@@ -104,7 +104,7 @@ class RunLog:
             return
         with self._writing():
             board = _opened(self.board)
-            board.add_image(name, image, step)
+            board.image(name, image, step)
             board.flush()
 
     def blobs(self, name: str, blobs: list[bytes], step: int, plugin: str) -> None:
@@ -116,39 +116,31 @@ class RunLog:
             return
         with self._writing():
             board = _opened(self.board)
-            # SummaryWriter's own `add_tensor` cannot name the plugin.
-            board._get_file_writer().add_summary(_blob_summary(name, blobs, plugin), step)
+            board.blobs(name, blobs, step, plugin)
             board.flush()
+
+    def require_folder(self) -> None:
+        """Raise UserError if the run directory has been deleted: what is written from now on would be all it holds."""
+        if not self.active:
+            return
+        with self._writing():
+            if os.fstat(_opened(self.metrics).fileno()).st_nlink == 0:
+                raise FileNotFoundError(errno.ENOENT, "metrics.jsonl has been deleted")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise UserError(
-                f"run_dir {self.run_dir}: the log cannot be written: {error}. Checkpoints are untouched."
-            ) from error
+            there = "Checkpoints are untouched" if checkpoints(self.run_dir) else "There is no checkpoint"
+            fate = there if self.run_dir.is_dir() else "The folder is gone, with all its checkpoints"
+            raise UserError(f"run_dir {self.run_dir}: the log cannot be written: {error}. {fate}.") from error
 
 
 def _opened(writer: Writer | None) -> Writer:
     if writer is None:
         raise RuntimeError("the log is not open")
     return writer
-
-
-def _blob_summary(name: str, blobs: list[bytes], plugin: str) -> Any:
-    """Return TensorBoard's protocol buffer for a list of blobs."""
-    from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
-
-    modules = (summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2)  # generated: a type checker sees no names in them
-    summaries, tensors, shapes, types = (cast(Any, module) for module in modules)
-    shape = shapes.TensorShapeProto(dim=[shapes.TensorShapeProto.Dim(size=len(blobs))])
-    metadata = summaries.SummaryMetadata(
-        plugin_data=summaries.SummaryMetadata.PluginData(plugin_name=plugin),
-        data_class=summaries.DATA_CLASS_BLOB_SEQUENCE,  # without it, neither loader shows the data
-    )
-    tensor = tensors.TensorProto(dtype=types.DT_STRING, tensor_shape=shape, string_val=blobs)
-    return summaries.Summary(value=[summaries.Summary.Value(tag=name, metadata=metadata, tensor=tensor)])
 
 
 class _Handler(logging.Handler):

@@ -37,7 +37,7 @@ def choose_device(name: str) -> torch.device:
             )
         return torch.device("cuda", index)
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).tolist()  # the device meta has no memory to read from
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend raises its own
         raise ConfigError(f"device {name}: not usable with this build of torch: {str(error).splitlines()[0]}") from None
     return device

@@ -14,6 +14,7 @@ from sagan.models.generator import Generator
 from sagan.models.sampling import image_sampler
 from sagan.runtime.captions import Captions
 from sagan.runtime.draws import latents
+from sagan.runtime.memory import require_memory
 from sagan.runtime.pictures import image_grid, to_uint8
 
 ROWS, COLUMNS = 10, 10  # of a grid, unless others are asked for
@@ -34,6 +35,9 @@ def generate(generator: Generator, num: int, classes: Sequence[int], draw: Draw)
     Image i has the i-th latent vector of the seed and class i modulo the number of `classes`, which are empty for an
     unconditional generator.
     """
+    height, width = generator.size
+    size = num * (generator.image_channels * height * width + torch.long.itemsize)
+    require_memory(size, torch.device("cpu"), f"num {num} images of {height}x{width}")
     y = torch.tensor(classes)[torch.arange(num) % len(classes)] if classes else None
     sample, parts = image_sampler(generator, draw.seed, draw.truncation), []
     for index in progress(torch.arange(num).split(draw.batch_size), "generating"):
@@ -143,6 +147,6 @@ def nearest(images: Tensor, data: Dataset, spaces: tuple[Callable, ...], batch_s
     return [indices for _, indices in best]
 
 
-def progress(items, title: str) -> tqdm:
+def progress(items, title: str, total: int | None = None) -> tqdm:
     """Return the items with a progress bar, shown on a terminal after a second."""
-    return tqdm(items, desc=title, delay=1, disable=None, leave=False)
+    return tqdm(items, desc=title, total=total, delay=1, disable=None, leave=False)

@@ -7,7 +7,7 @@ import torch
 
 from sagan.config import Config, EvaluationConfig
 from sagan.data import Dataset
-from sagan.evaluation import Extractor, Scores, build_extractor, evaluate
+from sagan.evaluation import Extractor, Scores, build_extractor, evaluate, require_room
 from sagan.models.generator import Generator
 from sagan.models.sampling import image_sampler, take_statistics
 
@@ -28,7 +28,9 @@ class Evaluator:
         if config.evaluation.every == 0:
             return None
         option = "--evaluation.extractor"
-        return cls(config.evaluation, build_extractor(config.evaluation.extractor, device, option))
+        extractor = build_extractor(config.evaluation.extractor, device, option)
+        require_room(config.evaluation, extractor)
+        return cls(config.evaluation, extractor)
 
     def __call__(self, generator: Generator, data: Dataset, step: int, ema: bool) -> Scores:
         """Return the scores of a generator in evaluation mode, without changing it."""

@@ -35,6 +35,7 @@ from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
 from sagan.training.feed import Feed
 from sagan.training.health import CollapseWatch, FiniteWatch
+from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.resume import (
     finished,
@@ -123,6 +124,8 @@ def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dat
         data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
     if config.evaluation.every:
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
+    known = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
+    require_memory_for(known, device, world_size())
     return data, Evaluator.build(config, device)
 
 
@@ -179,6 +182,8 @@ def fit(run: Run, stop: StopRequest) -> None:
             if due.anything or state.device.type == "cpu":  # on a GPU, reading a number waits for queued work
                 run.finite.require()
                 values = as_numbers(metrics, everywhere=due.record)
+            if due.anything:
+                run.log.require_folder()
             if due.record and values is not None:
                 write_record(run, values, throughput(state.step), watch)
             progress(state.step, values)

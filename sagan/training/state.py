@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sagan.config import Config, OptimizerConfig
+from sagan.layers import Weights
 from sagan.models.build import build_discriminator, build_generator
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
@@ -33,6 +34,8 @@ class TrainState:
     discriminator_optimizer: torch.optim.Optimizer
     generator_parallel: nn.Module
     discriminator_parallel: nn.Module
+    generator_weights: Weights
+    discriminator_weights: Weights
     step: int = 0
 
     @property
@@ -94,6 +97,8 @@ def build_state(config: Config, device: torch.device, dtype: torch.dtype) -> Tra
         discriminator_optimizer=_adam(discriminator, config.optimizer.discriminator_lr, config.optimizer),
         generator_parallel=_parallel(generator, device),
         discriminator_parallel=_parallel(discriminator, device),
+        generator_weights=Weights(generator),
+        discriminator_weights=Weights(discriminator),
     )
 
 

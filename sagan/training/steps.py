@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sagan.layers import power_iteration
 from sagan.runtime.distributed import rank, world_size
 from sagan.runtime.draws import generator_for
 from sagan.training.augment import diffaugment
@@ -64,43 +63,48 @@ def train_step(state: TrainState, batches: Iterator[tuple[Tensor, Tensor | None]
 
 def discriminator_step(state: TrainState, real: Tensor, y: Tensor | None, draws: Draws) -> Metrics:
     """Update D on real images (n, C, H, W) in [-1, 1] with labels y (n,), and on n fake images."""
-    generator, discriminator, parts = state.generator, state.discriminator, state.config.training.micro_batches
-    power_iteration(generator)
-    power_iteration(discriminator)
+    parts, dtype = state.config.training.micro_batches, state.generator.compute_dtype
     state.discriminator_optimizer.zero_grad()
+    with torch.no_grad(), state.generator_weights.ready(dtype, iterate=True):
+        fakes = [state.generator(d.z, d.y) for d in (draws.part(i, parts, groups=2) for i in range(parts))]
     metrics = []
-    for i in range(parts):
-        draws_i = draws.part(i, parts, groups=2)
-        real_i, y_i = real.chunk(parts)[i], None if y is None else y.chunk(parts)[i]
-        with torch.no_grad():
-            fake_i = generator(draws_i.z, draws_i.y)
-        # One pass for real and fake: one division by sigma, and larger products. D does not mix images of a batch.
-        images = _augment(state, torch.cat([real_i, fake_i]), draws_i)
-        labels = None if y_i is None or draws_i.y is None else torch.cat([y_i, draws_i.y])
-        with _backward_scope(state.discriminator_parallel, last=i == parts - 1):
-            real_logits, fake_logits = state.discriminator_parallel(images, labels).chunk(2)
-            loss = discriminator_hinge(real_logits, fake_logits)
-            (loss / parts).backward()
-        metrics.append(_discriminator_metrics(loss, real_logits, fake_logits, real_i, fake_i))
+    with state.discriminator_weights.ready(dtype, iterate=True):
+        for i in range(parts):
+            draws_i = draws.part(i, parts, groups=2)
+            real_i, y_i = real.chunk(parts)[i], None if y is None else y.chunk(parts)[i]
+            # One pass for real and fake: larger products. D does not mix images of a batch.
+            images = _augment(state, torch.cat([real_i, fakes[i]]), draws_i)
+            labels = None if y_i is None or draws_i.y is None else torch.cat([y_i, draws_i.y])
+            with _backward_scope(state.discriminator_parallel, last=i == parts - 1):
+                real_logits, fake_logits = state.discriminator_parallel(images, labels).chunk(2)
+                loss = discriminator_hinge(real_logits, fake_logits)
+                (loss / parts).backward(retain_graph=i < parts - 1)
+            metrics.append(_discriminator_metrics(loss, real_logits, fake_logits, real_i, fakes[i]))
+            del loss, real_logits, fake_logits  # and with them this part's activations
     state.discriminator_optimizer.step()
     return _mean(metrics)
 
 
 def generator_step(state: TrainState, draws: Draws) -> Metrics:
     """Update G and its moving average."""
-    training = state.config.training
-    power_iteration(state.generator)
+    training, dtype = state.config.training, state.generator.compute_dtype
     state.generator_optimizer.zero_grad()
     metrics = []
-    with frozen(state.discriminator):
+    with (
+        frozen(state.discriminator),
+        state.generator_weights.ready(dtype, iterate=True),
+        state.discriminator_weights.ready(dtype, iterate=False),
+    ):
         for i in range(training.micro_batches):
             draws_i = draws.part(i, training.micro_batches, groups=1)
-            with _backward_scope(state.generator_parallel, last=i == training.micro_batches - 1):
+            last = i == training.micro_batches - 1
+            with _backward_scope(state.generator_parallel, last):
                 fake = state.generator_parallel(draws_i.z, draws_i.y)
                 logits = state.discriminator(_augment(state, fake, draws_i), draws_i.y)
                 loss = generator_hinge(logits)
-                (loss / training.micro_batches).backward()
+                (loss / training.micro_batches).backward(retain_graph=not last)
             metrics.append({"loss/generator": loss.detach()})
+            del loss, logits, fake
     state.generator_optimizer.step()
     state.step += 1
     if state.generator_ema is not None:
@@ -143,9 +147,15 @@ def _discriminator_metrics(
         "accuracy/real": (real_logits > 0).float().mean(),
         "accuracy/fake": (fake_logits < 0).float().mean(),
         # Mean over pixels of the standard deviation over images: near 0 for fakes if G has collapsed.
-        "spread/real": real.std(0).mean() if len(real) > 1 else real.new_zeros(()),
-        "spread/fake": fake.std(0).mean() if len(fake) > 1 else fake.new_zeros(()),
+        "spread/real": _spread(real),
+        "spread/fake": _spread(fake),
     }
+
+
+def _spread(images: Tensor) -> Tensor:
+    """Return `images.std(0).mean()`, which torch computes slowly on a CPU; 0 for a single image."""
+    squares = (images - images.mean(0)).square_().sum(0)
+    return (squares / max(len(images) - 1, 1)).sqrt().mean()
 
 
 def _mean(metrics: list[Metrics]) -> Metrics:

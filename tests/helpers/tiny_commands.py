@@ -108,6 +108,8 @@ def make_tiny(words, images):
         options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
     if verb == "bench" or "--print_config" in words:
         options["data.num_classes"] = 10
+    if verb == "attention" and value_of(words, "--data.path"):  # of as many classes as the weights that it is for
+        options |= {"data.source": "shapes", "data.path": "null"}
     if verb == "sample":
         options |= tiny_samples(words)
     if value_of(words, "--split") == "test":
@@ -147,9 +149,11 @@ def ensure_run(run_dir, images):
 
 def ensure_weights(file):
     """Copy the trained weights to where a command expects exported ones, if nothing has exported any."""
-    if not Path(file).exists():
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / "experiments/cifar10-cpu" / Path(file).name, file)
+    for name in {Path(file).name, "discriminator.safetensors"}:
+        copy = Path(file).with_name(name)
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / "experiments/cifar10-cpu" / name, copy)
 
 
 def run(words, images):

@@ -5,10 +5,20 @@ import torch
 import torch.nn.functional as F
 
 from sagan import build_discriminator, build_generator
-from sagan.layers import Conv2d
-from sagan.layers.resampling import conv_pool, plain_conv_pool, plain_upsample_conv, upsample_conv
+from sagan.layers import Conv2d, resampling
+from sagan.layers.resampling import SHIFTS, plain_conv_pool, plain_upsample_conv, pool_kernel, upsample_kernel
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
+
+
+def upsample_conv(x, weight, bias):
+    kernel = weight if weight.shape[-1] == 1 else upsample_kernel(weight, torch.tensor(SHIFTS, dtype=weight.dtype))
+    return resampling.upsample_conv(x, kernel.to(x.dtype), bias)
+
+
+def conv_pool(x, weight, bias):
+    kernel = weight if weight.shape[-1] == 1 else pool_kernel(weight, torch.tensor(SHIFTS, dtype=weight.dtype))
+    return resampling.conv_pool(x, kernel.to(x.dtype), bias)
 
 
 def upsample_by_definition(x, weight, bias):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
 from sagan.training import evaluator, loop, messages, steps
 from sagan.training.health import NonFiniteError
+from sagan.training.run import Callback
 from sagan.viewing import recorder
 from sagan.viewing.plugin import NAME as PLUGIN
 
@@ -305,9 +307,20 @@ def test_a_full_disk_ends_the_run_with_a_clear_error_and_keeps_older_checkpoints
     assert load_checkpoint(checkpoint_path(tmp_path / "run", 3))["step"] == 3
 
 
-def test_skipped_images_are_named_in_the_log(configure, image_folder, tmp_path):
-    import shutil
+def test_a_run_directory_deleted_under_way_is_one_error_and_does_not_come_back(configure, tmp_path):
+    class Deletes(Callback):
+        def after_step(self, run, metrics):
+            if run.state.step == 2:
+                shutil.rmtree(run.directory)
 
+    with pytest.raises(
+        UserError, match=r"metrics.jsonl has been deleted. The folder is gone, with all its checkpoints\.$"
+    ):
+        train(configure("run", 9, "checkpoint.every=3", "logging.every=9"), callbacks=[Deletes()])
+    assert not (tmp_path / "run").exists()
+
+
+def test_skipped_images_are_named_in_the_log(configure, image_folder, tmp_path):
     shutil.copytree(image_folder, tmp_path / "some")
     (tmp_path / "some" / "a" / "broken.png").write_bytes(b"no image")
     run_dir = train(configure("run", 1, f"data.path={tmp_path / 'some'}", "data.on_error=skip"))

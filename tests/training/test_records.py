@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sagan.config import UserError
-from sagan.runs.directory import prepare_run_dir
+from sagan.runs.directory import checkpoint_path, prepare_run_dir
 from sagan.runs.log import RunLog
 from sagan.runs.records import append_evaluation, forget_after, read_evaluations, read_records
 
@@ -130,7 +130,11 @@ def test_a_full_disk_is_an_error_that_names_the_run(tmp_path):
         log.begin(0)
         log.metrics.close()
         log.metrics = Full()
-        with pytest.raises(UserError, match=f"{tmp_path}: the log cannot be written: .*No space left"):
+        with pytest.raises(UserError, match=f"{tmp_path}: the log cannot be written: .*No space left.*no checkpoint"):
+            log.record(1, {"loss": 1.0})
+        checkpoint_path(tmp_path, 1).parent.mkdir()
+        checkpoint_path(tmp_path, 1).touch()
+        with pytest.raises(UserError, match=r"Checkpoints are untouched\.$"):
             log.record(1, {"loss": 1.0})
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sagan.data import open_data
-from sagan.layers import SpectralWeight, spectral_weights
+from sagan.layers import ready, spectral_weights
 from sagan.training import diagnostics, steps
 from sagan.training.augment import diffaugment
 from sagan.training.loop import train_step
@@ -69,13 +69,13 @@ def test_each_update_changes_only_its_own_network(make_state, overrides):
 @pytest.fixture
 def iterations(monkeypatch):
     """Count power iterations by layer."""
-    counted, iterate = Counter(), SpectralWeight.iterate
+    counted, iterate = Counter(), ready.power_iteration
 
-    def counting(layer):
-        counted[layer] += 1
-        iterate(layer)
+    def counting(layers):
+        counted.update(layers)
+        return iterate(layers)
 
-    monkeypatch.setattr(SpectralWeight, "iterate", counting)
+    monkeypatch.setattr(ready, "power_iteration", counting)
     return counted
 
 

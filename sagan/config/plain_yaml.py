@@ -1,0 +1,61 @@
+"""YAML that people write by hand: plain values, each key once, and no more of them than anybody writes."""
+
+from typing import Any
+
+import yaml
+
+MOST = 100_000  # values, with each alias counted as a copy: a few lines of aliases can stand for billions
+
+
+def load_yaml(text: str) -> Any:
+    """Return the plain values in a YAML text.
+
+    Raise yaml.YAMLError for text that is no YAML, a key that is set twice, or more than MOST values.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MOST:
+            raise yaml.YAMLError(f"more than {MOST:,} values")
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError("brackets inside brackets, too deep to read") from None
+    except (ValueError, OverflowError) as error:  # a date such as 2026-02-30, an integer of 5,000 digits
+        raise yaml.YAMLError(str(error)) from None
+
+
+def problem(error: yaml.YAMLError) -> str:
+    """Return in one line what is wrong with a YAML text, and in which line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem:
+        return f"{error.problem}{f' in line {error.problem_mark.line + 1}' if error.problem_mark else ''}"
+    return " ".join(str(error).split())
+
+
+def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """Return the number of values in a node. Raise YAMLError for one that holds itself, or sets a key twice."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    size = known.get(id(node), 0)
+    if size is None:
+        raise yaml.MarkedYAMLError(problem="an alias inside what it stands for", problem_mark=node.start_mark)
+    if size == 0:
+        known[id(node)] = None
+        if isinstance(node, yaml.MappingNode):
+            _refuse_doubles(node)
+        parts = [n for pair in node.value for n in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = size = 1 + sum(_size(part, known) for part in parts)
+    return size
+
+
+def _refuse_doubles(node: yaml.MappingNode) -> None:
+    """Raise YAMLError if a key stands twice in a mapping, where PyYAML would take the last one."""
+    seen: dict[str, int] = {}
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+            continue
+        line = key.start_mark.line + 1
+        if key.value in seen:
+            raise yaml.YAMLError(f"{key.value} stands in line {seen[key.value]} and again in line {line}")
+        seen[key.value] = line

@@ -1,0 +1,84 @@
+"""TensorBoard's event file of a run, written at once and in the caller's thread.
+
+torch's SummaryWriter writes in a thread of its own: on a full disk, that thread prints a traceback, and the error
+reaches the run late or not at all.
+"""
+
+import itertools
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+
+VERSION = "brain.Event:2"  # what TensorBoard calls this format
+
+
+class Board:
+    """A new event file in a run directory. Every method raises OSError if it cannot be written.
+
+    TensorBoard drops what earlier files hold of `purge_step` and later steps.
+    """
+
+    def __init__(self, run_dir: Path, purge_step: int):
+        from tensorboard.summary.writer.record_writer import RecordWriter  # slow to import
+
+        stem = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        free = next(p for n in itertools.count() if not (p := run_dir / f"{stem}.{n}").exists())
+        self.file = open(free, "xb")
+        self.writer = RecordWriter(self.file)
+        events = _protos("event_pb2")
+        self._write(file_version=VERSION)
+        self._write(step=purge_step, file_version=VERSION)
+        self._write(step=purge_step, session_log=events.SessionLog(status=events.SessionLog.START))
+
+    def scalars(self, values: dict[str, float], step: int) -> None:
+        """Add numbers by their names."""
+        from torch.utils.tensorboard.summary import scalar
+
+        for name, value in values.items():
+            self.summary(scalar(name, value), step)
+
+    def image(self, name: str, image: Tensor, step: int) -> None:
+        """Add a uint8 image (C, H, W)."""
+        from torch.utils.tensorboard.summary import image as image_summary
+
+        self.summary(image_summary(name, image, dataformats="CHW"), step)
+
+    def blobs(self, name: str, blobs: list[bytes], step: int, plugin: str) -> None:
+        """Add a list of blobs for a plugin of TensorBoard."""
+        summaries, tensors = _protos("summary_pb2"), _protos("tensor_pb2")
+        shapes, types = _protos("tensor_shape_pb2"), _protos("types_pb2")
+        shape = shapes.TensorShapeProto(dim=[shapes.TensorShapeProto.Dim(size=len(blobs))])
+        metadata = summaries.SummaryMetadata(
+            plugin_data=summaries.SummaryMetadata.PluginData(plugin_name=plugin),
+            data_class=summaries.DATA_CLASS_BLOB_SEQUENCE,  # without it, neither loader shows the data
+        )
+        tensor = tensors.TensorProto(dtype=types.DT_STRING, tensor_shape=shape, string_val=blobs)
+        value = summaries.Summary.Value(tag=name, metadata=metadata, tensor=tensor)
+        self.summary(summaries.Summary(value=[value]), step)
+
+    def summary(self, summary: Any, step: int) -> None:
+        """Add a summary, a protocol buffer."""
+        self._write(step=step, summary=summary)
+
+    def flush(self) -> None:
+        """Hand over everything to the system."""
+        self.file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def _write(self, **content: Any) -> None:
+        event = _protos("event_pb2").Event(wall_time=time.time(), **content)
+        self.writer.write(event.SerializeToString())
+
+
+def _protos(module: str) -> Any:
+    """Return a module of TensorBoard's protocol buffers, which are generated: a type checker sees no names in them."""
+    from importlib import import_module
+
+    return cast(Any, import_module(f"tensorboard.compat.proto.{module}"))

@@ -1,0 +1,84 @@
+"""What a run needs at least, measured on the meta device, which has shapes and no memory."""
+
+import torch
+from torch import Tensor, nn
+
+from sagan.config import Config
+from sagan.models.build import build_discriminator, build_generator
+from sagan.runtime.memory import free_memory, require_memory
+
+COPIES = 4  # of a weight: itself, its gradient and Adam's two averages
+OVERFLOW = 2**62  # bytes of a tensor whose size does not even fit a number
+
+
+def require_memory_for(config: Config, device: torch.device, processes: int = 1) -> None:
+    """Raise ConfigError if the networks, or the activations of one update, do not fit into the free memory.
+
+    The number of classes must be known. `processes` share the batch and, on a CPU, the memory.
+    """
+    model, training = config.model, config.training
+    if is_small(config, device):
+        return
+    sharing = processes if device.type == "cpu" else 1
+    with torch.device("meta"):
+        try:
+            networks = build_generator(config), build_discriminator(config)
+            weights = COPIES * sum(p.numel() * p.element_size() for n in networks for p in n.parameters())
+        except (RuntimeError, OverflowError):  # a product of widths beyond 64 bits
+            weights, networks = OVERFLOW, ()
+    require_memory(
+        weights * sharing,
+        device,
+        f"model.generator.channels {model.generator.channels}, model.generator.z_dim {model.generator.z_dim}, "
+        f"model.discriminator.channels {model.discriminator.channels}",
+    )
+    batch = training.batch_size // (training.micro_batches * processes)
+    per_image = activation_bytes(config, *networks) // (1 if training.precision == "float32" else 2)
+    require_memory(
+        (weights + batch * per_image) * sharing,
+        device,
+        f"training.batch_size {training.batch_size} in training.micro_batches {training.micro_batches} parts of "
+        f"{config.data.size[0]}x{config.data.size[1]} images",
+    )
+
+
+def is_small(config: Config, device: torch.device) -> bool:
+    """Return whether a run needs so little that half a second of measuring is not worth it."""
+    model, (height, width) = config.model, config.data.size
+    widest = max(model.generator.channels, model.discriminator.channels)
+    maps = 4 * 100 * config.training.batch_size * height * width * widest  # as if 100 maps had the images' size
+    return widest <= 128 and model.generator.z_dim <= 4096 and maps < free_memory(device) / 4
+
+
+def activation_bytes(config: Config, generator: nn.Module, discriminator: nn.Module) -> int:
+    """Return the bytes in float32 that an update keeps for its backward pass, for each image of the batch."""
+    height, width = config.data.size
+
+    def kept(n: int) -> int:
+        with (d_update := _Kept()):  # real and generated images in one pass
+            discriminator(torch.empty(2 * n, config.data.channels, height, width, device="meta"), labels(2 * n))
+        with (g_update := _Kept()):
+            discriminator(generator(torch.empty(n, config.model.generator.z_dim, device="meta"), labels(n)), labels(n))
+        return max(d_update.bytes, g_update.bytes)
+
+    def labels(n: int) -> Tensor | None:
+        return torch.zeros(n, dtype=torch.long, device="meta") if config.data.num_classes else None
+
+    return (kept(4) - kept(2)) // 2  # what does not grow with the batch is no activation
+
+
+class _Kept(torch.autograd.graph.saved_tensors_hooks):
+    """The bytes of the tensors that autograd saves, each storage counted once."""
+
+    def __init__(self):
+        self.bytes = 0
+        self.alive: dict[int, torch.UntypedStorage] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self.alive:
+                self.alive[storage._cdata] = storage  # or its address would be used again
+                self.bytes += storage.nbytes()
+            return tensor
+
+        super().__init__(pack, lambda tensor: tensor)
