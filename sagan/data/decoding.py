@@ -67,12 +67,12 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[Image.Image]:
-    """Open an image file, without Pillow's warnings: what they warn of is either harmless here or an error.
+def opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
+    """Open an image file, on disk or in memory, without Pillow's warnings.
 
-    Raise ValueError for a pipe or a device, which would be waited for without end.
+    What they warn of is either harmless here or an error. Raise ValueError for a pipe or a device, which would be waited for without end.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    if isinstance(path, (str, Path)) and not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a regular file")
     with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
         yield file
