@@ -70,7 +70,8 @@ def image_size(path: Path | str) -> tuple[int, int]:
 def opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
     """Open an image file, on disk or in memory, without Pillow's warnings.
 
-    What they warn of is either harmless here or an error. Raise ValueError for a pipe or a device, which would be waited for without end.
+    What they warn of is either harmless here or an error. Raise ValueError for a pipe or a device, which would be
+    waited for without end.
     """
     if isinstance(path, (str, Path)) and not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a regular file")
