@@ -12,7 +12,7 @@ from sagan.config import Config, ConfigError, override_settings
 from sagan.data.given import GIVEN
 from sagan.models.generator import Generator
 from sagan.runs.evaluation import chosen_protocol, evaluate_run
-from sagan.runs.networks import load_discriminator, load_generator, load_run_config, trust
+from sagan.runs.networks import load_discriminator, load_generator, load_run_config, require_trusted_source, trust
 from sagan.training import loop
 from sagan.training.run import Callback
 from sagan.viewing.capture import fixed_inputs, view_attention
@@ -60,6 +60,7 @@ def evaluate(
     trust(trust_module)
     config = load_run_config(run, checkpoint)
     data = config.data if dataset is None else replace(config.data, source=GIVEN, path=None)
+    require_trusted_source(data, run)
     protocol = chosen_protocol(run, config.evaluation, override_settings(overrides))
     return evaluate_run(
         run,

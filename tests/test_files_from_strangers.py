@@ -83,6 +83,19 @@ def test_a_file_that_names_data_starts_no_download(run, downloads, verb, options
         assert words in output.out + output.err
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "attention"])
+def test_a_file_that_names_a_data_source_of_ones_own_runs_no_code(run, verb, tmp_path, monkeypatch, capsys):
+    (tmp_path / "planted.py").write_text("from pathlib import Path\nPath('ran').touch()\nclass Data: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for source in ("planted.Data", "subprocess.Popen"):
+        edited(run, config={"data.source": source})
+        assert main([verb, run, "--device", "cpu"]) == (1 if verb == "evaluate" else 0)
+        output = capsys.readouterr()
+        assert f"names the data source {source}, and opening it would run" in output.out + output.err
+    assert main([verb, run, "--device", "cpu", "--data.channels", "3"]) == 1  # real images are required now
+    assert not Path("ran").exists()
+
+
 def test_a_place_that_neither_names_is_the_default(run, downloads, tmp_path):
     edited(run, config={"data.path": None})
     assert main(["evaluate", run, "--device", "cpu"]) == 1 and downloads == []

@@ -100,7 +100,10 @@ def attention(
     trust(options.trust_module)
     saved = load_run_config(run, options.checkpoint).data
     real = subjects.RealData(
-        updated(saved, given.of(DataConfig, "data.")), required=bool(asked), download=may_download(given, saved)
+        updated(saved, given.of(DataConfig, "data.")),
+        required=bool(asked),
+        download=may_download(given, saved),
+        named_by=None if given.starting("data.source") else run,
     )
     for line in draw(run, options, points, real):
         print(printable(line))

@@ -87,10 +87,12 @@ def evaluate(
 def of_run(run: str, options: Options, given: Given) -> "Scores | None":
     """Return the scores of a run. Its own options hold unless others are given."""
     from sagan.runs.evaluation import chosen_protocol, evaluate_run
-    from sagan.runs.networks import load_run_config, trust
+    from sagan.runs.networks import load_run_config, require_trusted_source, trust
 
     trust(options.trust_module)
     config = load_run_config(run, options.checkpoint)
+    if not given.starting("data.source"):
+        require_trusted_source(config.data, run)
     return evaluate_run(
         run,
         chosen_protocol(run, config.evaluation, given.of(Protocol)),

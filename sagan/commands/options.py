@@ -27,7 +27,10 @@ Checkpoint = Annotated[FilePath | None, Parameter(help="best, or a checkpoint fi
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one.")]
 Ema = Annotated[bool, Parameter(help="Use the moving average (EMA) of G, if there is one, instead of G itself.")]
 TrustModule = Annotated[
-    list[str], Parameter(help="Modules that may run if the file names an attention kind in them; as if you ran them.")
+    list[str],
+    Parameter(
+        help="Modules that may run if the file names an attention kind or data source in them; as if you ran them."
+    ),
 ]
 Classes = Annotated[list[int | str], MinLen(1), doc("at least one class")]
 

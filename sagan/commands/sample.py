@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, TrustModule, chosen_classes
-from sagan.config import ConfigError, DataConfig, ExtractorConfig, UserError
-from sagan.config.reading import option_types
+from sagan.config import STORED, ConfigError, ExtractorConfig, UserError
+from sagan.config.schema import Source
 from sagan.config.types import FilePath, NonNegative, Positive, Truncation
 from sagan.runtime.files import check_writable
 from sagan.runtime.wording import printable
@@ -117,12 +117,14 @@ def form_of(out: str) -> Literal["picture", "arrays", "folder"]:
 
 
 def nearest_source(name: str) -> tuple[str, str | None]:
-    """Return the `data.source` and `data.path` that `--nearest` means: a folder, or a name such as cifar10.
+    """Return the `data.source` and `data.path` that `--nearest` means: a folder, an archive, or a name such as cifar10.
 
     Raise UserError if it is neither.
     """
     path = Path(name).expanduser()
-    named = [s for s in get_args(option_types(DataConfig)["source"]) if s not in ("folder", "packed")]
+    named = [s for s in get_args(Source) if s not in (*STORED, "dataset")]
+    if path.suffix == ".zip" and path.is_file():
+        return "zip", name
     if path.is_dir():
         return "packed" if (path / "meta.json").is_file() else "folder", name
     if name in named:

@@ -65,8 +65,8 @@ def plan_of(config: Config) -> list[str]:
     directory, device, training = Path(config.run_dir or ""), choose_device(config.device), config.training
     dtype = str(activation_dtype(training.precision, device)).removeprefix("torch.")
     step = newest_step(directory)
-    data = f"{config.data.source}, downloaded on first use"
-    if config.data.source in (*DRAWN, "folder", "packed"):
+    data = f"{config.data.source}, {'read' if '.' in config.data.source else 'downloaded on first use'}"
+    if config.data.source in (*DRAWN, "folder", "zip", "packed"):
         found = find_data(config.data)
         data = f"{len(found):,} images, {found.source}"
         config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, found)))

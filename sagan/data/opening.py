@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
-from sagan.config import ConfigError, DataConfig
+from sagan.config import STORED, ConfigError, DataConfig
 from sagan.data.archives import open_archive
-from sagan.data.dataset import Dataset
+from sagan.data.dataset import Dataset, resolve_num_classes
 from sagan.data.folder import open_folder
+from sagan.data.hugging_face import open_hugging_face
+from sagan.data.own import is_own, open_own
 from sagan.data.packed import open_packed
 from sagan.data.pairs import PAIRS, PairsDataset
 from sagan.data.shapes import ShapesDataset
-from sagan.runtime.wording import printable
+from sagan.data.zipped import open_zip
 
 
 def open_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
@@ -45,29 +47,20 @@ def open_source(data: DataConfig, split: str, download: bool = True) -> Dataset:
         )
     if data.source in PAIRS:
         return PairsDataset(data.source, data.size, data.channels, split)
-    if data.source in ("folder", "packed"):
+    if is_own(data.source):
+        return open_own(data, split)
+    if data.source in STORED:
         if data.path is None:
             raise ConfigError(f"data.path: data.source {data.source} needs one")
+        if data.source == "huggingface":
+            return open_hugging_face(data.path, data.size, data.channels, data.on_error, split)
         if split != "train":
             raise ConfigError(f"split {split!r}: a {data.source} data set is one split; give another data.path")
         path = Path(data.path).expanduser()
         if data.source == "folder":
             return open_folder(path, data.size, data.channels, data.on_error)
+        if data.source == "zip":
+            return open_zip(path, data.size, data.channels, data.on_error)
         return open_packed(path, data.size, data.channels)
     path = Path(data.path or "data").expanduser()
     return open_archive(data.source, path, data.size, data.channels, split, download)
-
-
-def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
-    """Return the number of classes of the model: `data.num_classes`, or that of the data; 0 means unconditional.
-
-    Raise ConfigError if the data have another number.
-    """
-    names = dataset.class_names
-    if data.num_classes in (None, 0, len(names)):
-        return len(names) if data.num_classes is None else data.num_classes
-    found = f"{len(names)} classes ({printable(', '.join(names[:3]), keep='')}{', ...' if len(names) > 3 else ''})"
-    found = found if names else "no classes"
-    raise ConfigError(
-        f"data.num_classes {data.num_classes}: {dataset.source} has {found}; null takes what the data have"
-    )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sagan.attention import import_modules, is_loaded
-from sagan.config import Config, ConfigError, UntrustedCode, UserError, to_config
+from sagan.config import Config, ConfigError, DataConfig, UntrustedCode, UserError, to_config
+from sagan.data.own import is_imported, is_own
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
@@ -87,6 +88,14 @@ def load_run_config(run: str | Path, checkpoint: str | None = None) -> Config:
         return _read_export(path, "generator", checkpoint).origin.config
     file = find_checkpoint(path, checkpoint)
     return checkpoint_config(load_checkpoint(file), file)
+
+
+def require_trusted_source(data: DataConfig, run: str | Path) -> None:
+    """Raise UntrustedCode if a run names a data source of one's own whose class is not imported yet."""
+    if is_own(data.source) and not is_imported(data.source):
+        module = data.source.rpartition(".")[0]
+        what = f"{run}: names the data source {data.source}, and opening it would run the module {module}"
+        raise UntrustedCode(what, [module])
 
 
 def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:

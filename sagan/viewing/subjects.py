@@ -15,7 +15,7 @@ from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
 from sagan.runs.evaluation import require_same_images
-from sagan.runs.networks import load_discriminator, load_generator
+from sagan.runs.networks import load_discriminator, load_generator, require_trusted_source
 from sagan.runtime.memory import require_memory
 from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
 
@@ -45,6 +45,8 @@ class RealData(NamedTuple):
     """Whether it is an error if there are none."""
     download: bool = False
     """Whether data that are missing may be downloaded: not if only a file names them."""
+    named_by: str | Path | None = None
+    """The run that alone names the source, None if the user has named it."""
 
 
 class Inputs(NamedTuple):
@@ -113,6 +115,8 @@ def choose_inputs(networks: Networks, num: int, classes: list[int] | None, seed:
 def data_like(generator: Generator, data: RealData) -> Dataset:
     """Open data with images and classes like the generator's. Raise ConfigError or UserError if they differ."""
     require_same_images(data.config, generator)
+    if data.named_by is not None:
+        require_trusted_source(data.config, data.named_by)
     dataset = open_source(data.config, "train", data.download)
     if generator.num_classes == 0:
         dataset.forget_labels()
