@@ -39,7 +39,7 @@ class Weights:
         """
         vectors = (power_iteration if iterate else singular_vectors)(self.spectral)
         try:
-            normalized = normalize([layer.weight for layer in self.spectral], self.spectral, vectors)
+            normalized = normalize(self.spectral, vectors)
             for layer, weight in zip(self.spectral, normalized, strict=True):
                 layer.normalized = weight
             operands = [(layer.kernel(), layer.bias) for layer in self.convolutions]
