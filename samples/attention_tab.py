@@ -31,10 +31,12 @@ def write_records(run: Path, logdir: Path) -> list[str]:
         log.begin(0)
         for file in files:
             generator, discriminator = load_generator(file), load_discriminator(file)
-            views = view_attention(generator, discriminator, *fixed_inputs(generator, 4), *fixed_real(data, 4))
+            views = view_attention(
+                generator, discriminator, *fixed_inputs(generator, 4), *fixed_real(data, 4), data.class_names
+            )
             for view in views:
                 kind = getattr(generator.origin.config.model, view.network).attention.kind
-                log.blobs(record_tag(view), encode(view, kind, data.class_names), generator.origin.step, NAME)
+                log.blobs(record_tag(view), encode(view, kind), generator.origin.step, NAME)
                 tags[record_tag(view)] = None
     return list(tags)
 
@@ -53,7 +55,7 @@ def main(run: Path, out: Path) -> None:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             page.open(f"http://127.0.0.1:{server.port}/data/plugin_entry.html?name={NAME}")
             page.wait("document.querySelector('.panel')?.dataset.strip === 'ready'")
-            page.evaluate("document.querySelector('header button').click()")
+            page.evaluate("document.querySelector('header .compare').click()")
             for i, tag in enumerate((left, right)):
                 panel = f"document.querySelectorAll('.panel')[{i}]"
                 choose = f"{panel}.querySelector('.layer select')"

@@ -69,7 +69,7 @@ def _training(name: str, overrides: list[str]) -> tuple[float, float, float, int
 
 def _write(views: list[LayerView], log: RunLog, step: int) -> None:
     for view in views:
-        log.blobs(record_tag(view), encode(view, "sagan", []), step, NAME)
+        log.blobs(record_tag(view), encode(view, "sagan"), step, NAME)
     for name, picture in board_images(views).items():
         log.image(name, picture, step)
 
@@ -120,7 +120,7 @@ def _random_view(strength: float, heads: int = 1) -> LayerView:
 
 
 def _bytes(view: LayerView) -> int:
-    return sum(map(len, encode(view, "sagan", [])))
+    return sum(map(len, encode(view, "sagan")))
 
 
 def browser() -> None:
@@ -134,7 +134,7 @@ def browser() -> None:
                 log.begin(0)
                 view = _random_view(1.0, heads)
                 for step in range(40):
-                    log.blobs(record_tag(view), encode(view, "sagan", []), 1000 * step, NAME)
+                    log.blobs(record_tag(view), encode(view, "sagan"), 1000 * step, NAME)
         for loader in LOADERS:
             with loaded(loader, logdir) as provider, Chromium(Path(folder) / loader) as page:
                 server = make_server("127.0.0.1", 0, web_application(provider), threaded=True)
@@ -142,11 +142,11 @@ def browser() -> None:
                 page.open(f"http://127.0.0.1:{server.port}/data/plugin_entry.html?name={NAME}")
                 page.wait("document.querySelector('.panel')?.dataset.strip === 'ready'")
                 _report(f"{loader}, one panel: hover, ms", page.evaluate(HOVER))
-                page.evaluate("document.querySelector('header button').click()")
+                page.evaluate("document.querySelector('header .compare').click()")
                 page.wait("document.querySelectorAll('.panel')[1]?.dataset.strip === 'ready'")
                 _report(f"{loader}, two panels, 16 heads beside 1: hover, ms", page.evaluate(HOVER))
                 _report(f"{loader}, two panels: between frames while hovering, ms", page.evaluate(FRAMES))
-                page.evaluate("document.querySelector('header button').click()")
+                page.evaluate("document.querySelector('header .compare').click()")
                 _report(f"{loader}: step not seen before, ms", page.evaluate(STEPS))
                 server.shutdown()
 

@@ -1,11 +1,11 @@
 """`sagan attention`: draw where the networks look."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
@@ -20,16 +20,21 @@ from sagan.commands.options import (
     Run,
     TrustModule,
     chosen_classes,
+    may_download,
 )
 from sagan.config import ConfigError, DataConfig, UserError, updated
-from sagan.config.types import FilePath, NonNegative, Positive
+from sagan.config.types import FilePath, Fraction, NonNegative, Positive
 from sagan.runs.directory import checkpoints, run_directory
 from sagan.runtime.files import check_writable
+from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
     from sagan.models.generator import Generator
+    from sagan.viewing.capture import LayerView
+    from sagan.viewing.subjects import Networks, RealData
 
 Point = tuple[int, int]  # y, x
+Found: TypeAlias = "Iterable[tuple[Networks, list[LayerView]]]"  # the networks of checkpoints, with their views
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,14 @@ class Options:
     """Seed of the latent vectors: image i of a seed has the same one for every run."""
     animate: Literal["webp", "gif"] | None = None
     """Draw an animation with a frame for each checkpoint of the run."""
+    scale: Literal["zero", "shared", "stretch"] = "zero"
+    """Colours from 0 to the largest weight of each panel (or four times the uniform weight if that is more), or to
+    that of all panels; or stretched over each panel's own range."""
+    outline: Fraction = 0.5
+    """Share of the weight inside the white outline."""
     out: FilePath | None = None
-    """Folder to write; null: attention/ in the run directory, or here for a file on its own."""
+    """Folder to write; null: attention/ in the run directory, or here for a file on its own. FILE.html: instead, one
+    page with the interactive view of every checkpoint of the run."""
     checkpoint: Checkpoint = None
     ema: Ema = True
     device: Device = "auto"
@@ -71,6 +82,7 @@ def attention(
       sagan attention runs/quickstart --queries 8,8 20,14 --classes [0,3]
       sagan attention runs/quickstart --data.source shapes --out maps
       sagan attention runs/quickstart --animate webp  # a frame a checkpoint
+      sagan attention runs/quickstart --out maps.html # a page to explore
     """
     points = query_points(options.queries)
     asked = given.starting("data.")
@@ -78,14 +90,23 @@ def attention(
         raise ConfigError(f"--{asked[0].key}: --network generator shows generated images only, and no data")
     if options.animate and options.checkpoint:
         raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} shows all of a run")
+    if options.animate and page_of(options):
+        raise ConfigError(f"--out {options.out}: a page shows every checkpoint by itself, without --animate")
     if options.out:
-        check_writable(Path(options.out), "--out", folder=True)
+        check_writable(Path(options.out), "--out", folder=not page_of(options))
     from sagan.runs.networks import load_run_config, trust
+    from sagan.viewing import subjects
 
     trust(options.trust_module)
-    data = updated(load_run_config(run, options.checkpoint).data, given.of(DataConfig, "data."))
-    for line in draw(run, options, points, data, required=bool(asked)):
-        print(line)
+    saved = load_run_config(run, options.checkpoint).data
+    real = subjects.RealData(
+        updated(saved, given.of(DataConfig, "data.")),
+        required=bool(asked),
+        download=may_download(given, saved),
+        named_by=None if given.starting("data.source") else run,
+    )
+    for line in draw(run, options, points, real):
+        print(printable(line))
 
 
 def query_points(words: list[str]) -> list[Point] | None:
@@ -100,25 +121,24 @@ def query_points(words: list[str]) -> list[Point] | None:
     return [(int(point[1]), int(point[2])) for point in points if point]
 
 
-def draw(run: str, options: Options, points: list[Point] | None, data: DataConfig, required: bool) -> Iterator[str]:
+def draw(run: str, options: Options, points: list[Point] | None, real: "RealData") -> Iterator[str]:
     """Write a picture for each layer, kind of images and kind of map. Yield their names, and what has no picture.
 
-    `required`: it is an error if there are no real images. Raise ConfigError for options that the networks cannot
-    follow, and UserError for files that cannot be read or written.
+    Raise ConfigError for options that the networks cannot follow, and UserError for files that cannot be read or
+    written.
     """
-    from sagan.models.origin import origin_of
     from sagan.runtime.device import choose_device
     from sagan.sampling import progress
     from sagan.viewing import files, subjects
-    from sagan.viewing.overlays import layer_pictures, view_queries
+    from sagan.viewing.overlays import view_queries
 
-    shown = checkpoints_to_show(run, options.animate)
+    shown = checkpoints_to_show(run, options)
     load = partial(
         subjects.load_networks,
         options.network,
         ema=options.ema,
         device=choose_device(options.device),
-        required=required,
+        required=real.required,
     )
     networks = load(run, checkpoint=options.checkpoint)
     yield from filter(None, [networks.note])
@@ -126,32 +146,72 @@ def draw(run: str, options: Options, points: list[Point] | None, data: DataConfi
     if options.layer:
         subjects.require_layer(networks, options.network, options.layer)
     classes = chosen_classes(options.classes, networks.generator) if options.classes else None
-    inputs = subjects.choose_inputs(networks, options.num, classes, options.seed, data, required)
+    inputs = subjects.choose_inputs(networks, options.num, classes, options.seed, real)
     yield from filter(None, [inputs.note])
-    views = subjects.view_layers(networks, inputs, options.network, options.layer)
-    queries = {files.file_stem(v): [points] * len(v.images) if points else view_queries(v) for v in views}
+    look = partial(subjects.view_layers, inputs=inputs, network=options.network, layer=options.layer)
+    views = look(networks)
     yield from subjects.missing_maps(networks, views, options.network)
 
+    # The newest checkpoint is loaded already; its images and points are those of all others.
+    found = ((n, look(n)) for n in (load(file) for file in shown)) if len(shown) > 1 else [(networks, views)]
+    found = progress(found, "checkpoints", len(shown))
+    if page_of(options):
+        yield str(write_page(run, found, Path(options.out or "")))
+        return
+    queries = {files.file_stem(v): [points] * len(v.images) if points else view_queries(v) for v in views}
+    yield from write_pictures(run, found, queries, options)
+
+
+def write_page(run: str, found: Found, out: Path) -> Path:
+    """Write the page about the networks of one or more checkpoints, with their views. Return its path."""
+    from sagan.models.origin import origin_of
+    from sagan.viewing.page import Shown, page, save_page
+
+    shown = []
+    for networks, views in found:
+        origin = origin_of(networks.generator)
+        kinds = {name: getattr(origin.config.model, name).attention.kind for name in ("generator", "discriminator")}
+        shown.append(Shown(origin.step, views, kinds))
+    name = (run_directory(run) or Path(run).absolute().parent).name
+    return save_page(page(name, shown), out)
+
+
+def write_pictures(run: str, found: Found, queries: dict[str, list], options: Options) -> Iterator[str]:
+    """Write a picture for each layer, kind of images and kind of map, or an animation of it. Yield their names."""
+    from sagan.models.origin import origin_of
+    from sagan.viewing import files
+    from sagan.viewing.overlays import layer_pictures
+
     frames: dict[str, list] = {}
-    for file in progress(shown, "checkpoints"):
-        if options.animate:  # the points are those of the newest checkpoint in all frames
-            networks = load(file)
-            views = subjects.view_layers(networks, inputs, options.network, options.layer)
+    step = 0
+    for networks, views in found:
+        step = origin_of(networks.generator).step
         for view in views:
             stem, title = files.file_stem(view), files.title(view, networks.generator)
-            for part, picture in layer_pictures(view, queries[stem], title=title).items():
+            drawn = layer_pictures(view, queries[stem], title=title, scale=options.scale, share=options.outline)
+            for part, picture in drawn.items():
                 frames.setdefault(f"{stem}-{part}", []).append(picture)
     out = Path(options.out) if options.out else (run_directory(run) or Path()) / "attention"
     for stem, pictures in frames.items():
         if options.animate:
             yield str(files.save_animation(pictures, out / stem, options.animate))
         else:
-            yield str(files.save_picture(pictures[0], out / stem, origin_of(networks.generator).step))
+            yield str(files.save_picture(pictures[0], out / stem, step))
 
 
-def checkpoints_to_show(run: str, animate: str | None) -> list[str | Path]:
-    """Return the run itself, or all its checkpoints to animate. Raise ConfigError or UserError for fewer than two."""
-    if not animate:
+def page_of(options: Options) -> bool:
+    """Return whether `--out` names a page instead of a folder."""
+    return options.out is not None and Path(options.out).suffix.lower() in (".html", ".htm")
+
+
+def checkpoints_to_show(run: str, options: Options) -> list[str | Path]:
+    """Return the run itself, or all its checkpoints for an animation or a page.
+
+    Raise ConfigError or UserError if there are fewer than two to animate.
+    """
+    if page_of(options) and not options.checkpoint and Path(run).is_dir():
+        return [*checkpoints(Path(run))]
+    if not (animate := options.animate):
         return [run]
     if not Path(run).is_dir():
         raise ConfigError(f"--animate {animate}: {run} is one file; expected a run directory with checkpoints")

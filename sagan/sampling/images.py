@@ -147,6 +147,6 @@ def nearest(images: Tensor, data: Dataset, spaces: tuple[Callable, ...], batch_s
     return [indices for _, indices in best]
 
 
-def progress(items, title: str) -> tqdm:
+def progress(items, title: str, total: int | None = None) -> tqdm:
     """Return the items with a progress bar, shown on a terminal after a second."""
-    return tqdm(items, desc=title, delay=1, disable=None, leave=False)
+    return tqdm(items, desc=title, total=total, delay=1, disable=None, leave=False)

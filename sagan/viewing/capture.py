@@ -1,7 +1,10 @@
 """The maps of G on generated images, and of D on generated and on real images."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +36,25 @@ class LayerView:
     """Weights in float32. Empty for a kind without maps (`residual`); some have several (`cbam`, `pyramid-oc`)."""
     gamma: float | None
     """Gain of the layer; None if it has none (gate `none`), and the attention counts in full."""
+    change: Tensor | None = None
+    """float32 (N,): the norm of what the layer adds to its input, over the norm of that input. For kind `sagan` that is
+    |gamma o| / |x|. None if nobody measured it."""
+    class_names: tuple[str, ...] = ()
+    """Empty if they are not known."""
 
     def first(self, number: int) -> "LayerView":
         """Return the view of the first images alone."""
         maps = [replace(m, weights=m.weights[:number]) for m in self.maps]
         labels = None if self.labels is None else self.labels[:number]
-        return replace(self, images=self.images[:number], labels=labels, maps=maps)
+        change = None if self.change is None else self.change[:number]
+        return replace(self, images=self.images[:number], labels=labels, maps=maps, change=change)
+
+    def class_of(self, image: int) -> str | None:
+        """Return the name of an image's class, "class 3" if classes have no names, or None without classes."""
+        if self.labels is None:
+            return None
+        y = int(self.labels[image])
+        return self.class_names[y] if y < len(self.class_names) else f"class {y}"
 
 
 @torch.no_grad()
@@ -49,6 +65,7 @@ def view_attention(
     y: Tensor | None,
     real: Tensor | None = None,
     real_y: Tensor | None = None,
+    class_names: Sequence[str] = (),
 ) -> list[LayerView]:
     """Return the maps of every attention layer.
 
@@ -56,22 +73,47 @@ def view_attention(
     with labels real_y (M,) if they are given. All tensors are on the networks' device. Layers come in
     forward order, G before D, generated before real. Both networks run in evaluation mode and stay as they are.
     """
-    generated, maps = _forward(generator, z, y)
-    views = _views(generator, "generator", "generated", to_uint8(generated), y, maps)
+    generated, noted = _forward(generator, z, y)
+    views = _views(generator, "generator", "generated", to_uint8(generated), y, noted, class_names)
     if discriminator is None:
         return views
     shown: tuple[tuple[Literal["generated", "real"], Tensor | None, Tensor | None], ...]
     shown = (("generated", generated, y), ("real", real, real_y))
     for source, images, labels in shown:
         if images is not None:
-            _, maps = _forward(discriminator, images, labels)
-            views += _views(discriminator, "discriminator", source, to_uint8(images), labels, maps)
+            _, noted = _forward(discriminator, images, labels)
+            views += _views(discriminator, "discriminator", source, to_uint8(images), labels, noted, class_names)
     return views
 
 
-def _forward(network: nn.Module, x: Tensor, y: Tensor | None) -> tuple[Tensor, dict[str, list[AttentionMap]]]:
-    with evaluating(network), capture_maps(network) as maps:
-        return network(x, y), maps
+class _Noted(NamedTuple):
+    """What was noted of each layer, by name, during a forward pass."""
+
+    maps: dict[str, list[AttentionMap]]
+    change: dict[str, Tensor]
+
+
+def _forward(network: nn.Module, x: Tensor, y: Tensor | None) -> tuple[Tensor, _Noted]:
+    with evaluating(network), capture_maps(network) as maps, _measuring_change(network) as change:
+        return network(x, y), _Noted(maps, change)
+
+
+@contextmanager
+def _measuring_change(network: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Collect, by layer name, |y - x| / |x| of each image in the last forward pass inside the block."""
+    change: dict[str, Tensor] = {}
+
+    def note(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        x, y = inputs[0].float().flatten(1), output.float().flatten(1)
+        change[name] = (y - x).norm(dim=1) / x.norm(dim=1)
+
+    layers = attention_layers(network)
+    hooks = [layer.register_forward_hook(partial(note, name)) for name, layer in layers.items()]
+    try:
+        yield change
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _views(
@@ -80,7 +122,8 @@ def _views(
     source: Literal["generated", "real"],
     images: Tensor,
     y: Tensor | None,
-    maps: dict[str, list[AttentionMap]],
+    noted: _Noted,
+    class_names: Sequence[str],
 ) -> list[LayerView]:
     labels = None if y is None else y.cpu()
     return [
@@ -90,8 +133,10 @@ def _views(
             source=source,
             images=images.cpu(),
             labels=labels,
-            maps=[replace(m, weights=m.weights.float().cpu()) for m in maps[layer]],
+            maps=[replace(m, weights=m.weights.float().cpu()) for m in noted.maps[layer]],
             gamma=None if module.gamma is None else module.gamma.item(),
+            change=noted.change[layer].cpu(),
+            class_names=tuple(class_names),
         )
         for layer, module in attention_layers(network).items()
     ]

@@ -11,7 +11,9 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 # Distinguishable with any colour vision (Okabe and Ito 2008), without the black and the blue that dark maps hide.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
-HEAT = ((0, 0, 0), (70, 20, 110), (180, 45, 90), (245, 135, 25), (255, 250, 170))  # lightness grows throughout
+# Lightness grows throughout. `plugin/static/draw.js` has the same colours.
+HEAT = ((8, 6, 24), (40, 16, 84), (88, 24, 112), (140, 41, 105), (190, 62, 82), (228, 98, 50), (248, 150, 28),
+        (250, 204, 72), (252, 250, 196))  # fmt: skip
 DIVERGING = ((60, 150, 255), (10, 40, 110), (0, 0, 0), (130, 30, 10), (255, 120, 70))  # below 0: blue; above: red
 OPACITY = 0.62  # of a map over the image: its brightest colour outshines a white pixel under its darkest
 GAP, TEXT = 6, 12  # pixels
@@ -89,17 +91,27 @@ def mark(image: Image.Image, y: float, x: float, colour: tuple, number: int | No
 
     With a number it is larger, and shows the number if there is room.
     """
-    draw, radius = ImageDraw.Draw(image), max(3, round(max(image.size) / (24 if number else 48)))
+    numbered = number is not None
+    draw, radius = ImageDraw.Draw(image), max(3, round(max(image.size) / (24 if numbered else 48)))
     for grow, fill in ((2, "black"), (1, "white"), (0, colour)):
         draw.circle((x, y), radius + grow, fill=fill)
-    if number and radius >= 6:
+    if numbered and radius >= 6:
         draw.text((x, y), str(number), "black", font(round(1.5 * radius)), anchor="mm")
 
 
-def framed(image: Image.Image, colour: tuple | str) -> Image.Image:
-    """Return the picture in a frame of that colour."""
+def framed(image: Image.Image, colour: tuple | str, grid: Sequence[int] | None = None) -> Image.Image:
+    """Return the picture in a frame of that colour, with a tick at every line between the cells of a grid (h, w)."""
     width = max(2, round(max(image.size) / 64))
     whole = Image.new("RGB", (image.width + 2 * width, image.height + 2 * width), colour)
+    draw, (right, below) = ImageDraw.Draw(whole), (image.width + width, image.height + width)
+    rows, columns = grid or (1, 1)
+    for i in range(1, columns):
+        x = width + round(i * image.width / columns)
+        draw.line((x, 0, x, whole.height), fill="black")
+    for i in range(1, rows):
+        y = width + round(i * image.height / rows)
+        draw.line((0, y, whole.width, y), fill="black")
+    draw.rectangle((width, width, right - 1, below - 1), fill=colour)
     whole.paste(image, (width, width))
     return whole
 
@@ -169,13 +181,12 @@ def text_lines(lines: list[str], width: int) -> Image.Image:
     return whole
 
 
-def bars(values: Tensor, width: int, height: int, colour: tuple) -> Image.Image:
-    """Return a bar chart of values (n,) on an axis that includes 0 and 1; negative values go down from 0.
+def bars(values: Tensor, width: int, height: int, colour: tuple, axis: tuple[float, float]) -> Image.Image:
+    """Return a bar chart of values (n,) on an axis between two values, around 0; negative values go down from 0.
 
     Each bar is a whole number of pixels wide, at least one, so more than `width` bars make a wider picture.
     """
-    values = values.nan_to_num()  # a picture must not end a run
-    low, high = min(0.0, values.min().item()), max(1.0, values.max().item())
+    values, (low, high) = values.nan_to_num(), axis  # a picture must not end a run
     bar = max(1, width // len(values))
     margin, inner = 30, height - TEXT
     y = [TEXT // 2 + (high - v) / (high - low) * (inner - 1) for v in (*values.tolist(), low, 0.0, high)]

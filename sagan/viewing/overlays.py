@@ -13,14 +13,16 @@ from sagan.attention import AttentionMap
 from sagan.viewing import drawing
 from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import DIVERGING, HEAT
-from sagan.viewing.panels import TOP, Panels, colour, short, signed
+from sagan.viewing.panels import Panels, colour, short
 from sagan.viewing.queries import Point, automatic_queries
 from sagan.viewing.rows import LEAST, SHARE, query_row
+from sagan.viewing.scales import TOP, Scale, signed
 
 TILE = 192  # least length in pixels of the longer side of a panel
 WIDTH = 1400  # largest width of a picture in pixels, about: strips are set in as many columns as fit
 QUERIES = 5  # points on each image, as in the paper's figure
 VARIED = 4  # channels of a gate with many values that get a panel
+IDLE = 0.01  # a layer that changes its input by less is hardly in use
 
 Parts = dict[str, list[Image.Image]]  # what a picture shows -> strips of panels, in the order of the images
 
@@ -33,20 +35,24 @@ def layer_pictures(
     tile: int = TILE,
     width: int = WIDTH,
     text: bool = True,
+    scale: Scale = "zero",
+    share: float = SHARE,
 ) -> dict[str, Image.Image]:
     """Return pictures of what a layer attended to, with a strip for each image, by part.
 
     `queries` are the points (y, x) of each image, in its pixels; kinds without queries draw none. The parts are `map`,
     the mean over heads, and `heads` if there are several; `windows-2x2` and so on; `channels`, `positions` and `values`
-    of a gate. A layer without maps has no parts. `title` is the heading; without `text` there are only panels.
+    of a gate. A layer without maps has no parts. `title` is the heading; without `text` there are only panels. Outlines
+    enclose a `share` of the weight.
     """
     pictures: dict[str, Image.Image] = {}
     for m in view.maps:
-        for part, strips in STRIPS[m.kind](Panels(view, m, tile, text), queries).items():
+        for part, strips in STRIPS[m.kind](Panels(view, m, tile, text, scale, share), queries).items():
             again = sum(name.partition(".")[0] == part for name in pictures)
             picture = drawing.in_columns(strips, width)
             if text:
-                picture = headed(picture, [f"{title}: {part}" if title else part, numbers(view, m)], legend(m, part))
+                lines = [f"{title}: {part}" if title else part, numbers(view, m), *notices(view)]
+                picture = headed(picture, lines, legend(m, part, scale, share))
             pictures[f"{part}.{again + 1}" if again else part] = picture
     return pictures
 
@@ -81,7 +87,9 @@ def headed(body: Image.Image, lines: list[str], scale: Image.Image | None) -> Im
 def numbers(view: LayerView, m: AttentionMap) -> str:
     """Return gain, entropy and largest weight of a map over all its images, in words."""
     gain = "no gamma (counts as 1)" if view.gamma is None else f"gamma {view.gamma:.3f}"
-    said = [f"{gain}{' (the layer is the identity)' if view.gamma == 0 else ''}"]
+    said = [gain]
+    if view.change is not None:
+        said.append(f"the layer changes its input by {view.change.mean():.2%} (|y - x| / |x|)")
     w = m.weights
     if m.form.gate:
         said.append(f"factors {short(w.min())} to {short(w.max())}, mean {short(w.mean())}")
@@ -94,16 +102,26 @@ def numbers(view: LayerView, m: AttentionMap) -> str:
     return "; ".join(said)
 
 
-def legend(m: AttentionMap, part: str) -> Image.Image | None:
+def notices(view: LayerView) -> list[str]:
+    """Return a warning if the layer changes next to nothing, so that nobody reads meaning into its map."""
+    if view.change is None or not view.change.mean() < IDLE:
+        return []
+    return ["Hardly in use: whatever the map looks like, the network would do nearly the same without this layer."]
+
+
+def legend(m: AttentionMap, part: str, scale: Scale, share: float) -> Image.Image | None:
     """Return what the colours and outlines of a picture mean; None for bars."""
     if part == "channels":
         return None
-    if m.form.gate:
-        return drawing.legend("smallest", HEAT, "largest factor of the panel")
-    outline = f"outlined: the fewest keys with {SHARE:.0%} of the weight, if over {LEAST} x the mean"
+    what, panel = ("factor" if m.form.gate else "weight"), ("all panels" if scale == "shared" else "the panel")
+    outline = f"; outlined: the fewest keys with {share:.0%} of the weight, if one is over {LEAST} x the mean"
+    outline = "" if m.form.gate else outline
     if signed(m):
-        return drawing.legend("-largest", DIVERGING, f"largest weight of the panel; {outline}")
-    return drawing.legend("0", HEAT, f"largest weight of the panel, or {TOP} x uniform if more; {outline}")
+        return drawing.legend("-largest", DIVERGING, f"largest {what} of {panel}{outline}")
+    if scale == "stretch":
+        return drawing.legend("smallest", HEAT, f"largest {what} of the panel. STRETCHED to its own range{outline}")
+    least = "1" if m.form.gate else f"{TOP} x uniform"
+    return drawing.legend("0", HEAT, f"largest {what} of {panel}, or {least} if more{outline}")
 
 
 def matrix_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
@@ -111,14 +129,19 @@ def matrix_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
     m, size = panels.map, panels.view.images.shape[2:]
     windowed, one_for_all = m.form.windowed, m.query_size == (1, 1)
     heads = 1 if windowed else m.weights.shape[1]
+    marked = [{} if one_for_all else dict(enumerate(points)) for points in queries]  # number -> point
+    rows = [
+        {k: query_row(m, i, point, size) for k, point in (marks or {0: (0, 0)}).items()}
+        for i, marks in enumerate(marked)
+    ]
+    of_means = panels.sharing(row.mean()[row.reach] for by_query in rows for row in by_query.values())
+    of_heads = panels.sharing(w for by_query in rows for row in by_query.values() for w in row.weights[:, row.reach])
     means, single = [], []
-    for i in range(len(panels.view.images)):
-        marks = {} if one_for_all else dict(enumerate(queries[i]))  # number -> point
-        rows = {k: query_row(m, i, point, size) for k, point in (marks or {0: (0, 0)}).items()}
-        by_query = [panels.row(i, row.mean(), row, k, marks.get(k)) for k, row in rows.items()]
+    for i, marks in enumerate(marked):
+        by_query = [of_means.row(i, row.mean(), row, k, marks.get(k)) for k, row in rows[i].items()]
         means.append(drawing.in_a_row([panels.image(i, marks), *by_query]))
-        for k, row in rows.items() if heads > 1 else ():
-            by_head = [panels.row(i, w, row, k, marks.get(k), f"head {h}: ") for h, w in enumerate(row.weights, 1)]
+        for k, row in rows[i].items() if heads > 1 else ():
+            by_head = [of_heads.row(i, w, row, k, marks.get(k), f"head {h}: ") for h, w in enumerate(row.weights)]
             mark = {k: marks[k]} if marks else {}
             single.append(drawing.in_a_row([panels.image(i, mark), *by_head]))
     if windowed:
@@ -132,12 +155,15 @@ def channel_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
     strips = []
     for i, gates in enumerate(panels.map.weights.flatten(1)):  # (C,)
         image = panels.image(i, {})
-        strips.append(drawing.in_a_row([image, drawing.bars(gates, 4 * panels.tile, image.height, colour(i))]))
+        strips.append(
+            drawing.in_a_row([image, drawing.bars(gates, 4 * panels.tile, image.height, colour(i), panels.axis)])
+        )
     return {"channels": strips}
 
 
 def position_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
     """Draw the image and the mask."""
+    panels = panels.sharing(panels.map.weights[:, 0])
     masks = [panels.mask(i, gate[0]) for i, gate in enumerate(panels.map.weights)]
     return {"positions": [drawing.in_a_row([panels.image(i, {}), mask]) for i, mask in enumerate(masks)]}
 
@@ -148,6 +174,7 @@ def value_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
     if weights.shape[2:] == (1, 1):
         return channel_strips(panels, queries)
     varied = weights.flatten(2).var(-1).mean(0).topk(min(VARIED, weights.shape[1])).indices.tolist()
+    panels = panels.sharing([*weights.mean(1), *weights[:, varied].flatten(0, 1)])
     strips = []
     for i, gate in enumerate(weights):
         single = [panels.mask(i, gate[c], f"channel {c}: ") for c in varied]

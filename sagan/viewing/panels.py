@@ -1,29 +1,26 @@
 """The panels of a picture: an image with its query points, or with a row of a matrix or a mask drawn over it.
 
-Scales, for every picture of `overlays`:
-
-- Weights are coloured from black (0) over red to pale yellow: the largest weight of the panel, or four times the
-  uniform weight if that is more, so that a nearly uniform row is dull all over. Weights that may be negative go
-  from blue over black to orange, as far on either side as the largest absolute weight of the panel.
-- A mask is coloured from black (its smallest value in the panel) to pale yellow (its largest); both are printed below.
-- The white outline is `rows.most_attended`: the fewest keys that hold half of the weight.
-- A panel's frame has the colour of its query, which is marked in it by a dot.
+- Weights and factors are coloured from black over red to pale yellow, weights that may be negative from blue over black
+  to orange. `scales.py` says which weights the ends of the scale stand for.
+- The white outline is `rows.most_attended`: the fewest keys that hold a share of the weight.
+- A panel's frame has the colour of its query, which is marked in it by a dot. Its ticks are the grid of the map.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from sagan.attention import AttentionMap
+from sagan.runtime.captions import drawable
 from sagan.viewing import drawing
 from sagan.viewing.capture import LayerView
-from sagan.viewing.drawing import COLOURS, DIVERGING, HEAT
+from sagan.viewing.drawing import COLOURS
 from sagan.viewing.queries import Point
-from sagan.viewing.rows import Row, most_attended, row_entropy
-
-TOP = 4  # times the uniform weight, at least, is the top of the colour scale
+from sagan.viewing.rows import SHARE, Row, most_attended, row_entropy
+from sagan.viewing.scales import Range, Scale, range_of, shared, signed
 
 
 @dataclass(frozen=True)
@@ -36,36 +33,60 @@ class Panels:
     """Least length in pixels of the longer side of a panel."""
     text: bool
     """Whether each has a line of text below it."""
+    scale: Scale = "zero"
+    share: float = SHARE
+    """Of the weight that the outline encloses."""
+    span: Range | None = None
+    """The range of all panels, if they share one."""
+
+    def sharing(self, drawn: Iterable[Tensor]) -> "Panels":
+        """Return the panels of a picture that draws all these weights, with one range if they are to share it."""
+        return replace(self, span=shared(map(self.range, drawn))) if self.scale == "shared" else self
+
+    def range(self, weights: Tensor) -> Range:
+        """Return the range of the panel that draws these weights."""
+        return self.span or range_of(weights, self.map, self.scale, math.prod(self.map.key_size or self.map.query_size))
 
     def image(self, i: int, marks: dict[int, Point]) -> Image.Image:
         """Return the image, with points by number, counted from 0."""
         panel = drawing.picture(self._enlarged(i))
         for k, point in marks.items():
-            drawing.mark(panel, *self._middle(point), colour(k), k + 1)
-        label = "" if self.view.labels is None else f", class {self.view.labels[i]}"
-        return self._finished(panel, f"{self.view.source}{label}")
+            drawing.mark(panel, *self._middle(point), colour(k), k)
+        name = self.view.class_of(i)
+        label = f", {drawable(name) or f'class {self.view.labels[i]}'}" if name and self.view.labels is not None else ""
+        return self._finished(panel, f"image {i}{label}, {self.view.source}")
 
     def row(self, i: int, weights: Tensor, row: Row, k: int, point: Point | None, name: str = "") -> Image.Image:
         """Draw weights (h, w) of the row of query k, of all heads or one, over the greyed image.
 
         A `point` of None means that all queries share the row.
         """
-        t, stops = scaled_weights(weights, row.reach, signed(self.map))
-        panel = drawing.overlay(self._enlarged(i), t, stops, row.reach)
-        panel = drawing.picture(drawing.outlined(panel, most_attended(weights, row.reach)))
+        span = self.range(weights[row.reach])
+        panel = drawing.overlay(self._enlarged(i), span.place(weights), span.stops, row.reach)
+        panel = drawing.picture(drawing.outlined(panel, most_attended(weights, row.reach, self.share)))
         if point is not None:
             drawing.mark(panel, *self._middle(point), colour(k))
         largest = weights.flatten()[weights.abs().argmax()]
-        said = f"{name}{'peak' if signed(self.map) else 'max'} {short(largest)}"
-        said += f", entropy {row_entropy(weights, row.reach):.0%}" if self.map.distribution else ""
-        return self._finished(panel, said, "white" if point is None else colour(k))
+        said = name or ("" if point is None else f"{point[0]},{point[1]}: ")
+        if self.scale == "stretch" and not signed(self.map):
+            said += f"{span.low:.3g} to {span.high:.3g}"
+        else:
+            said += f"{'peak' if signed(self.map) else 'max'} {short(largest)}"
+        said += f", entropy {row_entropy(weights, row.reach):.1%}" if self.map.distribution else ""
+        return self._finished(panel, said, "white" if point is None else colour(k), weights.shape)
 
     def mask(self, i: int, gate: Tensor, name: str = "") -> Image.Image:
         """Draw a gate (h, w) over the greyed image."""
-        low, high = gate.min(), gate.max()
-        cells = drawing.enlarge((gate - low) / (high - low).clamp(min=1e-12), self.map.query_size)
-        panel = drawing.picture(drawing.overlay(self._enlarged(i), cells))
-        return self._finished(panel, f"{name}{short(low)} to {short(high)}")
+        span = self.range(gate)
+        cells = drawing.enlarge(span.place(gate), self.map.query_size)
+        panel = drawing.picture(drawing.overlay(self._enlarged(i), cells, span.stops))
+        return self._finished(panel, f"{name}{short(gate.min())} to {short(gate.max())}", grid=gate.shape)
+
+    @property
+    def axis(self) -> tuple[float, float]:
+        """Return the ends of the axis of bars: the same for all images, and around 0 and 1."""
+        factors = self.map.weights.nan_to_num()
+        return min(0.0, factors.min().item()), max(1.0, factors.max().item())
 
     @property
     def _scale(self) -> int:
@@ -78,22 +99,9 @@ class Panels:
         """Return the middle of a pixel after enlargement."""
         return (point[0] + 0.5) * self._scale - 0.5, (point[1] + 0.5) * self._scale - 0.5
 
-    def _finished(self, panel: Image.Image, said: str, frame: tuple | str = "white") -> Image.Image:
-        panel = drawing.framed(panel, frame)
+    def _finished(self, panel: Image.Image, said: str, frame: tuple | str = "white", grid=None) -> Image.Image:
+        panel = drawing.framed(panel, frame, grid if self.text else None)
         return drawing.captioned(panel, said) if self.text else panel
-
-
-def scaled_weights(weights: Tensor, reach: Tensor, with_sign: bool) -> tuple[Tensor, tuple]:
-    """Return weights (h, w) scaled to [0, 1], and the colours of the scale, as described above."""
-    largest = weights.abs().max().clamp(min=1e-30)
-    if with_sign:
-        return (weights / largest + 1) / 2, DIVERGING
-    return weights / torch.maximum(largest, TOP * weights.sum() / reach.sum()), HEAT
-
-
-def signed(m: AttentionMap) -> bool:
-    """Return whether a map has negative weights."""
-    return not m.distribution and bool((m.weights < 0).any())
 
 
 def colour(k: int) -> tuple[int, int, int]:

@@ -32,7 +32,7 @@ def write_attention(run: Run) -> None:
     views = attention_views(state, run.data)
     for view in (v for v in views if v.maps):
         kind = getattr(model, view.network).attention.kind
-        run.log.blobs(record_tag(view), encode(view, kind, run.data.class_names), state.step, plugin=PLUGIN)
+        run.log.blobs(record_tag(view), encode(view, kind), state.step, plugin=PLUGIN)
     for name, picture in board_images(views).items():
         run.log.image(name, picture, state.step)
     if entropies := attention_entropies(views):
@@ -44,7 +44,8 @@ def attention_views(state: TrainState, data: Dataset, number: int = 4) -> list[L
     z, y = fixed_inputs(state.shown_generator, number)
     real, real_y = fixed_real(data, number)
     real_y = None if y is None else real_y.to(state.device)
-    return view_attention(state.shown_generator, state.discriminator, z, y, real.to(state.device), real_y)
+    real = real.to(state.device)
+    return view_attention(state.shown_generator, state.discriminator, z, y, real, real_y, data.class_names)
 
 
 def attention_entropies(views: list[LayerView]) -> dict[str, float]:

@@ -36,14 +36,14 @@ def record_tag(view: LayerView) -> str:
     return f"attention-maps/{view.network}/{view.layer}/{view.source}"
 
 
-def encode(view: LayerView, kind: str, class_names: list[str]) -> list[bytes]:
-    """Return the blobs of a view. `kind` is the attention kind of the configuration; `class_names` may be empty.
+def encode(view: LayerView, kind: str, *, most_weights: int = MOST_WEIGHTS, level: int = 1) -> list[bytes]:
+    """Return the blobs of a view. `kind` is the attention kind of the configuration, `level` that of zlib.
 
-    Grids are halved until an image has at most MOST_WEIGHTS weights; entropy, minimum and maximum are those of the
+    Grids are halved until an image has at most `most_weights` weights; entropy, minimum and maximum are those of the
     map as it was.
     """
     folded = [_Folded.of(m) for m in view.maps]
-    stored = _fit(folded)
+    stored = _fit(folded, most_weights)
     header = {
         "version": 1,
         "network": view.network,
@@ -51,14 +51,15 @@ def encode(view: LayerView, kind: str, class_names: list[str]) -> list[bytes]:
         "source": view.source,
         "kind": kind,
         "gamma": _number(view.gamma),
-        "labels": None if view.labels is None else [_name(y, class_names) for y in view.labels.tolist()],
+        "change": None if view.change is None else [_number(c) for c in view.change],
+        "labels": None if view.labels is None else [_name(view.class_of(i)) for i in range(len(view.images))],
         "images": len(view.images),
         "size": list(view.images.shape[2:]),
         "maps": [_describe(*each) for each in zip(view.maps, folded, stored, strict=True)],
     }
     blobs = [json.dumps(header).encode()]
     for i, image in enumerate(view.images):
-        blobs += [_png(image), *(_pack(m.weights[i].flatten(0, 1)) for m in stored)]
+        blobs += [_png(image), *(_pack(m.weights[i].flatten(0, 1), level) for m in stored)]
     return blobs
 
 
@@ -110,10 +111,10 @@ def _pair(size: Sequence[int]) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _fit(maps: list[_Folded]) -> list[_Folded]:
+def _fit(maps: list[_Folded], most_weights: int) -> list[_Folded]:
     """Return the maps, with the largest halved until together they are small enough."""
     maps = list(maps)
-    while sum(m.size for m in maps) > MOST_WEIGHTS:
+    while sum(m.size for m in maps) > most_weights:
         largest = max(range(len(maps)), key=lambda i: maps[i].size)
         smaller = maps[largest].halved()
         if smaller is None:
@@ -138,12 +139,12 @@ def _describe(m: AttentionMap, whole: _Folded, stored: _Folded) -> dict:
     }
 
 
-def _pack(rows: Tensor) -> bytes:
+def _pack(rows: Tensor, level: int) -> bytes:
     low, high = rows.amin(1).clamp(max=0), rows.amax(1).clamp(min=0)
     levels = (rows - low[:, None]) / (high - low).clamp(min=1e-38)[:, None] * 255
     levels = levels.nan_to_num(0).round().clamp(0, 255).to(torch.uint8)
     numbers = torch.stack([low, high]).numpy().astype("<f4").tobytes()
-    return zlib.compress(numbers + levels.numpy().tobytes(), level=1)  # higher levels gain little and take long
+    return zlib.compress(numbers + levels.numpy().tobytes(), level)  # above 1 they gain little and take long
 
 
 def _png(image: Tensor) -> bytes:
@@ -159,7 +160,6 @@ def _number(value: float | Tensor | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _name(y: int, class_names: list[str]) -> str:
+def _name(name: str | None) -> str:
     """Return the name of a class as a page shows it: cut, and without bytes of a folder name that are not text."""
-    name = class_names[y] if y < len(class_names) else str(y)
-    return name.encode("utf-8", "replace").decode()[:100]
+    return (name or "").encode("utf-8", "replace").decode()[:100]

@@ -11,7 +11,7 @@ from sagan.attention import AttentionMap
 from sagan.viewing.queries import Point
 
 SHARE = 0.5  # of the weight that the most-attended region holds
-LEAST = 1.5  # times the mean weight: the least weight of a key in that region
+LEAST = 1.5  # times the mean weight: the largest weight of a row that has such a region, at least
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,19 @@ def query_row(m: AttentionMap, image: int, query: Point, size: Sequence[int]) ->
     return Row(weights, reach)
 
 
-def most_attended(weights: Tensor, reach: Tensor) -> Tensor:
-    """Return the fewest keys that hold half of the weight, as bool (h, w).
+def most_attended(weights: Tensor, reach: Tensor, share: float = SHARE) -> Tensor:
+    """Return the fewest keys that hold a share of the weight, as bool (h, w).
 
-    Keys with less than 1.5 times the mean weight are left out, so a nearly uniform row has no such region. Equal
-    weights are in or out together. For signed weights the absolute values count.
+    A nearly uniform row, whose largest weight is below 1.5 times the mean, has no such region. Equal weights are in or
+    out together. For signed weights the absolute values count. `plugin/static/maps.js` has the same rule.
     """
     size = weights.abs().double() * reach
     ranked = size.flatten().sort(descending=True).values
     total = ranked.sum()
-    enough = int((ranked.cumsum(0) < SHARE * total * (1 - 1e-6)).sum())  # the place at which the share is reached
-    return (size >= ranked[enough]) & (size > LEAST * total / reach.sum())
+    if not ranked[0] >= LEAST * total / reach.sum() or total == 0:
+        return torch.zeros_like(reach)
+    enough = int((ranked.cumsum(0) < share * total * (1 - 1e-6)).sum())  # the place at which the share is reached
+    return (size >= ranked[enough]) & (size > 0)
 
 
 def row_entropy(weights: Tensor, reach: Tensor) -> float:

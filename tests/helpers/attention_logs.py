@@ -18,7 +18,9 @@ QUOTED = 'a "run" \\ of its own'
 
 def view_of(*maps, images=2, network="generator", layer="blocks.1.attention", source="generated", gamma=0.25):
     pictures = torch.randint(0, 256, (images, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return LayerView(network, layer, source, pictures, torch.arange(images), list(maps), gamma)
+    change = torch.linspace(0.005, 0.3, images)  # the first image's layer is hardly in use
+    names = ("cat", "dog")
+    return LayerView(network, layer, source, pictures, torch.arange(images), list(maps), gamma, change, names)
 
 
 def matrix(heads=1, queries=(4, 4), keys=(2, 2), images=2, seed=0):
@@ -48,14 +50,18 @@ def write_run(directory, records, resumed_at=0):
             log.blobs(tag, blobs, step, NAME)
 
 
+def good_view(step=1, network="generator", source="generated", **options):
+    return view_of(matrix(seed=step, **options), network=network, source=source)
+
+
 def good_record(step=1, **options):
-    view = view_of(matrix(seed=step, **options))
-    return record_tag(view), step, encode(view, "sagan", ["cat", "dog"])
+    view = good_view(step, **options)
+    return record_tag(view), step, encode(view, "sagan")
 
 
 def damaged_records():
     """{what is wrong: blobs}: a record with one thing wrong."""
-    blobs = encode(view_of(matrix()), "sagan", [])
+    blobs = encode(view_of(matrix()), "sagan")
     header = json.loads(blobs[0])
 
     def with_header(**changes):
@@ -80,6 +86,8 @@ def damaged_records():
         "a name that is none": with_header(layer=["x"]),
         "half a character": with_header(layer="\ud800"),
         "labels of other images": with_header(labels=["a"]),
+        "changes of other images": with_header(change=[0.1]),
+        "a change that is no number": with_header(change=["0.1", 0.1]),
         "no maps": with_header(maps=[]),
         "more images than blobs": with_header(images=3, labels=None),
         "images without number": with_header(images=10**9),

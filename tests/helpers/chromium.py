@@ -121,14 +121,26 @@ class Chromium:
     def mouse(self, kind, x, y, **more):
         self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
-    def click(self, x, y):
+    def click(self, x, y, **more):
         self.mouse("mouseMoved", x, y)
         for kind in ("mousePressed", "mouseReleased"):
-            self.mouse(kind, x, y, button="left", clickCount=1)
+            self.mouse(kind, x, y, button="left", clickCount=1, **more)
 
-    def press(self, key):
-        for kind in ("keyDown", "keyUp"):
+    def press(self, key, down=True, up=True):
+        """Press a key and let go of it; with down or up alone, only one of the two."""
+        for kind in ["keyDown"] * down + ["keyUp"] * up:
             self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+
+    def downloaded(self, folder, number, seconds=20):
+        """Waits until a folder has as many finished downloads, and returns them."""
+        deadline = time.monotonic() + seconds
+        while True:
+            files = [f for f in folder.iterdir() if f.suffix != ".crdownload" and f.stat().st_size]
+            if len(files) >= number:
+                return files
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(files)} of {number} downloads after {seconds} s")
+            time.sleep(0.05)
 
     def screenshot(self, path, whole=True):
         shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)

@@ -1,6 +1,10 @@
 """`sagan attention`: what it writes, what it says, and what it refuses."""
 
+import base64
+import json
+import re
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +100,9 @@ def test_points_and_classes_may_be_chosen(attention, tmp_path):
     code, (of_g, of_d, of_real), _ = attention(f"run --queries 3,30 20,14 --classes [2] --num 3 --out {tmp_path}")
     generator, discriminator = load_generator("run"), load_discriminator("run")
     z, _ = fixed_inputs(generator, 3)
-    views = view_attention(generator, discriminator, z, torch.tensor([2, 2, 2]))
+    views = view_attention(
+        generator, discriminator, z, torch.tensor([2, 2, 2]), class_names=["a", "b", "c"]
+    )  # of the folder
     for view, file in zip(views, (of_g, of_d), strict=True):
         expected = layer_pictures(view, [[(3, 30), (20, 14)]] * 3, title=title(view, generator))["map"]
         assert np.array_equal(pixels(file), np.asarray(expected))
@@ -181,7 +187,41 @@ def test_a_moving_picture_has_a_frame_for_each_checkpoint(attention, suffix, tmp
         assert np.abs(shown[:17] - text).mean() < 8 < np.abs(255 - text).mean()
 
 
+def test_a_page_has_every_checkpoint_or_the_one_that_is_named(attention, tmp_path):
+    file = tmp_path / "maps.html"
+    code, said, _ = attention(f"run --num 2 --out {file}")
+    assert (code, said) == (0, [str(file)])
+    records = json.loads(re.search(r'id="records">(.*?)</script>', file.read_text(), flags=re.S)[1])
+    (run,) = records["runs"]
+    assert run["run"] == "run" and {tag.rpartition("/")[0] for tag in run["tags"]} == {
+        "attention-maps/generator/blocks.1.attention",
+        "attention-maps/discriminator/blocks.0.attention",
+    }
+    assert all([record["step"] for record in steps] == [0, 10, 200] for steps in run["tags"].values())
+    newest = run["tags"]["attention-maps/generator/blocks.1.attention/generated"][-1]
+    (view,) = view_attention(load_generator("run"), None, *fixed_inputs(load_generator("run"), 2))
+    rows = np.frombuffer(zlib.decompress(base64.b64decode(newest["blobs"][3])), "<f4", 2 * 256).reshape(2, 256)
+    np.testing.assert_array_equal(rows[1], view.maps[0].weights[1, 0].amax(-1))  # of image 1
+    assert newest["header"]["gamma"] == pytest.approx(0.4) and newest["header"]["change"] == view.change.tolist()
+    code, said, _ = attention(f"run --num 1 --network generator --checkpoint step-00000010.pt --out {file}")
+    assert code == 0 and re.findall(r'"step":(\d+)', file.read_text()) == ["10"]
+
+
+def test_the_scale_and_the_outline_may_be_chosen(attention, tmp_path):
+    generator = load_generator("run")
+    (view,) = view_attention(generator, None, *fixed_inputs(generator, 1))
+    for scale, share in (("stretch", 0.5), ("shared", 0.9)):
+        options = f"--num 1 --network generator --scale {scale} --outline {share} --out {tmp_path / scale}"
+        code, (file,), _ = attention(f"run {options}")
+        expected = layer_pictures(view, view_queries(view), title=title(view, generator), scale=scale, share=share)
+        assert code == 0 and np.array_equal(pixels(file), np.asarray(expected["map"]))
+
+
 WRONG = {
+    "run --scale own": (2, "--scale own: expected one of zero, shared, stretch"),
+    "run --outline 0": (2, "--outline 0.0: expected 0 < value <= 1"),
+    "run --outline 1.5": (2, "--outline 1.5: expected 0 < value <= 1"),
+    "run --animate webp --out a.html": (2, "--out a.html: a page shows every checkpoint by itself, without --animate"),
     "": (2, "RUN is missing"),
     "run --queries": (2, "--queries: expected a value after it"),
     "run --queries 3": (2, "--queries 3: expected auto, or points y,x in pixels of the image"),

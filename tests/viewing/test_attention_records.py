@@ -25,7 +25,7 @@ def test_the_maps_of_every_kind_come_back(case):
     with capture_maps(layer) as captured:
         layer(images())
     view = view_of(*captured[""])
-    blobs = encode(view, case.kind, [])
+    blobs = encode(view, case.kind)
     header = read_header(blobs[0], len(blobs))
     assert [entry["kind"] for entry in header["maps"]] == list(case.maps) and header["kind"] == case.kind
     for image in range(2):
@@ -41,7 +41,8 @@ def test_the_maps_of_every_kind_come_back(case):
 
 def test_the_header_says_what_the_page_shows():
     m = matrix(heads=2)
-    blobs = encode(view_of(m), "multihead", ["cat"])
+    view = replace(view_of(m), class_names=("cat",), change=torch.tensor([0.5, float("nan")]))
+    blobs = encode(view, "multihead")
     header = read_header(blobs[0], len(blobs))
     about = {k: v for k, v in header.items() if k != "maps"}
     assert about == {
@@ -50,7 +51,8 @@ def test_the_header_says_what_the_page_shows():
         "source": "generated",
         "kind": "multihead",
         "gamma": 0.25,
-        "labels": ["cat", "1"],
+        "change": [0.5, None],
+        "labels": ["cat", "class 1"],
         "images": 2,
         "size": [16, 16],
     }
@@ -62,10 +64,16 @@ def test_the_header_says_what_the_page_shows():
     assert record_tag(view_of(m)) == "attention-maps/generator/blocks.1.attention/generated"
 
 
+def test_older_records_say_nothing_of_the_change():
+    blobs = encode(view_of(matrix()), "sagan")
+    header = {name: value for name, value in json.loads(blobs[0]).items() if name != "change"}
+    assert read_header(json.dumps(header).encode(), len(blobs))["change"] is None
+
+
 def test_large_grids_are_halved_and_rows_still_sum_to_1():
     """64x64 queries are averaged to 32x32, 32x32 keys added up to 16x16: as average pooling has it."""
     m = matrix(queries=(64, 64), keys=(32, 32), images=1)
-    blobs = encode(view_of(m, images=1), "sagan", [])
+    blobs = encode(view_of(m, images=1), "sagan")
     entry = json.loads(blobs[0])["maps"][0]
     assert (entry["queries"], entry["keys"]) == ([32, 32], [16, 16])
     assert (entry["whole_queries"], entry["whole_keys"]) == ([64, 64], [32, 32])
@@ -79,12 +87,12 @@ def test_large_grids_are_halved_and_rows_still_sum_to_1():
 def test_large_gates_and_windows_are_halved_too():
     random = torch.Generator().manual_seed(0)
     gate = AttentionMap("full gate", torch.rand(1, 256, 64, 64, generator=random), (64, 64), (64, 64))
-    small, _ = decode(encode(view_of(gate, images=1), "coordinate", []), 0, 0)
+    small, _ = decode(encode(view_of(gate, images=1), "coordinate"), 0, 0)
     expected = F.avg_pool2d(gate.weights, 2).flatten(2)[0]
     assert np.abs(small - expected.numpy()).max() < 1 / 400
     windows = AttentionMap("windowed matrix", torch.rand(1, 4, 256, 256, generator=random), (32, 32), (16, 16))
     whole = AttentionMap("matrix", torch.rand(1, 1, 1024, 1024, generator=random), (32, 32), (32, 32))
-    maps = json.loads(encode(view_of(whole, windows, images=1), "pyramid-oc", [])[0])["maps"]
+    maps = json.loads(encode(view_of(whole, windows, images=1), "pyramid-oc")[0])["maps"]
     sizes = [e["groups"] * np.prod(e["queries"]) * np.prod(e["keys"]) for e in maps]
     assert sum(sizes) <= MOST_WEIGHTS and maps[1]["groups"] == 4 and maps[1]["whole_keys"] == [16, 16]
 
@@ -96,23 +104,23 @@ def test_a_record_stays_under_a_megabyte():
         m = matrix(queries=(32, 32), keys=(16, 16), images=4)
         logits = torch.randn(m.weights.shape, generator=torch.Generator().manual_seed(1))
         m = AttentionMap("matrix", (strength * logits).softmax(-1), (32, 32), (16, 16), True)
-        sizes.append(sum(map(len, encode(view_of(m, images=4), "sagan", []))))
+        sizes.append(sum(map(len, encode(view_of(m, images=4), "sagan"))))
     assert max(sizes) < 1_000_000 and min(sizes) > 10_000
 
 
 def test_large_pictures_are_halved():
     view = replace(view_of(matrix(images=1), images=1), images=torch.full((1, 3, 512, 256), 77, dtype=torch.uint8))
-    picture = Image.open(io.BytesIO(encode(view, "sagan", [])[1]))
+    picture = Image.open(io.BytesIO(encode(view, "sagan")[1]))
     assert picture.size == (32, 64) and picture.getpixel((3, 5)) == (77, 77, 77)
 
 
 def test_weights_of_both_signs_and_weights_that_are_no_numbers():
     random = torch.Generator().manual_seed(0)
     w = torch.randn(1, 1, 16, 4, generator=random)
-    signed, error = decode(encode(view_of(AttentionMap("matrix", w, (4, 4), (2, 2)), images=1), "non-local", []), 0, 0)
+    signed, error = decode(encode(view_of(AttentionMap("matrix", w, (4, 4), (2, 2)), images=1), "non-local"), 0, 0)
     assert (np.abs(signed - w[0, 0].numpy()) <= error).all()
     w[0, 0, 3, 1] = float("nan")
-    blobs = encode(view_of(AttentionMap("matrix", w, (4, 4), (2, 2)), images=1, gamma=float("inf")), "non-local", [])
+    blobs = encode(view_of(AttentionMap("matrix", w, (4, 4), (2, 2)), images=1, gamma=float("inf")), "non-local")
     header = read_header(blobs[0], len(blobs))
     assert header["gamma"] is None and header["maps"][0]["maximum"] == [None]
     again, _ = decode(blobs, 0, 0)

@@ -1,5 +1,8 @@
 """The maps of both networks, for generated and real images."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from sagan.attention import capture_maps
@@ -53,6 +56,25 @@ def test_views_are_those_of_a_plain_pass(make_config):
         assert torch.equal(ours.weights, theirs.weights)
     assert [v.gamma for v in views] == [0, 0, 0.25, 0.25]
     assert views[3].labels.tolist() == [2, 0] and views[0].labels.tolist() == [0, 1, 2]
+
+
+def test_the_change_is_what_the_layer_adds_over_its_input(make_config):
+    """By another route: hooks of our own note what goes into the layer and what comes out of it."""
+    generator, discriminator = networks(make_config(*OVERRIDES))
+    z, y, real = draws()
+    seen = {}
+    layers = {"blocks.0.attention": discriminator.get_submodule("blocks.0.attention")}
+    for name, layer in layers.items():
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
+        layer.register_forward_hook(lambda m, _, out, name=name: seen.update({name: (seen[name], out)}))
+    views = view_attention(generator, discriminator, z, y, real, torch.tensor([2, 0]), ["ant", "bee", "cow"])
+    x, out = seen["blocks.0.attention"]  # of the last pass, over real images
+    for i, change in enumerate(views[-1].change.tolist()):
+        assert change == pytest.approx((out[i] - x[i]).double().norm().item() / x[i].double().norm().item(), rel=1e-4)
+        assert change > 0
+    assert views[0].change.tolist() == [0, 0, 0]  # gamma is 0: the identity
+    assert [views[-1].class_of(i) for i in range(2)] == ["cow", "ant"]
+    assert replace(views[-1], class_names=()).class_of(0) == "class 2"
 
 
 def test_looking_changes_nothing(make_config):

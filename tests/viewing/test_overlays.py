@@ -11,7 +11,7 @@ from sagan.attention import AttentionMap, capture_maps
 from sagan.viewing import drawing
 from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import COLOURS, DIVERGING, GAP, HEAT
-from sagan.viewing.overlays import board_images, layer_pictures, numbers, view_queries
+from sagan.viewing.overlays import board_images, layer_pictures, notices, numbers, view_queries
 from sagan.viewing.panels import Panels
 from tests.helpers.attention_kinds import CASES, build, open_gate
 from tests.helpers.attention_kinds import images as activations
@@ -150,7 +150,9 @@ def test_a_uniform_row_is_dull_and_has_no_outline():
 def test_numbers_say_what_gamma_means():
     gate = AttentionMap("channel gate", torch.tensor([[0.25, 0.5, 0.75]]), SIZE)
     assert numbers(make_view(gate, gamma=None), gate) == "no gamma (counts as 1); factors 0.25 to 0.75, mean 0.5"
-    assert numbers(make_view(gate, gamma=0.0), gate).startswith("gamma 0.000 (the layer is the identity);")
+    view = replace(make_view(gate, gamma=0.25), change=torch.tensor([0.002, 0.004]))
+    assert numbers(view, gate).startswith("gamma 0.250; the layer changes its input by 0.30% (|y - x| / |x|); factors")
+    assert notices(view)[0].startswith("Hardly in use") and notices(replace(view, change=torch.tensor([0.2]))) == []
     signed = AttentionMap("matrix", torch.tensor([-0.5, 1.0]).expand(1, 1, 2, 2), (1, 2), (1, 2))
     assert numbers(make_view(signed), signed) == "gamma 0.500; weights -0.5 to 1, no distribution"
 
@@ -165,20 +167,43 @@ def bar_heights(image, count, colour):
 
 def test_bars_are_proportional_to_the_gates():
     gates = torch.tensor([0.25, 0.5, 1.0, 0.0, 0.125])
-    heights = bar_heights(drawing.bars(gates, 100, 412, COLOURS[0]), 5, COLOURS[0])
+    heights = bar_heights(drawing.bars(gates, 100, 412, COLOURS[0], (0, 1)), 5, COLOURS[0])
     for k, gate in enumerate(gates.tolist()):
         assert abs(heights[k] - 399 * gate) <= 2
-    signed = np.asarray(drawing.bars(torch.tensor([1.0, -1.0]), 100, 412, COLOURS[0]))
+    signed = np.asarray(drawing.bars(torch.tensor([1.0, -1.0]), 100, 412, COLOURS[0], (-1, 1)))
     ys = [np.flatnonzero((signed[:, x] == COLOURS[0]).all(-1)) for x in (50, 100)]
     assert ys[0].max() < 206 < ys[1].min() and abs(len(ys[0]) - len(ys[1])) <= 2
 
 
 def test_as_many_channels_as_there_are_have_a_bar():
-    assert drawing.bars(torch.full((1024,), 0.5), 768, 100, COLOURS[0]).width == 30 + 1024
+    assert drawing.bars(torch.full((1024,), 0.5), 768, 100, COLOURS[0], (0, 1)).width == 30 + 1024
     gate = AttentionMap("channel gate", torch.rand(2, 5), SIZE)
     drawn = bare(make_view(gate), [[], []])
     full = AttentionMap("full gate", gate.weights[:, :, None, None], SIZE, (1, 1))
     assert np.array_equal(drawn["channels"], bare(make_view(full), [[], []])["channels"])
+
+
+def test_all_images_have_one_axis_of_bars():
+    gate = AttentionMap("channel gate", torch.tensor([[0.5, 0.5], [2.0, 0.25]]), SIZE)
+    charts = np.asarray(bare(make_view(gate), [[], []])["channels"])
+    height = SIZE[0] * SCALE + 4
+    tall = [(charts[y : y + height] == COLOURS[i]).all(-1).sum(0).max() for i, y in ((0, 0), (1, height + GAP))]
+    assert tall[1] == pytest.approx(4 * tall[0], abs=4)
+
+
+def test_a_nearly_uniform_row_is_dull_unless_it_is_stretched():
+    flat = torch.linspace(0.0413, 0.0420, 24).expand(1, 1, 96, 24)
+    m = AttentionMap("matrix", flat / flat.sum(-1, keepdim=True), QUERIES, KEYS, distribution=True)
+    view = make_view(m, number=1, dark=True)
+    light = {
+        scale: panel(layer_pictures(view, [[(0, 0)]], tile=96, width=0, text=False, scale=scale)["map"], 0, 1)
+        for scale in ("zero", "stretch")
+    }
+    top = drawing.OPACITY * sum(HEAT[-1])
+    assert light["stretch"][block((3, 5))].sum(-1).max() == pytest.approx(top, abs=3)
+    assert light["zero"][block((3, 5))].sum(-1).max() < top / 2
+    words = np.asarray(layer_pictures(view, [[(0, 0)]], scale="stretch")["map"])
+    assert not np.array_equal(words[:60], np.asarray(layer_pictures(view, [[(0, 0)]])["map"])[:60])  # and says so
 
 
 def test_masks_are_bright_where_the_factor_is_large():

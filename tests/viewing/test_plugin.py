@@ -49,8 +49,8 @@ def whole(**changes):
 
 
 def test_runs_tags_and_steps(client):
-    tags = get(client, "tags").json
-    assert tags == {"damaged": [TAG], "first": [TAG], QUOTED: [TAG], HOSTILE: [f"attention-maps/{HOSTILE}"]}
+    runs = get(client, "tags").json
+    assert runs == [["damaged", [TAG]], [QUOTED, [TAG]], [HOSTILE, [f"attention-maps/{HOSTILE}"]], ["first", [TAG]]]
     assert [s["step"] for s in get(client, "steps", run="first", tag=TAG).json] == [0, 10, 20]
     assert client.get("/data/plugins_listing").json[NAME]["enabled"]
 

@@ -54,13 +54,15 @@ class AttentionPlugin(base_plugin.TBPlugin):
         return {path: _route(answer) for path, answer in {**files, **routes}.items()}
 
     def tags(self, request: Request) -> tuple[Any, str]:
-        """Answer with {run: [tag, ...]}."""
+        """Answer with [[run, [tag, ...]], ...], the run with the newest record first."""
         found = self.data.list_blob_sequences(
             plugin_util.context(request.environ),
             experiment_id=plugin_util.experiment_id(request.environ),
             plugin_name=NAME,
         )
-        return {run: sorted(tags) for run, tags in sorted(found.items()) if tags}, "application/json"
+        newest = {run: max(series.max_wall_time for series in tags.values()) for run, tags in found.items() if tags}
+        runs = sorted(newest, key=lambda run: (-newest[run], run))
+        return [[run, sorted(found[run])] for run in runs], "application/json"
 
     def steps(self, request: Request) -> tuple[Any, str]:
         """Answer with [{step, wall_time}, ...] of a run and a tag, in order."""

@@ -38,9 +38,11 @@ def read_header(blob: bytes, blobs: int) -> dict:
     _expect(labels is None or _is_list(labels, images, _is_text), "labels are not one text for each image")
     _expect(all(_is_text(header.get(key)) for key in ("network", "layer", "source", "kind")), "a name is not a text")
     _expect(_is_number(header.get("gamma")), "gamma is not a number")
+    change = header.setdefault("change", None)  # older records have none
+    _expect(change is None or _is_list(change, images, _is_number), "change is not one number for each image")
     _expect(_is_list(header.get("size"), 2, _is_count), "size is not a height and a width")
     _expect(blobs == 1 + images * (1 + len(maps)), "the number of blobs does not fit the header")
-    known = ("network", "layer", "source", "kind", "gamma", "labels", "images", "size")
+    known = ("network", "layer", "source", "kind", "gamma", "change", "labels", "images", "size")
     return {**{key: header[key] for key in known}, "maps": [_read_entry(entry, images) for entry in maps]}
 
 

@@ -1,21 +1,20 @@
-/* A panel's rows of small pictures, each a button: images, heads, training steps. */
+/* A panel's rows of small pictures, each a button: images, pinned queries, heads, training steps. */
 
-import * as client from "./client.js";
 import { count, element } from "./dom.js";
-import { drawOverlay, prepare } from "./draw.js";
-import { showStep } from "./show.js";
+import { drawPicture, prepare } from "./draw.js";
+import { groupName, imageName } from "./words.js";
 
 const MOST_STEPS = 12;
 const THUMB = 48; // pixels
 
-const cellButton = (properties, ...children) => {
+export const cellButton = (properties, ...children) => {
   const canvas = element("canvas", { ariaHidden: "true" });
   return { canvas, button: element("button", { type: "button", ...properties }, canvas, ...children) };
 };
 
 export async function loadImages(panel, token) {
   const { where, header } = panel;
-  const wanted = Array.from({ length: header.images }, (_, i) => client.picture(where, i));
+  const wanted = Array.from({ length: header.images }, (_, i) => panel.source.picture(where, i));
   const pictures = await Promise.allSettled(wanted);
   if (token !== panel.request) return;
   if (panel.images.length !== pictures.length) {
@@ -27,10 +26,10 @@ export async function loadImages(panel, token) {
 
 function showImage({ images, header, image }, picture, i) {
   const { canvas, button } = images[i]; // kept, so that it keeps the focus too
-  const name = [`Image ${i}`, header.labels?.[i]].filter(Boolean).join(", ");
+  const name = imageName(i, header);
   Object.assign(button, { ariaLabel: name, title: name, ariaPressed: String(i === image) });
   button.classList.toggle("failed", !picture);
-  if (picture) drawOverlay(prepare(canvas, THUMB, (THUMB * picture.height) / picture.width), picture, null);
+  if (picture) drawPicture(prepare(canvas, THUMB, (THUMB * picture.height) / picture.width), picture);
 }
 
 /* Shows the mean of all heads and each head; nothing if `heads` is 0. */
@@ -38,10 +37,22 @@ export function offerHeads(panel, heads) {
   const groups = heads ? Array.from({ length: heads + 1 }, (_, i) => i - 1) : [];
   if (panel.heads.length === groups.length) return;
   panel.heads = groups.map((group) => {
-    const text = element("span", { textContent: group < 0 ? "mean" : `head ${group}` });
+    const text = element("span", { textContent: groupName(group) });
     return { group, ...cellButton({ onclick: () => panel.chooseGroup(group) }, text) };
   });
   panel.parts.heads.replaceChildren(...panel.heads.map(({ button }) => button));
+}
+
+/* Shows each pinned query, if there are several. */
+export function offerPins(panel) {
+  const { pins } = panel.shared, wanted = pins.length > 1 ? pins.length : 0;
+  panel.parts.pinsSection.hidden = !wanted;
+  if (panel.pins.length === wanted) return;
+  panel.pins = Array.from({ length: wanted }, (_, index) => {
+    const text = element("span", { textContent: `query ${index}` });
+    return { index, ...cellButton({ onclick: () => panel.changed(panel, "pin", index) }, text) };
+  });
+  panel.parts.pins.replaceChildren(...panel.pins.map(({ button }) => button));
 }
 
 /* Shows the same query over the training steps. */
@@ -71,7 +82,7 @@ async function loadSteps(panel, token, waiting) {
     const loaded = await panel.fetchStep(panel.steps[cell.index]).catch(() => ({ map: null }));
     if (token !== panel.request) return;
     Object.assign(cell, loaded, { failed: !loaded.map }); // a damaged step, of which the others know nothing
-    showStep(panel, cell);
+    panel.redraw();
   }
 }
 

@@ -1,32 +1,24 @@
-/* Requests to the backend, relative to this module, so that any path prefix works. Answers are cached. */
+/* Requests to TensorBoard, relative to this module, so that any path prefix works. Answers are cached. */
 
-const MOST_KEPT = 128;
-const kept = new Map();
+import { cache, Failure } from "./source.js";
 
-export class Failure extends Error {}
+const keep = cache();
 
-export const listTags = () => ask("tags", {});
+export const listRuns = () => ask("tags", {});
 export const listSteps = (run, tag) => ask("steps", { run, tag });
 
 /* A record's parts. `wallTime` distinguishes a step that a restarted run repeated from its earlier version. */
-export const header = (at) => keep("header", at, {}, (response) => response.json());
-export const map = (at, image, map) => keep("map", at, { image, map }, (response) => response.arrayBuffer());
+export const header = (at) => part("header", at, {}, (response) => response.json());
+export const map = (at, image, map) => part("map", at, { image, map }, (response) => response.arrayBuffer());
 export const picture = (at, image) =>
-  keep("image", at, { image }, async (response) => createImageBitmap(await response.blob()));
+  part("image", at, { image }, async (response) => createImageBitmap(await response.blob()));
 
 async function ask(route, parameters) {
   return (await answer(route, parameters)).json();
 }
 
-function keep(route, { run, tag, step, wallTime }, rest, read) {
-  const key = JSON.stringify([route, run, tag, step, wallTime, rest]);
-  const found = kept.get(key) ?? answer(route, { run, tag, step, ...rest }).then(read);
-  kept.delete(key); // the last used stand last
-  kept.set(key, found);
-  found.catch(() => kept.delete(key));
-  if (kept.size > MOST_KEPT) kept.delete(kept.keys().next().value);
-  return found;
-}
+const part = (route, { run, tag, step, wallTime }, rest, read) =>
+  keep([route, run, tag, step, wallTime, rest], () => answer(route, { run, tag, step, ...rest }).then(read));
 
 async function answer(route, parameters) {
   const url = new URL(`./${route}`, import.meta.url);

@@ -34,6 +34,8 @@ export function number(value, digits = 3) {
 /* For entropies, whose last digits distinguish near-uniform maps. */
 export const fraction = (value) => (value === null ? "–" : value.toFixed(4));
 
+export const percent = (value) => `${number(100 * value)} %`;
+
 export const count = (value) => value.toLocaleString("en");
 export const times = ([height, width]) => `${height} × ${width}`;
 export const at = ({ row, column }) => `row ${row}, column ${column}`;

@@ -1,9 +1,11 @@
 /* Colours and drawing on canvases. Sizes are in device pixels. */
 
-/* Dark to bright through violet and orange, by anchors of even lightness; for signed weights, blue to orange. */
+/* sagan/viewing/drawing.py has the same colours: dark to bright, and for signed weights blue to orange. */
 const BRIGHT = [[8, 6, 24], [40, 16, 84], [88, 24, 112], [140, 41, 105], [190, 62, 82], [228, 98, 50], [248, 150, 28],
   [250, 204, 72], [252, 250, 196]];
-const SIGNED = [[70, 160, 235], [45, 95, 160], [28, 44, 74], [18, 18, 22], [84, 46, 22], [180, 88, 30], [250, 170, 70]];
+const SIGNED = [[60, 150, 255], [10, 40, 110], [0, 0, 0], [130, 30, 10], [255, 120, 70]];
+/* Of query points, distinguishable with any colour vision (Okabe and Ito 2008). */
+export const PINS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7"];
 const GROUND = [128, 128, 128, 40], SHADE = [0, 0, 0, 170]; // outside of a window: on its own, over an image
 
 const table = (anchors) =>
@@ -13,33 +15,22 @@ const table = (anchors) =>
     return anchors[below].map((c, k) => Math.round(c + (anchors[below + 1][k] - c) * (at - below)));
   });
 const TABLES = { bright: table(BRIGHT), signed: table(SIGNED) };
-
-/* From weights to places 0...1 on a colour scale. Its dark end is the lowest weight, or 0 if asked; if weights have
-   both signs, 0 is in the middle. */
-export function scaleOf({ low, high }, fromZero) {
-  if (low < 0) {
-    const reach = Math.max(-low, high);
-    return { from: -reach, to: reach, colours: TABLES.signed };
-  }
-  return { from: fromZero ? 0 : low, to: high, colours: TABLES.bright };
-}
+const coloursOf = ({ signed }) => (signed ? TABLES.signed : TABLES.bright);
 
 const place = ({ from, to }, weight) => (to > from ? Math.min(1, Math.max(0, (weight - from) / (to - from))) : 0);
 
 const cells = document.createElement("canvas");
+const greys = new WeakMap();
 
-/* Puts a grid of weights on the shared canvas `cells`, a pixel each. Over an image, weak cells darken it and
-   strong ones colour it. */
-function paintCells(grid, weights, scale, overImage) {
+/* Puts a grid of weights on the shared canvas `cells`, a pixel each; `opacity` is that over an image. */
+function paintCells(grid, weights, range, opacity = null) {
   if (cells.height !== grid[0] || cells.width !== grid[1]) [cells.height, cells.width] = grid;
-  const pixels = new ImageData(grid[1], grid[0]);
+  const pixels = new ImageData(grid[1], grid[0]), colours = coloursOf(range);
   for (let i = 0, at = 0; i < weights.length; i++, at += 4) {
     const outside = Number.isNaN(weights[i]);
-    const t = outside ? 0 : place(scale, weights[i]);
-    const colour = outside ? (overImage ? SHADE : GROUND) : scale.colours[Math.round(255 * t)];
-    const strength = scale.from < 0 ? Math.abs(2 * t - 1) : t;
+    const colour = outside ? (opacity === null ? GROUND : SHADE) : colours[Math.round(255 * place(range, weights[i]))];
     for (let k = 0; k < 3; k++) pixels.data[at + k] = colour[k];
-    pixels.data[at + 3] = outside ? colour[3] : overImage ? 155 - 40 * strength : 255;
+    pixels.data[at + 3] = outside ? colour[3] : 255 * (opacity ?? 1);
   }
   cells.getContext("2d").putImageData(pixels, 0, 0);
 }
@@ -61,52 +52,106 @@ export function prepare(canvas, width, height) {
   return context;
 }
 
-export function drawGrid(context, { grid, weights }, scale) {
-  paintCells(grid, weights, scale, false);
+export function drawGrid(context, { grid, weights }, range) {
+  paintCells(grid, weights, range);
   context.drawImage(cells, 0, 0, context.canvas.width, context.canvas.height);
 }
 
-export function drawOverlay(context, picture, shown, scale) {
-  const { width, height } = context.canvas;
-  context.drawImage(picture, 0, 0, width, height);
-  if (!shown) return;
-  paintCells(shown.grid, shown.weights, scale, true);
-  context.drawImage(cells, 0, 0, width, height);
+export function drawPicture(context, picture) {
+  context.drawImage(picture, 0, 0, context.canvas.width, context.canvas.height);
 }
 
-/* Outlines a cell of a grid in light on dark, so that it shows on any background. */
-export function outline(context, [rows, columns], { row, column }, { dashed }) {
-  const { width, height } = context.canvas;
+/* Colours over the greyed image. */
+export function drawOverlay(context, picture, { grid, weights }, range, opacity) {
+  drawPicture(context, greyOf(picture));
+  paintCells(grid, weights, range, opacity);
+  context.drawImage(cells, 0, 0, context.canvas.width, context.canvas.height);
+}
+
+function greyOf(picture) {
+  if (greys.has(picture)) return greys.get(picture);
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width: picture.width, height: picture.height });
+  const context = canvas.getContext("2d");
+  context.drawImage(picture, 0, 0);
+  const image = context.getImageData(0, 0, canvas.width, canvas.height);
+  for (let i = 0; i < image.data.length; i += 4) {
+    image.data.fill((image.data[i] + image.data[i + 1] + image.data[i + 2]) / 3, i, i + 3);
+  }
+  context.putImageData(image, 0, 0);
+  greys.set(picture, canvas);
+  return canvas;
+}
+
+/* Light on dark, so that it shows on any background. */
+function strokeTwice(context, [dark, light], path) {
   const ratio = window.devicePixelRatio || 1;
-  const [w, h] = [width / columns, height / rows];
-  for (const [colour, line] of [["#000c", 3.5 * ratio], ["#fff", 1.5 * ratio]]) {
+  for (const [colour, line] of [["#000c", dark * ratio], ["#fff", light * ratio]]) {
     context.strokeStyle = colour;
     context.lineWidth = line;
-    context.setLineDash(dashed ? [4 * ratio, 3 * ratio] : []);
-    context.strokeRect(column * w, row * h, w, h);
+    context.beginPath();
+    path();
+    context.stroke();
   }
+}
+
+/* Outlines a cell of a grid. */
+export function outlineCell(context, [rows, columns], { row, column }, { dashed }) {
+  const [w, h] = [context.canvas.width / columns, context.canvas.height / rows];
+  const ratio = window.devicePixelRatio || 1;
+  context.setLineDash(dashed ? [4 * ratio, 3 * ratio] : []);
+  strokeTwice(context, [3.5, 1.5], () => context.rect(column * w, row * h, w, h));
   context.setLineDash([]);
 }
 
-/* Draws a ring around the centre of the query's cell, as large as the cell within limits. */
-export function markQuery(context, [rows, columns], { y, x }) {
+/* Outlines a region, a list of booleans, one for each cell of a grid. */
+export function outlineRegion(context, [rows, columns], region) {
+  const [w, h] = [context.canvas.width / columns, context.canvas.height / rows];
+  const inside = (y, x) => y >= 0 && x >= 0 && y < rows && x < columns && region[y * columns + x];
+  const line = (x, y, dx, dy) => (context.moveTo(x, y), context.lineTo(x + dx, y + dy));
+  strokeTwice(context, [4, 2], () => {
+    for (let y = 0; y <= rows; y++) {
+      for (let x = 0; x <= columns; x++) {
+        if (inside(y, x) !== inside(y - 1, x) && (inside(y, x) || inside(y - 1, x))) line(x * w, y * h, w, 0);
+        if (inside(y, x) !== inside(y, x - 1) && (inside(y, x) || inside(y, x - 1))) line(x * w, y * h, 0, h);
+      }
+    }
+  });
+}
+
+/* Faint lines between cells, if they are large enough. */
+export function markGrid(context, [rows, columns]) {
+  const { width, height } = context.canvas;
+  if (Math.min(width / columns, height / rows) < 8) return;
+  context.fillStyle = "#ffffff26";
+  for (let i = 1; i < columns; i++) context.fillRect(Math.round((i * width) / columns), 0, 1, height);
+  for (let i = 1; i < rows; i++) context.fillRect(0, Math.round((i * height) / rows), width, 1);
+}
+
+/* Draws a ring around the centre of the query's cell, as large as the cell within limits; a pin has its colour and,
+   with `number`, its number. */
+export function markQuery(context, [rows, columns], { y, x }, colour = "#fff", number = null) {
   const { width, height } = context.canvas;
   const ratio = window.devicePixelRatio || 1;
   const cell = { y: (Math.floor(y * rows) + 0.5) / rows, x: (Math.floor(x * columns) + 0.5) / columns };
   const radius = Math.min(14 * ratio, Math.max(5 * ratio, Math.min(width / columns, height / rows) * 0.5));
-  for (const [colour, line] of [["#000c", 6 * ratio], ["#fff", 3 * ratio]]) {
-    context.strokeStyle = colour;
+  for (const [ink, line] of [["#000c", 6 * ratio], [colour, 3 * ratio]]) {
+    context.strokeStyle = ink;
     context.lineWidth = line;
     context.beginPath();
     context.arc(cell.x * width, cell.y * height, radius, 0, 2 * Math.PI);
     context.stroke();
   }
+  if (number === null) return;
+  Object.assign(context, { font: `bold ${11 * ratio}px sans-serif`, textAlign: "center", textBaseline: "middle" });
+  Object.assign(context, { lineWidth: 3 * ratio, strokeStyle: "#000c", fillStyle: colour });
+  context.strokeText(number, cell.x * width, cell.y * height);
+  context.fillText(number, cell.x * width, cell.y * height);
 }
 
-/* Draws a bar per channel, from 0, and highlights `marked`. */
-export function drawBars(context, weights, { low, high }, marked, { bar, accent, line }) {
+/* Draws a bar per channel, from 0, and highlights `marked`. With `ink`, the ends of the axis are written. */
+export function drawBars(context, weights, { from, to }, marked, { bar, accent, line, ink }) {
   const { width, height } = context.canvas;
-  const [from, to] = [Math.min(0, low), Math.max(0, high) || 1];
   const y = (value) => height - ((value - from) / (to - from)) * height;
   const step = width / weights.length;
   const wide = Math.max(1, step - (step > 3 ? 1 : 0)); // a gap between bars where there is room
@@ -116,13 +161,20 @@ export function drawBars(context, weights, { low, high }, marked, { bar, accent,
     context.fillRect(i * step, top, wide, Math.max(1, bottom - top));
   }
   context.fillStyle = line;
-  context.fillRect(0, Math.min(height - 1, y(0)), width, 1);
+  for (const value of [0, 1]) context.fillRect(0, Math.min(height - 1, Math.max(0, y(value))), width, 1);
+  if (!ink) return;
+  const ratio = window.devicePixelRatio || 1;
+  Object.assign(context, { font: `${11 * ratio}px sans-serif`, fillStyle: ink, textAlign: "left" });
+  for (const [value, baseline] of [[to, "top"], [from, "bottom"]]) {
+    context.textBaseline = baseline;
+    context.fillText(Number(value.toPrecision(3)), 2, baseline === "top" ? 3 : height - 3);
+  }
 }
 
-export function drawScale(context, scale) {
+export function drawScale(context, range) {
   const { width, height } = context.canvas;
   for (let i = 0; i < width; i++) {
-    const [r, g, b] = scale.colours[Math.round((255 * i) / (width - 1))];
+    const [r, g, b] = coloursOf(range)[Math.round((255 * i) / (width - 1))];
     context.fillStyle = `rgb(${r} ${g} ${b})`;
     context.fillRect(i, 0, 1, height);
   }

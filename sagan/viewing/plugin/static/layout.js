@@ -12,9 +12,9 @@ export function layout() {
     keep(`${name}Field`, element("label", { className: `field ${name}` }, element("span", { textContent: text }),
       keep(name, control), ...rest));
   const heading = (text) => element("h3", { textContent: text });
-  const group = (name, text, list) =>
-    element("section", { className: name }, heading(text), keep(list, element("div", { className: `cells ${list}`,
-      role: "group", ariaLabel: text })));
+  const group = (part, name, text, list) =>
+    keep(part, element("section", { className: name }, heading(text), keep(list, element("div", {
+      className: `cells ${list}`, role: "group", ariaLabel: text }))));
 
   const choices = element("div", { className: "choices" },
     field("run", "Run", element("select")),
@@ -30,22 +30,26 @@ export function layout() {
   const grid = element("figure", { className: "own-grid" },
     element("figcaption", {}, keep("title", element("h3")), keep("kind", element("span", { className: "quiet" }))),
     keep("grid", element("canvas", { role: "application", ariaLabel: "The map on its own grid" })),
-    element("div", { className: "scale" }, keep("from", element("span")), keep("scale", element("canvas", {
-      ariaHidden: "true" })), keep("to", element("span"))),
+    element("div", { className: "ramp" }, keep("from", element("span")), keep("scale", element("canvas", {
+      ariaHidden: "true" })), keep("to", element("span")), keep("scaleNote", element("span", { className: "note" }))),
     keep("readout", element("p", { className: "readout" })),
     field("channel", "Channel", element("input", { type: "range", step: 1 }), keep("channelText", element("output"))),
     keep("note", element("p", { className: "quiet" })));
 
+  const rows = element("div", { className: "rows" },
+    group("pinsSection", "pins-section", "Pinned queries", "pins"),
+    group("headsSection", "heads-section", "Heads", "heads"),
+    group("evolution", "evolution", "Over the training steps", "strip"),
+    keep("sheet", element("details", { className: "sheet", open: true },
+      element("summary", { textContent: "All layers and heads" }), keep("sheetBody", element("div")))));
   keep("stage", element("div", { className: "stage" }, image,
-    element("div", { className: "side" }, grid, keep("facts", element("dl")))));
-  keep("headsSection", group("heads-section", "Heads", "heads"));
-  keep("evolution", group("evolution", "Over the training steps", "strip"));
+    element("div", { className: "side" }, grid, keep("idle", element("p", { className: "idle", role: "status",
+      hidden: true })), keep("facts", element("dl"))), rows));
   keep("numbers", element("details", { className: "numbers" },
     element("summary", { textContent: "Weights as numbers" }), keep("weights", element("pre", { tabIndex: 0 }))));
 
   keep("notice", element("p", { className: "notice", role: "status", hidden: true }));
-  keep("body", element("div", { className: "body", hidden: true }, parts.stage, parts.headsSection, parts.evolution,
-    parts.numbers));
+  keep("body", element("div", { className: "body", hidden: true }, parts.stage, parts.numbers));
   keep("root", element("section", { className: "panel", id, ariaLabel: "Attention of a run" }, choices, parts.notice,
     parts.body));
   return parts;

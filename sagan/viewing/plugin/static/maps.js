@@ -16,6 +16,7 @@ export function parseMap(buffer, entry) {
     high: new Float32Array(buffer, 4 * rows, rows),
     levels: new Uint8Array(buffer, 8 * rows, rows * columns),
     means: new Map(),
+    columnMeans: new Map(),
   };
 }
 
@@ -46,9 +47,27 @@ export const centre = ([height, width], { row, column }) => ({
   x: (column + 0.5) / width,
 });
 
-/* The weights of the query at a position, or of the gate: {grid: [h, w], weights (NaN outside of the query's window)}.
-   `group` is a head or a channel, or -1 for the mean of all. */
-export function weightsAt(map, position, group) {
+/* What a map can be asked: where the query looks, who looks at a position, and what all queries look at. */
+export const LOOKS = [
+  ["query", "where the query looks"],
+  ["key", "who looks here"],
+  ["all", "what all queries look at"],
+];
+
+/* Whether the map has queries that can be told apart. */
+export const hasQueries = (entry) => !isGate(entry) && area(queryGrid(entry)) > 1;
+
+/* The answer: {grid: [h, w], weights (NaN where there is none), uniform (the weight if all are alike), sums (whether
+   the weights add up to 1, if those of a query do)}. `group` is a head or a channel, or -1 for the mean of all. */
+export function lookAt(map, position, group, look) {
+  if (!hasQueries(map.entry) || look === "query") return { ...weightsAt(map, position, group), sums: true };
+  const uniform = 1 / map.columns;
+  if (look === "key") return { ...columnAt(map, position, group), uniform, sums: false };
+  return { ...columnMeans(map, group), uniform, sums: !isWindowed(map.entry) };
+}
+
+/* The weights of the query at a position, or of the gate. */
+function weightsAt(map, position, group) {
   const { entry } = map;
   if (isWindowed(entry)) return inWindow(map, position);
   const { row, column } = cellAt(entry.queries, position);
@@ -59,20 +78,61 @@ export function weightsAt(map, position, group) {
   return { grid: entry.keys, weights };
 }
 
-function inWindow(map, position) {
-  const { queries, keys, groups } = map.entry;
+/* Where a position lies in a map of windows: the window, and the cell of a grid in it. */
+function windowAt({ groups }, grid, position) {
   const side = Math.sqrt(groups);
   const window = cellAt([side, side], position);
-  const within = cellAt(queries, { y: position.y * side - window.row, x: position.x * side - window.column });
-  const index = (window.row * side + window.column) * area(queries) + within.row * queries[1] + within.column;
-  const row = rowOf(map, index);
-  const grid = [side * keys[0], side * keys[1]];
-  const weights = new Float32Array(area(grid)).fill(NaN);
-  for (let y = 0; y < keys[0]; y++) {
-    const start = (window.row * keys[0] + y) * grid[1] + window.column * keys[1];
-    weights.set(row.subarray(y * keys[1], (y + 1) * keys[1]), start);
+  const within = cellAt(grid, { y: position.y * side - window.row, x: position.x * side - window.column });
+  return { side, window, index: window.row * side + window.column, cell: within.row * grid[1] + within.column };
+}
+
+/* Puts the values of one window, on `grid`, into `weights`, which cover all windows. */
+function fillWindow(weights, values, grid, side, window) {
+  for (let y = 0; y < grid[0]; y++) {
+    const start = (window.row * grid[0] + y) * side * grid[1] + window.column * grid[1];
+    weights.set(values.subarray(y * grid[1], (y + 1) * grid[1]), start);
   }
-  return { grid, weights };
+}
+
+const blank = (grid, side) => new Float32Array(area(grid) * side * side).fill(NaN);
+
+function inWindow(map, position) {
+  const { queries, keys } = map.entry;
+  const { side, window, index, cell } = windowAt(map.entry, queries, position);
+  const weights = blank(keys, side);
+  fillWindow(weights, rowOf(map, index * area(queries) + cell), keys, side, window);
+  return { grid: keys.map((n) => side * n), weights };
+}
+
+/* How much each query attends to the key at a position. */
+function columnAt(map, position, group) {
+  const { queries, keys, groups } = map.entry;
+  if (isWindowed(map.entry)) {
+    const { side, window, index, cell } = windowAt(map.entry, keys, position);
+    const weights = blank(queries, side);
+    fillWindow(weights, column(map, index, cell), queries, side, window);
+    return { grid: queries.map((n) => side * n), weights };
+  }
+  const { row, column: x } = cellAt(keys, position);
+  const chosen = group >= 0 ? [group] : Array.from({ length: groups }, (_, i) => i);
+  return { grid: queries, weights: meanOfAll(chosen.map((g) => column(map, g, row * keys[1] + x))) };
+}
+
+/* How much the queries attend to each key, on average. */
+function columnMeans(map, group) {
+  if (map.columnMeans.has(group)) return map.columnMeans.get(group);
+  const { queries, keys, groups } = map.entry;
+  const rows = area(queries);
+  const ofGroup = (g) => meanOfAll(Array.from({ length: rows }, (_, q) => rowOf(map, g * rows + q)));
+  const all = Array.from({ length: groups }, (_, g) => g);
+  let found;
+  if (isWindowed(map.entry)) {
+    const side = Math.sqrt(groups), weights = blank(keys, side);
+    all.forEach((g) => fillWindow(weights, ofGroup(g), keys, side, { row: Math.floor(g / side), column: g % side }));
+    found = { grid: keys.map((n) => side * n), weights };
+  } else found = { grid: keys, weights: meanOfAll((group >= 0 ? [group] : all).map(ofGroup)) };
+  map.columnMeans.set(group, found);
+  return found;
 }
 
 function rowOf({ low, high, levels, columns }, row) {
@@ -82,14 +142,24 @@ function rowOf({ low, high, levels, columns }, row) {
   return weights;
 }
 
+function column({ entry, low, high, levels, columns }, group, key) {
+  const rows = area(entry.queries);
+  return Float32Array.from({ length: rows }, (_, q) => {
+    const row = group * rows + q;
+    return low[row] + (levels[row * columns + key] * (high[row] - low[row])) / 255;
+  });
+}
+
+function meanOfAll(lists) {
+  const mean = new Float32Array(lists[0].length);
+  for (const list of lists) for (let i = 0; i < mean.length; i++) mean[i] += list[i] / lists.length;
+  return mean;
+}
+
 function meanOf(map, query) {
   if (map.means.has(query)) return map.means.get(query);
-  const { entry, columns } = map;
-  const mean = new Float32Array(columns);
-  for (let group = 0; group < entry.groups; group++) {
-    const row = rowOf(map, group * area(entry.queries) + query);
-    for (let i = 0; i < columns; i++) mean[i] += row[i] / entry.groups;
-  }
+  const rows = Array.from({ length: map.entry.groups }, (_, g) => rowOf(map, g * area(map.entry.queries) + query));
+  const mean = meanOfAll(rows);
   map.means.set(query, mean);
   return mean;
 }
@@ -107,5 +177,25 @@ export function summarize(weights, isDistribution) {
     sum += w;
     count++;
   }
-  return { low, high, at, mean: sum / count, entropy: isDistribution && count > 1 ? entropy / Math.log(count) : null };
+  // Stored weights are rounded, so they add up to nearly 1: this is the entropy of w / sum.
+  entropy = isDistribution && count > 1 ? (entropy / sum + Math.log(sum)) / Math.log(count) : null;
+  return { low, high, at, mean: sum / count, entropy };
+}
+
+const LEAST = 1.5; // times the mean weight: the largest weight of a map that has such a region, at least
+
+/* The fewest cells that hold a share of the weight, a boolean for each cell; null for a nearly uniform map. Equal
+   weights are in or out together. The rule is that of sagan/viewing/rows.py. */
+export function mostAttended(weights, share) {
+  const sizes = Array.from(weights, (w) => (Number.isNaN(w) ? 0 : Math.abs(w)));
+  const ranked = [...sizes].sort((a, b) => b - a);
+  const total = ranked.reduce((sum, w) => sum + w, 0);
+  const cells = weights.reduce((count, w) => count + !Number.isNaN(w), 0);
+  if (!total || ranked[0] < (LEAST * total) / cells) return null;
+  let sum = 0, last = 0;
+  for (last of ranked) {
+    sum += last;
+    if (sum >= share * total * (1 - 1e-6)) break;
+  }
+  return sizes.map((w) => w >= last && w > 0);
 }

@@ -1,23 +1,27 @@
 /* One run's attention: the chosen record, and its parts once they have arrived. */
 
-import { loadImages, loadStrip, offerHeads } from "./cells.js";
-import * as client from "./client.js";
+import { loadImages, loadStrip, offerHeads, offerPins } from "./cells.js";
 import { count, fillSelect, setText } from "./dom.js";
 import { layout } from "./layout.js";
 import { choices, isBars, isGate, parseMap } from "./maps.js";
 import { listenToPointing } from "./pointing.js";
+import { Sheet } from "./sheet.js";
 import { show } from "./show.js";
-import { describeGrid, describeMap, describePooling, describeTag } from "./words.js";
+import { Failure } from "./source.js";
+import { describeMap, describePooling, describeTag } from "./words.js";
 
 const MOST_HEADS = 16; // side by side; more, and channels, are chosen by a slider
 const UNCHOSEN = { mapIndex: 0, group: -1, channel: -1, key: null };
+const pairs = (names, describe = (name) => name) => names.map((name) => [name, describe(name)]);
 
 export class Panel {
-  /* `shared` holds what all panels have in common: image, position, pinned, fromZero. `changed(panel, what, value)`
-     is told of changes. */
-  constructor(shared, changed) {
-    Object.assign(this, { shared, changed, tags: {}, run: null, tag: null, steps: [], index: -1, ...UNCHOSEN });
-    Object.assign(this, { header: null, map: null, picture: null, strip: [], heads: [], images: [], request: 0 });
+  /* `shared` is what all panels have in common. `changed(panel, what, value)` is told of changes; `minuend()` is the
+     panel from which this one shows its difference, if it shows one. */
+  constructor(source, shared, changed, minuend) {
+    Object.assign(this, { source, shared, changed, minuend: () => comparable(this, minuend(this)) });
+    Object.assign(this, { tags: new Map(), run: null, tag: null, steps: [], index: -1, ...UNCHOSEN });
+    Object.assign(this, { header: null, map: null, picture: null, request: 0 });
+    Object.assign(this, { strip: [], heads: [], images: [], pins: [] });
     this.parts = layout();
     this.root = this.parts.root;
     const { run, layer, map, step, channel, numbers } = this.parts;
@@ -27,47 +31,54 @@ export class Panel {
     step.oninput = () => this.chooseStep(Number(step.value), true);
     channel.oninput = () => this.chooseGroup(Number(channel.value));
     numbers.ontoggle = () => this.redraw();
+    this.sheet = new Sheet(this);
     listenToPointing(this);
     new ResizeObserver(() => this.redraw()).observe(this.root);
   }
 
-  /* Takes the list of runs and layers. A choice that still exists stays; otherwise run and layer are those of `like`,
-     if they exist. */
-  setTags(tags, like = {}) {
+  /* Takes the runs and their layers, a Map. A choice that still exists stays; otherwise run, layer, step, map and head
+     are those of `like`, if they exist. */
+  async setTags(tags, like = {}) {
     this.tags = tags;
     this.tag ??= like.tag;
-    const runs = Object.keys(tags);
-    if (this.root.dataset.state === "ready" && tags[this.run]?.includes(this.tag)) return this.update(runs);
-    const run = [this.run, like.run].find((name) => runs.includes(name)) ?? runs[0];
-    fillSelect(this.parts.run, runs.map((name) => [name, name]), run);
+    if (this.root.dataset.state === "ready" && tags.get(this.run)?.includes(this.tag)) return this.update();
+    const run = [this.run, like.run].find((name) => tags.has(name)) ?? tags.keys().next().value;
+    this.wanted = like.step;
+    Object.assign(this, { mapIndex: like.map ?? this.mapIndex, group: like.head ?? this.group });
+    fillSelect(this.parts.run, pairs([...tags.keys()]), run);
     return this.chooseRun(run);
   }
 
   /* Looks for new steps. If there are none, nothing on the page moves. */
-  async update(runs) {
-    const { run, tag, steps, parts } = this;
-    fillSelect(parts.run, runs.map((name) => [name, name]), run);
-    fillSelect(parts.layer, this.tags[run].map((name) => [name, describeTag(name)]), tag);
-    const now = await client.listSteps(run, tag);
+  async update() {
+    const { run, tag, steps, parts, tags } = this;
+    fillSelect(parts.run, pairs([...tags.keys()]), run);
+    fillSelect(parts.layer, pairs(tags.get(run), describeTag), tag);
+    const now = await this.source.listSteps(run, tag);
     const moved = this.run !== run || this.tag !== tag;
     if (!moved && JSON.stringify(now) !== JSON.stringify(steps)) await this.loadSteps();
   }
 
   chooseRun(run) {
-    const tags = this.tags[run];
+    const tags = this.tags.get(run);
     const tag = tags.includes(this.tag) ? this.tag : tags[0];
     this.run = run;
-    fillSelect(this.parts.layer, tags.map((name) => [name, describeTag(name)]), tag);
+    fillSelect(this.parts.layer, pairs(tags, describeTag), tag);
     return this.chooseTag(tag);
   }
 
+  /* Pinned queries stay: they are places on the image. */
   chooseTag(tag) {
-    if (this.tag && tag !== this.tag) {
-      Object.assign(this, UNCHOSEN);
-      this.shared.pinned = false;
-      this.changed(this, "position");
-    }
+    if (this.tag && tag !== this.tag) Object.assign(this, UNCHOSEN);
     this.tag = tag;
+    this.parts.layer.value = tag;
+    return this.loadSteps();
+  }
+
+  /* Opens a map of another layer of the run. */
+  open(tag, mapIndex, group) {
+    Object.assign(this, UNCHOSEN, { tag, mapIndex, group });
+    this.parts.layer.value = tag;
     return this.loadSteps();
   }
 
@@ -76,9 +87,11 @@ export class Panel {
     const token = ++this.request;
     const wasLast = this.index === this.steps.length - 1;
     try {
-      const steps = await client.listSteps(this.run, this.tag);
+      const steps = await this.source.listSteps(this.run, this.tag);
       if (token !== this.request) return;
-      const index = wasLast ? steps.length - 1 : nearest(steps, this.step);
+      const wanted = this.wanted ?? (wasLast ? undefined : this.step);
+      const index = wanted === undefined ? steps.length - 1 : nearest(steps, wanted);
+      this.wanted = undefined;
       this.steps = steps;
       await this.chooseStep(index, false);
     } catch (error) {
@@ -112,7 +125,8 @@ export class Panel {
 
   chooseGroup(group) {
     this.group = group;
-    this.redraw();
+    this.parts.channel.value = group;
+    this.changed(this, "position");
   }
 
   /* Fetches the chosen record. A late answer to an older choice is dropped. */
@@ -127,6 +141,7 @@ export class Panel {
       this.reveal("body");
       this.redraw();
       this.root.dataset.state = "ready";
+      this.changed(this, "loaded");
       loadImages(this, token);
       loadStrip(this, token);
     } catch (error) {
@@ -136,20 +151,20 @@ export class Panel {
 
   async fetchStep({ step, wall_time: wallTime }) {
     const where = { run: this.run, tag: this.tag, step, wallTime };
-    const coming = client.header(where);
+    const coming = this.source.header(where);
     // All steps of a layer have the same number of images and maps, so only the first has to be awaited.
     const like = this.where?.run === this.run && this.where.tag === this.tag ? this.header : await coming;
     const image = Math.min(this.shared.image, like.images - 1);
     const mapIndex = Math.min(this.mapIndex, like.maps.length - 1);
     const [header, buffer, picture] = await Promise.all([
-      coming, client.map(where, image, mapIndex), client.picture(where, image)]);
+      coming, this.source.map(where, image, mapIndex), this.source.picture(where, image)]);
     return { where, header, image, mapIndex, picture, map: parseMap(buffer, header.maps[mapIndex]) };
   }
 
   fail(token, error) {
     if (token !== this.request) return;
     this.reveal("notice");
-    setText(this.parts.notice, error instanceof client.Failure ? error.message : `The page failed: ${error.message}`);
+    setText(this.parts.notice, error instanceof Failure ? error.message : `The page failed: ${error.message}`);
     this.root.dataset.state = "error";
   }
 
@@ -170,8 +185,8 @@ export class Panel {
     parts.channelField.hidden = !groups || sideBySide;
     Object.assign(parts.channel, { min: -1, max: groups - 1, value: this.group });
     parts.stage.classList.toggle("bars", isBars(map.entry));
+    offerPins(this);
     parts.grid.tabIndex = isBars(map.entry) ? 0 : -1;
-    setText(parts.title, describeGrid(map));
     setText(parts.kind, `${header.kind}: ${map.entry.kind}`);
     setText(parts.note, describePooling(map.entry));
   }
@@ -180,7 +195,9 @@ export class Panel {
   redraw() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = undefined;
-      if (this.map && !this.parts.body.hidden) show(this);
+      if (!this.map || this.parts.body.hidden) return;
+      offerPins(this);
+      show(this);
     });
   }
 }
@@ -188,4 +205,10 @@ export class Panel {
 function nearest(steps, wanted) {
   const distance = ({ step }) => Math.abs(step - wanted);
   return steps.reduce((best, s, i) => (distance(s) < distance(steps[best]) ? i : best), 0);
+}
+
+/* The other panel, if its map has the same form as this one's. */
+function comparable({ map }, other) {
+  const form = ({ entry }) => JSON.stringify([entry.kind, entry.queries, entry.keys]);
+  return other?.map && map && form(other.map) === form(map) ? other : null;
 }

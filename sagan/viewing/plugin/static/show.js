@@ -1,84 +1,164 @@
 /* Draws a panel for the chosen query and heads: all of it, one frame after any change. */
 
 import { element, number, setText } from "./dom.js";
-import { drawBars, drawGrid, drawOverlay, drawScale, markQuery, outline, prepare, scaleOf } from "./draw.js";
-import { cellAt, cellOf, choices, isBars, queryGrid, summarize, weightsAt } from "./maps.js";
-import { asText, caption, facts, readout } from "./words.js";
+import { drawBars, drawGrid, drawOverlay, drawPicture, drawScale, markGrid, markQuery, outlineCell, outlineRegion, PINS,
+  prepare } from "./draw.js";
+import { cellAt, cellOf, choices, hasQueries, isBars, isGate, lookAt, mostAttended, queryGrid, summarize }
+  from "./maps.js";
+import { axisOf, rangeOf, rangeOfDifference, spanning } from "./scales.js";
+import { asText, caption, describeGrid, facts, groupText, idleNote, readout } from "./words.js";
 
 export function show(panel) {
   const since = performance.now();
   const { map, group, shared, parts } = panel;
-  const shown = weightsAt(map, shared.position, group);
-  const summary = summarize(shown.weights, map.entry.distribution);
-  const scale = scaleOf(summary, shared.fromZero);
-  if (isBars(map.entry)) showChannels(panel, shown, summary);
-  else showMap(panel, shown, summary, scale);
-  for (const cell of panel.strip) showStep(panel, cell);
-  for (const cell of panel.heads) showHead(panel, cell);
-  say(panel, shown, summary, scale);
-  if (parts.numbers.open) setText(parts.weights, asText(shown));
-  mark(panel);
+  const main = panel.minuend() ? differenceOf(panel) : viewOf(map, shared.position, group, shared);
+  main.region = isGate(map.entry) ? null : mostAttended(main.shown.weights, shared.outline);
+  const steps = panel.strip.filter((cell) => cell.map).map((cell) => ({ cell,
+    ...viewOf(cell.map, shared.position, Math.min(group, choices(cell.map.entry) - 1), shared) }));
+  const heads = panel.heads.map((cell) => ({ cell, ...viewOf(map, shared.position, cell.group, shared) }));
+  const pins = panel.pins.map((cell) => ({ cell, ...viewOf(map, shared.pins[cell.index], group, shared) }));
+  if (!main.difference) shareRange(panel, [main, ...steps, ...heads, ...pins]);
+
+  parts.root.classList.toggle("bare", shared.bare);
+  if (isBars(map.entry)) showChannels(panel, main);
+  else showMap(panel, main);
+  panel.strip.forEach((cell) => markStep(panel, cell));
+  steps.forEach((view) => showStep(panel, view));
+  heads.forEach((view) => showHead(panel, view));
+  pins.forEach((view) => showPin(panel, view));
+  say(panel, main);
+  if (parts.numbers.open) setText(parts.weights, asText(main.shown));
+  mark(panel, main);
+  panel.sheet.show();
   panel.root.dataset.redraw = (performance.now() - since).toFixed(2);
 }
 
-function showMap({ parts, picture, map, key, shared }, shown, summary, scale) {
-  const overlay = fit(parts.image, picture.height / picture.width);
-  drawOverlay(overlay, picture, shown, scale);
-  const grid = fit(parts.grid, shown.grid[0] / shown.grid[1]);
-  drawGrid(grid, shown, scale);
-  const cell = key ? cellAt(shown.grid, key) : summary.at >= 0 && cellOf(shown.grid, summary.at);
-  const queries = queryGrid(map.entry);
-  for (const context of [overlay, grid]) {
-    if (cell) outline(context, shown.grid, cell, { dashed: !key });
-    if (queries[0] * queries[1] > 1) markQuery(context, queries, shared.position); // else all positions are one query
+/* What a map shows, and the range of its colours. */
+export function viewOf(map, position, group, { look, scale }) {
+  const shown = lookAt(map, position, group, look);
+  const summary = summarize(shown.weights, map.entry.distribution && shown.sums);
+  return { map, shown, summary, range: rangeOf(shown, summary, map.entry, scale) };
+}
+
+/* This panel's map minus that of the other panel. */
+function differenceOf({ map, group, shared, minuend }) {
+  const [here, there] = [{ map, group }, minuend()].map((of) => lookAt(of.map, shared.position, of.group, shared.look));
+  const weights = here.weights.map((w, i) => w - there.weights[i]);
+  const summary = summarize(weights, false);
+  return { map, shown: { grid: here.grid, weights, sums: false }, summary, range: rangeOfDifference(summary),
+    difference: true };
+}
+
+/* Gives all views of all panels one range, if they are to share it. */
+function shareRange(panel, views) {
+  const { shared } = panel;
+  if (shared.scale !== "shared") return;
+  const key = ({ map, range }) => `${isGate(map.entry)}${range.signed}`;
+  const own = spanning(views.map(({ range }) => range));
+  const kind = key(views[0]);
+  shared.spans.set(panel, { kind, range: own });
+  const alike = [...shared.spans].filter(([other, span]) => other.map && span.kind === kind);
+  const whole = spanning(alike.map(([, span]) => span.range));
+  for (const view of views) view.range = whole;
+  for (const [other] of alike) {
+    if (other !== panel && (other.range?.from !== whole.from || other.range?.to !== whole.to)) other.redraw();
   }
-  drawScale(prepare(parts.scale, parts.scale.clientWidth, 8), scale);
 }
 
-function showChannels({ parts, picture, channel, root }, { weights }, summary) {
-  drawOverlay(fit(parts.image, picture.height / picture.width), picture, null);
-  drawBars(prepare(parts.grid, parts.grid.clientWidth, 200), weights, summary, channel, colours(root));
+function showMap({ parts, picture, map, key, shared }, { shown, summary, range, region, difference }) {
+  const overlay = fit(parts.image, picture.height / picture.width);
+  if (shared.bare) drawPicture(overlay, picture);
+  else drawOverlay(overlay, picture, shown, range, shared.opacity);
+  const grid = fit(parts.grid, shown.grid[0] / shown.grid[1]);
+  drawGrid(grid, shown, range);
+  if (!shared.bare) {
+    for (const context of [overlay, grid]) {
+      markGrid(context, shown.grid);
+      if (region && !difference) outlineRegion(context, shown.grid, region);
+      const cell = key ? cellAt(shown.grid, key) : summary.at >= 0 && cellOf(shown.grid, summary.at);
+      if (cell) outlineCell(context, shown.grid, cell, { dashed: !key });
+    }
+    markPins([overlay, grid], map.entry, shared);
+  }
+  drawScale(prepare(parts.scale, parts.scale.clientWidth, 8), range);
 }
 
-/* Draws one step of the strip. */
-export function showStep({ index, group, channel, shared, root }, cell) {
+/* Each pinned query in its colour, and the one that follows the pointer in white. */
+function markPins(contexts, entry, { pins, active, position, look }) {
+  const grid = look === "key" && hasQueries(entry) ? entry.keys : queryGrid(entry);
+  if ((look === "all" && !isGate(entry)) || grid[0] * grid[1] <= 1) return; // all positions are one query
+  for (const context of contexts) {
+    pins.forEach((pin, i) => i !== active && markQuery(context, grid, pin, pinColour(i), i));
+    markQuery(context, grid, position, active < 0 ? "#fff" : pinColour(active), pins.length > 1 && active >= 0 ? active
+      : null);
+  }
+}
+
+export const pinColour = (index) => PINS[index % PINS.length];
+
+function showChannels({ parts, picture, map, channel, root }, { shown }) {
+  drawPicture(fit(parts.image, picture.height / picture.width), picture);
+  drawBars(prepare(parts.grid, parts.grid.clientWidth, 200), shown.weights, axisOf([map.entry]), channel,
+    colours(root, true));
+}
+
+function markStep({ index }, cell) {
   cell.button.classList.toggle("failed", cell.failed);
   if (cell.index === index) cell.button.setAttribute("aria-current", "true");
   else cell.button.removeAttribute("aria-current");
-  if (!cell.map) return;
-  const { picture, map, canvas } = cell;
-  const context = fit(canvas, picture.height / picture.width);
-  const shown = weightsAt(map, shared.position, Math.min(group, choices(map.entry) - 1));
-  const summary = summarize(shown.weights, false);
-  if (isBars(map.entry)) drawBars(context, shown.weights, summary, channel, colours(root));
-  else drawOverlay(context, picture, shown, scaleOf(summary, shared.fromZero));
 }
 
-function showHead({ map, group, shared }, cell) {
-  const shown = weightsAt(map, shared.position, cell.group);
-  const scale = scaleOf(summarize(shown.weights, false), shared.fromZero);
-  drawGrid(fit(cell.canvas, shown.grid[0] / shown.grid[1]), shown, scale);
+function showStep({ channel, shared, root, strip }, { cell, shown, range }) {
+  const { picture, map, canvas } = cell;
+  const context = fit(canvas, picture.height / picture.width);
+  const loaded = strip.filter((step) => step.map).map((step) => step.map.entry);
+  if (isBars(map.entry)) drawBars(context, shown.weights, axisOf(loaded), channel, colours(root, false));
+  else drawOverlay(context, picture, shown, range, shared.opacity);
+}
+
+function showHead({ group }, { cell, shown, range }) {
+  drawGrid(fit(cell.canvas, shown.grid[0] / shown.grid[1]), shown, range);
   cell.button.setAttribute("aria-pressed", String(cell.group === group));
 }
 
-function say(panel, shown, summary, scale) {
-  const { parts, map, header, image, group } = panel;
-  fillNumbers(parts.facts, facts(header.gamma, map.entry, image, summary));
-  const digits = number(scale.from) === number(scale.to) ? 6 : 3; // the ends of a flat map lie close together
-  setText(parts.from, number(scale.from, digits));
-  setText(parts.to, number(scale.to, digits));
-  setText(parts.readout, readout(panel, shown, summary));
+function showPin({ shared, picture, map }, { cell, shown, range }) {
+  const context = fit(cell.canvas, picture.height / picture.width);
+  drawOverlay(context, picture, shown, range, shared.opacity);
+  markQuery(context, queryGrid(map.entry), shared.pins[cell.index], pinColour(cell.index));
+  cell.button.setAttribute("aria-pressed", String(cell.index === shared.active));
+}
+
+function say(panel, main) {
+  const { parts, map, header, image, group, shared } = panel;
+  const { range } = main;
+  panel.range = range;
+  fillNumbers(parts.facts, facts(header, map.entry, image, main));
+  const digits = number(range.from) === number(range.to) ? 6 : 3; // the ends of a flat map lie close together
+  setText(parts.from, number(range.from, digits));
+  setText(parts.to, number(range.to, digits));
+  setText(parts.scaleNote, scaleNote(main, shared));
+  setText(parts.readout, readout(panel, main));
   setText(parts.caption, caption(panel));
-  setText(parts.channelText, group < 0 ? `mean of ${map.entry.groups}` : `${group} of 0…${map.entry.groups - 1}`);
+  setText(parts.title, describeGrid(map, main.shown.grid));
+  setText(parts.idle, idleNote(header, image));
+  parts.idle.hidden = !parts.idle.textContent;
+  setText(parts.channelText, groupText(map.entry, group));
   parts.image.setAttribute("aria-label", `${parts.caption.textContent}. ${parts.readout.textContent}. `
     + "Arrow keys move the query, Escape lets it follow the pointer.");
 }
 
+function scaleNote({ range, difference }, { scale }) {
+  if (difference) return "this panel minus the first";
+  if (scale === "shared") return "one scale for all that is shown";
+  return scale === "stretch" && !range.signed ? "STRETCHED to the map's own range" : "";
+}
+
 /* Publishes what is shown in data attributes, for programs. */
-function mark({ root, run, tag, where, image, mapIndex, group, map, shared }) {
+function mark({ root, run, tag, where, image, mapIndex, group, map, shared }, { range, region, difference }) {
   const { row, column } = cellAt(queryGrid(map.entry), shared.position);
   Object.assign(root.dataset, { run, tag, step: where.step, image, map: mapIndex, group, query: `${row},${column}`,
-    pinned: shared.pinned });
+    pinned: shared.pinned, look: shared.look, from: range.from, to: range.to, difference: Boolean(difference),
+    region: region ? region.map(Number).join("") : "" });
 }
 
 function fillNumbers(list, rows) {
@@ -93,8 +173,8 @@ function fillNumbers(list, rows) {
 
 const fit = (canvas, aspect) => prepare(canvas, canvas.clientWidth, canvas.clientWidth * aspect);
 
-function colours(node) {
+function colours(node, withAxis) {
   const style = getComputedStyle(node);
-  const [bar, accent, line] = ["--bar", "--accent", "--line"].map((name) => style.getPropertyValue(name));
-  return { bar, accent, line };
+  const [bar, accent, line, ink] = ["--bar", "--accent", "--line", "--ink"].map((name) => style.getPropertyValue(name));
+  return { bar, accent, line, ink: withAxis ? ink : null };
 }

@@ -1,7 +1,9 @@
 /* The texts of the page about names, maps and weights. */
 
-import { at, count, fraction, number, times } from "./dom.js";
-import { cellAt, cellOf, isBars, isGate, isWindowed, queryGrid } from "./maps.js";
+import { at, count, fraction, number, percent, times } from "./dom.js";
+import { cellAt, cellOf, choices, hasQueries, isBars, isGate, isWindowed, queryGrid } from "./maps.js";
+
+const IDLE = 0.01; // a layer that changes its input by less is hardly in use
 
 export function describeTag(tag) {
   const [prefix, network, ...rest] = tag.split("/");
@@ -15,10 +17,8 @@ export function describeMap(entry, i) {
   return `${i}: ${entry.kind}, ${isWindowed(entry) ? `${entry.groups} of ` : ""}${grid}`;
 }
 
-export function describeGrid({ entry, columns }) {
-  if (isBars(entry)) return `${count(columns)} channels`;
-  const side = isWindowed(entry) ? Math.sqrt(entry.groups) : 1;
-  return `${times(entry.keys.map((n) => n * side))} ${isGate(entry) ? "factors" : "keys"}`;
+export function describeGrid({ entry, columns }, grid) {
+  return isBars(entry) ? `${count(columns)} channels` : `${times(grid)} cells`;
 }
 
 /* Says how much of a large map was averaged before it was stored. */
@@ -31,39 +31,79 @@ export function describePooling(entry) {
   return notes.join(" ");
 }
 
+export const groupName = (group) => (group < 0 ? "mean" : `head ${group}`);
+export const imageName = (image, header) => [`Image ${image}`, header.labels?.[image]].filter(Boolean).join(" · ");
+
+/* A warning if the layer changes next to nothing; empty otherwise. */
+export function idleNote({ change }, image) {
+  const value = change?.[image] ?? null;
+  return value !== null && value < IDLE
+    ? `Hardly in use: the layer changes its input by ${percent(value)}, whatever its map looks like.` : "";
+}
+
 /* The numbers beside a map, as [id, name, text]. */
-export function facts(gamma, entry, image, summary) {
-  const gain = ["gamma", "Gain γ", gamma === null ? "none" : number(gamma)];
+export function facts({ gamma, change }, entry, image, { shown, summary, region }) {
+  const rows = [["gamma", "Gain γ", gamma === null ? "none" : number(gamma)]];
+  const changed = change?.[image] ?? null;
+  if (changed !== null) rows.push(["change", "Changes its input by", percent(changed)]);
   if (isGate(entry)) {
-    return [gain, ["maximum", "Largest factor", number(entry.maximum[image])],
+    return [...rows, ["maximum", "Largest factor", number(entry.maximum[image])],
       ["minimum", "Smallest factor", number(entry.minimum[image])], ["mean", "Mean shown", number(summary.mean)]];
   }
-  const entropies = [["entropy", "Entropy, all queries", fraction(entry.entropy[image])],
-    ["query-entropy", "Entropy, this query", fraction(summary.entropy)]];
-  return [gain, ...(entry.distribution ? entropies : []),
-    ["maximum", "Largest, all queries", number(entry.maximum[image])],
-    ["query-maximum", "Largest, this query", number(summary.high)]];
+  if (entry.distribution) {
+    rows.push(["entropy", "Entropy, all queries", fraction(entry.entropy[image])]);
+    if (summary.entropy !== null) rows.push(["query-entropy", "Entropy, shown", fraction(summary.entropy)]);
+  }
+  rows.push(["maximum", "Largest, all queries", number(entry.maximum[image])],
+    ["query-maximum", "Largest, shown", number(summary.high)]);
+  if (shown.uniform) rows.push(["times", "Largest / uniform", number(summary.high / shown.uniform)]);
+  const inside = region?.filter(Boolean).length;
+  rows.push(["region", "Outlined", inside ? `${inside} of ${region.length} cells` : "none: nearly uniform"]);
+  return rows;
 }
 
 export function caption({ image, header, map, shared }) {
-  return [`Image ${image}`, header.labels?.[image], ...query(map.entry, shared)].filter(Boolean).join(" · ");
+  return [imageName(image, header), ...query(map.entry, header, shared)].join(" · ");
 }
 
-function query(entry, { position, pinned }) {
+/* "row 3, column 5 (pixels y 6–7, x 10–11)" */
+export function place(grid, cell, [height, width]) {
+  const span = (index, cells, pixels) => {
+    const first = Math.floor((index * pixels) / cells), last = Math.ceil(((index + 1) * pixels) / cells) - 1;
+    return first === last ? `${first}` : `${first}–${last}`;
+  };
+  return `${at(cell)} (pixels y ${span(cell.row, grid[0], height)}, x ${span(cell.column, grid[1], width)})`;
+}
+
+function query(entry, { size }, { position, pinned, look }) {
   const grid = queryGrid(entry);
   if (isBars(entry)) return ["one factor for each channel"];
-  if (grid[0] * grid[1] === 1) return ["the same for all positions"];
-  return [`${isGate(entry) ? "position" : "query"} ${at(cellAt(grid, position))}`,
-    pinned ? "pinned" : "follows the pointer"];
+  if (!isGate(entry) && !hasQueries(entry)) return ["the same for all positions"];
+  const follows = pinned ? "pinned" : "follows the pointer";
+  if (look === "all" && !isGate(entry)) return ["what all queries look at, on average"];
+  if (look === "key" && !isGate(entry)) {
+    const keys = keyGrid(entry);
+    return [`who looks at ${place(keys, cellAt(keys, position), size)}`, follows];
+  }
+  return [`${isGate(entry) ? "position" : "query"} ${place(grid, cellAt(grid, position), size)}`, follows];
 }
 
+const keyGrid = (entry) => entry.keys.map((n) => n * (isWindowed(entry) ? Math.sqrt(entry.groups) : 1));
+
 /* The weight under the pointer, or the largest. */
-export function readout({ map, channel, key, shared }, { grid, weights }, summary) {
+export function readout({ map, header, channel, key, shared }, { shown: { grid, weights }, summary }) {
   if (isBars(map.entry)) return channel < 0 ? "Point at a channel" : `Channel ${channel}: ${number(weights[channel])}`;
-  const place = key ?? (isGate(map.entry) ? shared.position : null);
-  if (!place) return summary.at < 0 ? "No weights" : `Most at ${at(cellOf(grid, summary.at))}: ${number(summary.high)}`;
-  const cell = cellAt(grid, place);
-  return `At ${at(cell)}: ${number(weights[cell.row * grid[1] + cell.column])}`;
+  const where = key ?? (isGate(map.entry) ? shared.position : null);
+  if (!where) {
+    if (summary.at < 0) return "No weights";
+    return `Most at ${place(grid, cellOf(grid, summary.at), header.size)}: ${number(summary.high)}`;
+  }
+  const cell = cellAt(grid, where);
+  return `At ${place(grid, cell, header.size)}: ${number(weights[cell.row * grid[1] + cell.column])}`;
+}
+
+export function groupText(entry, group) {
+  return group < 0 ? `mean of ${choices(entry)}` : `${group} of 0…${choices(entry) - 1}`;
 }
 
 /* All weights, one line per row of the grid. */

@@ -1,0 +1,57 @@
+/* The view in the address, so that a link reopens it. TensorBoard keeps the parameters of a plugin in its own hash,
+   as p.PLUGIN.NAME=VALUE, and the plugin runs in a frame of the same origin. */
+
+const WAIT = 250; // ms; browsers refuse too many changes of an address
+
+export class Address {
+  constructor(prefix) {
+    this.prefix = prefix;
+    this.window = outermost();
+  }
+
+  read() {
+    const values = {};
+    for (const [name, value] of this.entries()) {
+      if (name.startsWith(this.prefix)) values[name.slice(this.prefix.length)] = value;
+    }
+    return values;
+  }
+
+  /* Replaces the parameters of the view and leaves what else the hash holds. */
+  write(values) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      const others = this.entries().filter(([name]) => !name.startsWith(this.prefix) || !this.prefix);
+      const kept = this.prefix ? others.map(([name, value]) => join(name, value)) : [];
+      const own = Object.entries(values).map(([name, value]) => join(this.prefix + name, String(value)));
+      const { pathname, search, hash: before } = this.window.location;
+      const hash = `#${[...kept, ...own].join("&")}`;
+      // With the path: TensorBoard's frame has a <base>, from which an address of a hash alone would start.
+      if (hash !== before) this.window.history.replaceState(null, "", pathname + search + hash);
+    }, WAIT);
+  }
+
+  entries() {
+    const parts = this.window.location.hash.slice(1).split("&").filter(Boolean);
+    return parts.map((part) => part.split("=").map(decoded));
+  }
+}
+
+const join = (name, value) =>
+  encodeURIComponent(name) + (value === undefined ? "" : `=${encodeURIComponent(value)}`);
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function outermost() {
+  try {
+    return window.parent.location.hash === undefined ? window : window.parent;
+  } catch {
+    return window; // the frame of a page of another origin
+  }
+}

@@ -1,0 +1,23 @@
+/* What the sources of records have in common: `client.js` asks TensorBoard, `embedded.js` reads the page itself.
+
+   A source has listRuns() -> [[run, [tag, ...]], ...], the newest run first; listSteps(run, tag) -> [{step, wall_time}];
+   and the parts of a record at {run, tag, step, wallTime}: header(at), map(at, image, map), picture(at, image). */
+
+const MOST_KEPT = 160;
+
+/* An error whose message is for people. */
+export class Failure extends Error {}
+
+/* Returns keep(key, get), which returns the promise of an earlier call for the same key. Failures are not kept. */
+export function cache() {
+  const kept = new Map();
+  return (key, get) => {
+    const name = JSON.stringify(key);
+    const found = kept.get(name) ?? get();
+    kept.delete(name); // the last used stand last
+    kept.set(name, found);
+    found.catch(() => kept.delete(name));
+    if (kept.size > MOST_KEPT) kept.delete(kept.keys().next().value);
+    return found;
+  };
+}
