@@ -332,13 +332,8 @@ def test_collapse_is_reported_in_the_log(configure, monkeypatch):
     monkeypatch.setattr("sagan.training.health.CollapseWatch.PATIENCE", 2)
     monkeypatch.setattr(
         "sagan.training.steps._discriminator_metrics",
-        lambda *args: {
-            "loss/discriminator": torch.tensor(0.001),
-            "accuracy/real": torch.ones(()),
-            "accuracy/fake": torch.ones(()),
-            "spread/real": torch.ones(()),
-            "spread/fake": torch.ones(()),
-        },
+        # A loss of 0.001, logits, and 1 for accuracies and spreads.
+        lambda *args: [torch.tensor(v) for v in (0.001, 9.0, -9.0, 1.0, 1.0, 1.0, 1.0)],
     )
     run_dir = train(configure("run", 4, "logging.every=1"))
     assert (run_dir / "log.txt").read_text().count("step 2: warning: the discriminator tells every real image") == 1

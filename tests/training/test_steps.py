@@ -322,7 +322,7 @@ def test_updates_agree_with_the_plain_step_at_the_states_of_a_run(make_state, dt
                 fake = one.generator(part.z, part.y)
             logits = [
                 one.discriminator(steps._augment(state, torch.cat([images, images]), part).chunk(2)[i], y)
-                for i, (images, y) in enumerate(((real_images(state, part), part.real_y), (fake, part.y)))
+                for i, (images, y) in enumerate(((real_images(state, part).to(dtype), part.real_y), (fake, part.y)))
             ]
             losses.append(discriminator_hinge(*logits))
         loss = torch.stack(losses).mean()
