@@ -16,18 +16,12 @@ def adam_step(optimizer: torch.optim.Adam, gradients: Sequence[Tensor]) -> None:
     optimizer keeps the state. A gradient must lie in memory as its weight does: the kernel walks through both alike.
     """
     (group,) = optimizer.param_groups
-    parameters = group["params"]
-    for p in parameters:
-        if not optimizer.state[p]:
-            zeros = torch.zeros_like(p, memory_format=torch.preserve_format)
-            step = torch.zeros((), dtype=torch.float32, device=p.device)
-            optimizer.state[p].update(step=step, exp_avg=zeros, exp_avg_sq=zeros.clone())
-    states = [optimizer.state[p] for p in parameters]
+    states = moments(optimizer)
     steps = [s["step"] for s in states]
     with torch.no_grad():
         torch._foreach_add_(steps, 1)
         torch._fused_adam_(
-            parameters,
+            group["params"],
             list(gradients),
             [s["exp_avg"] for s in states],
             [s["exp_avg_sq"] for s in states],
@@ -41,3 +35,14 @@ def adam_step(optimizer: torch.optim.Adam, gradients: Sequence[Tensor]) -> None:
             amsgrad=False,
             maximize=False,
         )
+
+
+def moments(optimizer: torch.optim.Optimizer) -> list[dict[str, Tensor]]:
+    """Return what Adam keeps for each parameter: `step` and the averages `exp_avg` and `exp_avg_sq`, 0 at first."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for p in parameters:
+        if not optimizer.state[p]:
+            zeros = torch.zeros_like(p, memory_format=torch.preserve_format)
+            step = torch.zeros((), dtype=torch.float32, device=p.device)
+            optimizer.state[p].update(step=step, exp_avg=zeros, exp_avg_sq=zeros.clone())
+    return [optimizer.state[p] for p in parameters]

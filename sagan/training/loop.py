@@ -40,6 +40,7 @@ from sagan.training.health import CollapseWatch, FiniteWatch
 from sagan.training.inputs import step_inputs
 from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
+from sagan.training.performance import choose_updates
 from sagan.training.resume import (
     finished,
     require_fit,
@@ -177,7 +178,7 @@ def tidy(config: Config) -> None:
 def fit(run: Run, stop: StopRequest) -> None:
     """Take steps until the last one or a request to stop. After each, do what is due."""
     state, last = run.state, run.config.training.steps
-    feed = feed_of(run)
+    feed, updates = feed_of(run), choose_updates(state)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
     throughput, watch = diagnostics.Throughput(run.config.training.batch_size, state.step), CollapseWatch()
@@ -185,7 +186,7 @@ def fit(run: Run, stop: StopRequest) -> None:
     stopping = any_process(feed.failure is not None)
     with Progress(run.log, state.step, run.config) as progress:
         while state.step < last and not stopping:
-            metrics = train_step(state, feed.take())
+            metrics = train_step(state, feed.take(), updates)
             run.finite.note(state.step, metrics)
             if state.step < last:
                 feed.fetch()

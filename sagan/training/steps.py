@@ -4,7 +4,8 @@ Neither reads a number from the device or copies one to it, so the host never wa
 update is its gradients, their mean over the processes, and a step of Adam.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +30,20 @@ DISCRIMINATOR_METRICS = (
 )
 
 
-def train_step(state: TrainState, inputs: Iterator[Inputs]) -> Metrics:
+class Updates(NamedTuple):
+    """Two functions that do what `discriminator_step` and `generator_step` do."""
+
+    discriminator: Callable[[TrainState, Inputs], Metrics]
+    generator: Callable[[TrainState, Inputs], Metrics]
+
+
+def train_step(state: TrainState, inputs: Iterator[Inputs], updates: Updates | None = None) -> Metrics:
     """Take one step: `d_steps` updates of D, then one of G. The metrics of D are those of its last update."""
+    update = updates or Updates(discriminator_step, generator_step)
     metrics: Metrics = {}
     for _ in range(state.config.training.d_steps):
-        metrics = discriminator_step(state, next(inputs))
-    metrics |= generator_step(state, next(inputs))
+        metrics = update.discriminator(state, next(inputs))
+    metrics |= update.generator(state, next(inputs))
     state.step += 1
     return metrics
 
