@@ -16,7 +16,7 @@ import torch
 from werkzeug.serving import make_server
 
 from sagan.attention import KINDS, AttentionMap, Place, build_attention, capture_maps
-from sagan.benchmark.step import noise_inputs
+from sagan.benchmark.forms import noise_inputs
 from sagan.config import AttentionConfig
 from sagan.data import open_data
 from sagan.layers import initialize
