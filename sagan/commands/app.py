@@ -25,7 +25,7 @@ from sagan.presets import config_file
 from sagan.runtime.wording import PrintableFormatter, printable
 from sagan.version import __version__
 
-VERBS = ("train", "sample", "evaluate", "attention", "export", "ablate", "bench", "pack")
+VERBS = ("train", "sample", "evaluate", "attention", "export", "push", "ablate", "bench", "pack")
 HELP = ("--help", "-h", "--help-all")
 Shell = Literal["bash", "zsh"]
 ABOUT = """Self-Attention GAN: train, sample, evaluate and look into the attention.

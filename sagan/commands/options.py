@@ -26,6 +26,9 @@ Run = Annotated[str, Parameter(help="a run directory, a checkpoint or exported w
 Checkpoint = Annotated[FilePath | None, Parameter(help="best, or a checkpoint file; null: the newest of the run.")]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one.")]
 Ema = Annotated[bool, Parameter(help="Use the moving average (EMA) of G, if there is one, instead of G itself.")]
+Licence = Annotated[
+    str | None, Parameter(help="Licence of the weights for their card, such as mit or cc-by-4.0; null: not stated.")
+]
 TrustModule = Annotated[
     list[str],
     Parameter(
