@@ -18,6 +18,7 @@ from sagan.config import UserError
 from sagan.runs.board import Board
 from sagan.runs.directory import checkpoints
 from sagan.runs.records import forget_after
+from sagan.runtime.wording import printable
 
 Writer = TypeVar("Writer")
 
@@ -78,6 +79,7 @@ class RunLog:
         """Print lines above the progress bar and append them to log.txt."""
         if not self.active:
             return
+        lines = tuple(map(printable, lines))  # names of classes and files come from anyone
         with suppress(OSError):  # a closed terminal or pipe ends no run; log.txt has the lines too
             for line in lines:
                 tqdm.write(line)
