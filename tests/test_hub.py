@@ -23,6 +23,8 @@ from tests.helpers.pages import ROOT
 from tests.helpers.tiny_runs import untrained_run
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra 'hub' is not installed")
+constants = pytest.importorskip("huggingface_hub.constants")
+errors = pytest.importorskip("huggingface_hub.errors")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def files(weights):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty cache, and a way to the endpoint: place(server)."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     return lambda server: monkeypatch.setenv("HF_ENDPOINT", server.url)
 
 
@@ -103,7 +105,7 @@ def test_what_is_missing_is_named(files, place, tmp_path, monkeypatch):
             load_generator("hf://user/name@old")
     with hub({}) as server:
         place(server)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
         with pytest.raises(UserError, match="hf://user/name: holds no generator.safetensors"):
             load_generator("hf://user/name")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
@@ -157,7 +159,7 @@ def test_push_uploads_what_export_writes_with_its_card(run, weights, tmp_path, m
 def test_a_push_that_is_refused_is_one_line(run, monkeypatch, capsys):
     class Refusing(RecordedApi):
         def create_repo(self, repo_id, **options):
-            raise huggingface_hub.errors.LocalTokenNotFoundError("Token is required, but no token found.\nMore.")
+            raise errors.LocalTokenNotFoundError("Token is required, but no token found.\nMore.")
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Refusing)
     assert main(["push", run, "user/name"]) == 1

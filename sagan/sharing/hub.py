@@ -27,7 +27,7 @@ def push(
     """
     place = parsed(f"{PREFIX}{repository}")
     require_extra("hub", ("huggingface_hub",), f"push {repository}")
-    import huggingface_hub
+    from huggingface_hub import HfApi, errors
 
     with tempfile.TemporaryDirectory() as folder:
         generator, _ = export(run, Path(folder), checkpoint)
@@ -35,12 +35,12 @@ def push(
         digest = hashlib.sha256(generator.read_bytes()).hexdigest()
         message = f"{GENERATOR} with SHA-256 {digest}"
         try:
-            api: Any = huggingface_hub.HfApi()
+            api: Any = HfApi()
             api.create_repo(place.repository, private=private, exist_ok=True)
             commit = api.upload_folder(repo_id=place.repository, folder_path=folder, commit_message=message)
         except (
-            huggingface_hub.errors.HfHubHTTPError,
-            huggingface_hub.errors.LocalTokenNotFoundError,
+            errors.HfHubHTTPError,
+            errors.LocalTokenNotFoundError,
             OSError,
         ) as error:
             login = "`hf auth login` stores the token of an account that may write there"

@@ -71,6 +71,7 @@ TINY_OPTIONS = {
     "evaluate": {"num_samples": 12, "num_real": 12, "batch_size": 6},
     "attention": {"num": 1},
     "export": {},
+    "push": {},
     "ablate": {},
 }
 
