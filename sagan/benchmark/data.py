@@ -49,7 +49,11 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
 def seconds_of_step(state: TrainState) -> float:
     """Return the seconds of the fastest training step, on images that are there already."""
     batches = step.noise_batches(state)
-    return step.fastest({"step": lambda: train_step(state, batches)}, state.device)["step"]
+
+    def take() -> None:
+        train_step(state, batches)
+
+    return step.fastest({"step": take}, state.device)["step"]
 
 
 def batches_of(config: Config, data: Dataset, state: TrainState) -> TrainingBatches:
