@@ -108,7 +108,7 @@ def make_tiny(words, images):
         Path(words[1]).write_text(yaml.safe_dump(plan))
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
         options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
-    if verb == "bench" or "--print_config" in words:
+    if (verb == "bench" and "--data" not in words) or "--print_config" in words:
         options["data.num_classes"] = 10
     if verb == "attention" and value_of(words, "--data.path"):  # of as many classes as the weights that it is for
         options |= {"data.source": "shapes", "data.path": "null"}
