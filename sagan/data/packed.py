@@ -37,7 +37,6 @@ class PackedDataset(ArrayDataset):
     def map(self) -> None:
         """Map the images, and say that they are read in random order: the system would read megabytes around each."""
         self.arrays = arrays = np.load(self.path / "images.npy", mmap_mode="r")
-        self.file = open(self.path / "images.npy", "rb")
         if hasattr(mmap, "MADV_RANDOM") and arrays.size:
             arrays._mmap.madvise(mmap.MADV_RANDOM)
 
@@ -53,14 +52,17 @@ class PackedDataset(ArrayDataset):
         if not hasattr(os, "posix_fadvise"):  # macOS has none
             return
         start, length = self.arrays.offset, self.arrays[0].nbytes
-        for i in indices.tolist():
-            os.posix_fadvise(self.file.fileno(), start + i * length, length, os.POSIX_FADV_WILLNEED)
+        with open(self.path / "images.npy", "rb") as file:
+            for i in indices.tolist():
+                os.posix_fadvise(file.fileno(), start + i * length, length, os.POSIX_FADV_WILLNEED)
 
     def forget_cached(self) -> None:
-        if hasattr(os, "posix_fadvise"):
-            os.fsync(self.file.fileno())  # only what is on the disk can be dropped
-            os.posix_fadvise(self.file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            self.map()  # pages that are mapped stay
+        if not hasattr(os, "posix_fadvise"):
+            return
+        self.map()  # anew: pages that are mapped stay
+        with open(self.path / "images.npy", "rb") as file:
+            os.fsync(file.fileno())  # only what is on the disk can be dropped
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     @cached_property
     def content(self) -> tuple[str, Tensor]:
@@ -71,7 +73,7 @@ class PackedDataset(ArrayDataset):
 
     def __getstate__(self) -> dict:
         # Pickling a memory map, for a worker process, would copy every image.
-        return {k: v for k, v in self.__dict__.items() if k not in ("arrays", "file")}
+        return {k: v for k, v in self.__dict__.items() if k != "arrays"}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
