@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sagan.config import DRAWN, Config, ConfigError, Setting, file_settings, override_settings, read
+from sagan.config import DRAWN, STORED, Config, ConfigError, Setting, file_settings, override_settings, read
 from sagan.models.sizes import split_size
 
 PACKAGE = Path(__file__).parent
@@ -72,8 +72,9 @@ def check(config: Config) -> None:
             f"training.batch_size {training.batch_size} cannot be split into training.micro_batches "
             f"{training.micro_batches} equal parts"
         )
-    if data.source in ("folder", "packed") and not data.path:
-        raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs a folder")
+    if data.source in STORED and not data.path:
+        needed = {"zip": "an archive", "huggingface": "a folder or the name of a data set"}.get(data.source, "a folder")
+        raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs {needed}")
     if data.source in DRAWN and data.path:
         raise ConfigError(f"data.path {data.path}: data.source {data.source} draws its images, so expected null")
     from sagan.models.places import check_attention  # last: torch is slow to import

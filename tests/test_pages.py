@@ -24,6 +24,7 @@ from tests.helpers.tiny_runs import cheap_extractor
 
 README = ROOT / "README.md"
 OWN_ATTENTION = ROOT / "tests/helpers/own_attention.py"
+OWN_DATA = ROOT / "tests/helpers/own_data.py"
 
 
 def help_commands():
@@ -53,7 +54,10 @@ def workplace(tmp_path_factory, image_folder):
         patch.chdir(root)
         patch.syspath_prepend(root)
         patch.delitem(sys.modules, "own_attention", raising=False)
-        shutil.copy(OWN_ATTENTION, root)
+        patch.delitem(sys.modules, "own_data", raising=False)
+        for own in (OWN_ATTENTION, OWN_DATA):
+            shutil.copy(own, root)
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", root / "datasets")
         patch.setenv("SAGAN_CACHE", str(root / "cache"))
         patch.setenv("PYTHONPATH", str(ROOT))
         for module in (sagan.evaluation, sagan.training.evaluator, sagan.runs.evaluation):
@@ -91,10 +95,11 @@ def test_the_python_interface_of_the_readme_gives_what_its_comments_say(workplac
     assert names["generator"].origin.averaged and not names["generator"].training
 
 
-def test_the_own_kind_that_is_tested_is_the_one_of_the_page():
-    about, _, code = OWN_ATTENTION.read_text().partition('"""\n\n')
+@pytest.mark.parametrize(("own", "page"), [(OWN_ATTENTION, "attention"), (OWN_DATA, "data")])
+def test_the_own_code_that_is_tested_is_that_of_the_page(own, page):
+    about, _, code = own.read_text().partition('"""\n\n')
     assert about.count("\n") == 0
-    assert code in python_blocks((ROOT / "sagan/attention/README.md").read_text())
+    assert code in python_blocks((ROOT / f"sagan/{page}/README.md").read_text())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=short)

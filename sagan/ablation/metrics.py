@@ -1,24 +1,29 @@
 """Names of the metrics in tables and figures."""
 
+import re
+
 NAMES = {
     "fid": "Fréchet distance",
     "kid_mean": "KID",
     "is_mean": "Inception score",
     "precision": "precision",
     "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
     "intra_fid": "intra-class Fréchet distance",
     "agreement_gap": "gap between the parts",
     "agreement_chance": "gap at chance",
     "agreement_both_parts": "share of images with both parts",
 }
 PUBLISHED = {"fid": "FID", "intra_fid": "intra-class FID"}  # only with the Inception network
-EXTRACTORS = {"_efficientnet_lite0": "EfficientNet-lite0"}
+EXTRACTORS = {"efficientnet_lite0": "EfficientNet-lite0", "vgg16": "VGG-16", "clip": "CLIP", "dinov2": "DINOv2"}
+NAMED = re.compile(rf"(\w+?)_({'|'.join(EXTRACTORS)})(?:_(\w+))?")  # measure, extractor, its variant
 
 
 def readable(metric: str) -> str:
     """Return a metric's name for people, such as "KID (EfficientNet-lite0)"; an unknown one without underscores."""
-    for suffix, extractor in EXTRACTORS.items():
-        if metric.endswith(suffix):
-            measure = metric.removesuffix(suffix)
-            return f"{NAMES.get(measure, measure.replace('_', ' '))} ({extractor})"
+    if found := NAMED.fullmatch(metric):
+        measure, extractor, variant = found.groups()
+        network = " ".join([EXTRACTORS[extractor], *([variant.replace("_", "-")] if variant else [])])
+        return f"{NAMES.get(measure, measure.replace('_', ' '))} ({network})"
     return PUBLISHED.get(metric) or NAMES.get(metric) or metric.replace("_", " ")

@@ -25,6 +25,7 @@ from sagan.ablation.outcomes import (
 )
 from sagan.ablation.variants import Job
 from sagan.config import DamagedError, UserError
+from sagan.config.types import shown
 from sagan.evaluation import comparable_terms
 from sagan.evaluation.directions import is_score
 from sagan.runtime.files import write_atomically
@@ -87,19 +88,19 @@ def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tu
     """
     asked: dict[tuple, str] = {(job.variant, job.seed): job.digest for job in jobs}
     rows = recorded([{"status": "", **row} for row in read_table(folder / "results.csv")])
-    foreign = [row for row in rows if asked.get((row["variant"], row["seed"])) != row.get("config")]
+    foreign = [row for row in rows if asked.get((row["variant"], row.get("seed")), "") != row.get("config")]
     if foreign:
         count = "a run" if len(foreign) == 1 else f"{len(foreign)} runs"
         raise UserError(
             f"{folder / 'results.csv'}: holds {count} that this plan does not contain, such as "
-            f"{foreign[0]['variant']}, seed {foreign[0]['seed']}: another plan's, or made with other settings. "
-            "Move the file away, or restore the settings"
+            f"{shown(foreign[0]['variant'])}, seed {shown(foreign[0].get('seed'))}: another plan's, or made with other "
+            "settings. Move the file away, or restore the settings"
         )
     results = {(row["variant"], row["seed"]): row for row in rows}
     curves: dict[tuple, list[Row]] = {}
     for row in read_table(folder / "curves.csv"):
-        key = (row["variant"], row["seed"])
-        if key in results:
+        key = (row["variant"], row.get("seed"))
+        if key in results and isinstance(row.get("step"), int):
             curves.setdefault(key, []).append(row)
     return results, curves
 
@@ -216,7 +217,7 @@ def read_table(file: Path) -> list[Row]:
 
 def number(text: str) -> str | float | int:
     """Return a cell as a number if it is one."""
-    if re.fullmatch(r"-?\d+", text):
+    if re.fullmatch(r"-?[0-9]{1,18}", text):
         return int(text)
     try:
         return float(text)

@@ -21,9 +21,9 @@ SECONDS = 30.0  # between lines, if there is no bar
 
 def require_inputs(jobs: list[Job]) -> None:
     """Raise UserError, before the first run, if a data folder or the extractor weights are missing."""
-    for path in {j.config.data.path for j in jobs if j.config.data.source in ("folder", "packed")}:
-        if not Path(path or "").expanduser().is_dir():
-            raise UserError(f"data.path {path}: no such folder; --data.path says where the images are")
+    for path in {j.config.data.path for j in jobs if j.config.data.source in ("folder", "zip", "packed")}:
+        if not Path(path or "").expanduser().exists():
+            raise UserError(f"data.path {path}: no such folder or file; --data.path says where the images are")
     extractors = {repr(j.config.evaluation.extractor): j.config.evaluation.extractor for j in jobs}
     for extractor in extractors.values():
         build_extractor(extractor)

@@ -25,6 +25,8 @@ INCIDENTAL = (
     "evaluation.batch_size",
     "evaluation.extractor.weights",
 )
+# Options that came after results had been recorded, with what they were before: at that value they do not count.
+NEWER = {"training.init_from": None}
 
 
 @dataclass(frozen=True, eq=False)  # a run equals itself alone; its lists have no hash
@@ -72,7 +74,8 @@ class Job:
 
 def essentials(config: Config) -> list[tuple[str, Any]]:
     """Return the options of a run that its scores depend on."""
-    return [(key, value) for key, value in flatten(config) if not key.startswith(INCIDENTAL)]
+    known = [(key, value) for key, value in flatten(config) if not key.startswith(INCIDENTAL)]
+    return [(key, value) for key, value in known if key not in NEWER or value != NEWER[key]]
 
 
 def plan_jobs(plan: Plan, overrides: list[Setting]) -> list[Job]:

@@ -27,7 +27,10 @@ Checkpoint = Annotated[FilePath | None, Parameter(help="best, or a checkpoint fi
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one.")]
 Ema = Annotated[bool, Parameter(help="Use the moving average (EMA) of G, if there is one, instead of G itself.")]
 TrustModule = Annotated[
-    list[str], Parameter(help="Modules that may run if the file names an attention kind in them; as if you ran them.")
+    list[str],
+    Parameter(
+        help="Modules that may run if the file names an attention kind or data source in them; as if you ran them."
+    ),
 ]
 Classes = Annotated[list[int | str], MinLen(1), doc("at least one class")]
 
@@ -52,6 +55,12 @@ class Typed:
 
 Given = Annotated[Typed, Parameter(parse=False)]
 """For a verb that asks which options were given."""
+
+
+def may_download(given: Typed, saved: DataConfig) -> bool:
+    """Return whether the user has named the place for downloaded data, and not only the file with the data `saved`."""
+    keys = {setting.key for setting in given.starting("data.")}
+    return "data.path" in keys or ("data.source" in keys and saved.path is None)
 
 
 def chosen_classes(asked: list[int | str] | None, generator: "Generator") -> list[int]:

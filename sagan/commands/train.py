@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 from sagan.commands.options import Flat, Given, Preset
 from sagan.config import DRAWN, Config, ConfigError, to_yaml
 from sagan.presets import describe_preset, load_settings, presets
+from sagan.runtime.wording import printable
 
 RunOptions = Annotated[Config, Parameter(name="*", group=Group("options of a run", sort_key=2))]
 
@@ -47,7 +48,7 @@ def train(
     if options.print_config:
         return print(to_yaml(config), end="")
     if options.dry_run:
-        return print(*plan_of(config), sep="\n")
+        return print(*map(printable, plan_of(config)), sep="\n")
     from sagan.api import train as train_run
 
     train_run(config)
@@ -58,18 +59,22 @@ def plan_of(config: Config) -> list[str]:
     from sagan.data import find_data, resolve_num_classes
     from sagan.models.build import build_discriminator, build_generator
     from sagan.runs.directory import newest_step
+    from sagan.runs.networks import load_weights
     from sagan.runtime.device import activation_dtype, choose_device
 
     directory, device, training = Path(config.run_dir or ""), choose_device(config.device), config.training
     dtype = str(activation_dtype(training.precision, device)).removeprefix("torch.")
     step = newest_step(directory)
-    data = f"{config.data.source}, downloaded on first use"
-    if config.data.source in (*DRAWN, "folder", "packed"):
+    data = f"{config.data.source}, {'read' if '.' in config.data.source else 'downloaded on first use'}"
+    if config.data.source in (*DRAWN, "folder", "zip", "packed"):
         found = find_data(config.data)
         data = f"{len(found):,} images, {found.source}"
         config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, found)))
+    start = f"resuming from step {step}" if step else "a new run"
+    if training.init_from and not step:
+        start += f" from the weights of {training.init_from}, step {load_weights(training.init_from)[0]}"
     lines = [
-        f"run directory: {directory}, {f'resuming from step {step}' if step else 'a new run'}",
+        f"run directory: {directory}, {start}",
         f"steps: {training.steps}, {training.batch_size} images each, on {device} in {dtype}",
         f"data: {data}",
     ]

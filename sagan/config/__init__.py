@@ -4,6 +4,7 @@ from sagan.config.errors import ConfigError, DamagedError, UntrustedCode, UserEr
 from sagan.config.reading import Setting, file_settings, flatten, override_settings, read, to_config, updated
 from sagan.config.schema import (
     DRAWN,
+    STORED,
     AttentionConfig,
     CheckpointConfig,
     Config,
@@ -21,6 +22,7 @@ from sagan.config.writing import refuse_changes, to_yaml
 
 __all__ = [
     "DRAWN",
+    "STORED",
     "AttentionConfig",
     "CheckpointConfig",
     "Config",

@@ -1,7 +1,9 @@
 """The options of a training run: frozen dataclasses whose types carry ranges and choices."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
+
+from annotated_types import Predicate, doc
 
 from sagan.config.errors import ConfigError
 from sagan.config.types import (
@@ -22,13 +24,22 @@ Source = Literal[
     "pairs-near",
     "pairs-pattern",
     "folder",
+    "zip",
     "packed",
+    "huggingface",
     "cifar10",
     "cifar100",
     "fashion-mnist",
     "stl10",
     "dataset",  # given from Python; nothing else can open it
 ]
+OwnSource = Annotated[
+    str,
+    Predicate(lambda value: "." in value),
+    doc(f"one of {', '.join(get_args(Source))}, or the path of a class such as my_module.MyDataset"),
+]
+STORED = ("folder", "zip", "packed", "huggingface")
+"""Sources that `data.path` names."""
 DRAWN = ("shapes", "pairs", "pairs-near", "pairs-pattern")
 """Sources whose images the program draws."""
 
@@ -37,11 +48,13 @@ DRAWN = ("shapes", "pairs", "pairs-near", "pairs-pattern")
 class DataConfig:
     """Images and labels."""
 
-    source: Source = "shapes"
-    """Source of the images: drawn (shapes, pairs, pairs-near, pairs-pattern), read from disk (folder, packed), or
-    downloaded on first use (the others)."""
+    source: Source | OwnSource = "shapes"
+    """Source of the images: drawn (shapes, pairs, pairs-near, pairs-pattern), read from disk (folder, zip, packed),
+    opened by the package datasets (huggingface), a class of your own (my_module.MyDataset), or downloaded on first use
+    (the others)."""
     path: FilePath | None = None
-    """Folder of class folders or of images, packed data set, or folder for downloads; drawn images have none."""
+    """Folder of class folders or of images, archive of them, packed data set, folder or name of a Hugging Face data
+    set, or folder for downloads; drawn images have none."""
     resolution: int | list[int] = 32
     """Size in pixels, N or [H, W]: a*2^n by b*2^n with a and b in 2..7, the larger at least 4, and n in 3..7."""
     channels: Literal[1, 3] = 3
@@ -154,6 +167,9 @@ class TrainingConfig:
     """Images per update, over all processes and micro-batches."""
     seed: NonNegative = 0
     """Seed of the run: every random draw is a function of it, a purpose, and a step or an index."""
+    init_from: FilePath | None = None
+    """A run, a checkpoint or exported weights to start from: every layer whose shapes fit is taken, and the others are
+    listed. null: random weights."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Activation dtype; weights are float32. auto: bf16 if the device multiplies it natively, else float32."""
     d_steps: Positive = 1

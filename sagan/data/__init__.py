@@ -1,8 +1,8 @@
 """Data: any source becomes uint8 images of one size with labels, and then a sequence of training batches."""
 
 from sagan.data.batches import TrainingBatches, to_float
-from sagan.data.dataset import Dataset, MemoryDataset
-from sagan.data.opening import find_data, in_memory, open_data, resolve_num_classes
+from sagan.data.dataset import Dataset, MemoryDataset, resolve_num_classes
+from sagan.data.opening import find_data, in_memory, open_data
 from sagan.data.packed import pack
 from sagan.data.summary import summarize
 

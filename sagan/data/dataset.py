@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sagan.config import UserError
+from sagan.config import ConfigError, DataConfig, UserError
 from sagan.data.decoding import fit_arrays
 from sagan.data.reading import read_ahead
 from sagan.data.rules import Rule
 from sagan.runtime.device import cores
+from sagan.runtime.wording import printable
 
 log = logging.getLogger(__name__)
 
@@ -169,3 +170,18 @@ def fingerprint(
     digest.update(images_sha256.encode())
     digest.update(labels.cpu().numpy().astype("<i8").data)
     return digest.hexdigest()
+
+
+def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
+    """Return the number of classes of the model: `data.num_classes`, or that of the data; 0 means unconditional.
+
+    Raise ConfigError if the data have another number.
+    """
+    names = dataset.class_names
+    if data.num_classes in (None, 0, len(names)):
+        return len(names) if data.num_classes is None else data.num_classes
+    found = f"{len(names)} classes ({printable(', '.join(names[:3]), keep='')}{', ...' if len(names) > 3 else ''})"
+    found = found if names else "no classes"
+    raise ConfigError(
+        f"data.num_classes {data.num_classes}: {dataset.source} has {found}; null takes what the data have"
+    )

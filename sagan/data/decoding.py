@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -27,10 +28,13 @@ class UnreadableImage(Exception):
     """An image file cannot be decoded. The message names the file and the reason."""
 
 
-def read_image(path: Path | str, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+def read_image(
+    path: Path | str | BinaryIO, size: tuple[int, int] | None, channels: int, name: Path | str | None = None
+) -> np.ndarray:
     """Return the image in a file as uint8 (channels, H, W), in its own size if `size` is None.
 
-    The first frame of an animation is taken. Raise UnreadableImage, which names the path, for anything that goes wrong.
+    The first frame of an animation is taken. Raise UnreadableImage, which names the path, or `name` if that is given,
+    for anything that goes wrong.
     """
     try:
         with opened(path) as file:
@@ -41,7 +45,7 @@ def read_image(path: Path | str, size: tuple[int, int] | None, channels: int) ->
     except MemoryError:
         raise
     except Exception as error:  # decoders raise nearly anything for broken files
-        raise UnreadableImage(f"{path}: {reason(error)}") from error
+        raise UnreadableImage(f"{name or path}: {reason(error)}") from error
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
@@ -63,12 +67,13 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[Image.Image]:
-    """Open an image file, without Pillow's warnings: what they warn of is either harmless here or an error.
+def opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
+    """Open an image file, on disk or in memory, without Pillow's warnings.
 
-    Raise ValueError for a pipe or a device, which would be waited for without end.
+    What they warn of is either harmless here or an error. Raise ValueError for a pipe or a device, which would be
+    waited for without end.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    if isinstance(path, (str, Path)) and not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a regular file")
     with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
         yield file

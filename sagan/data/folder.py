@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,12 +30,16 @@ class FolderDataset(Dataset):
         if index in self.failures:
             return None
         try:
-            return torch.from_numpy(read_image(self.paths[index], self.size, self.channels))
+            return torch.from_numpy(self.decoded(index))
         except UnreadableImage as error:
             if self.on_error == "raise":
                 raise UserError(f"cannot read the image {error}; data.on_error=skip leaves such files out") from error
             self.note_failures({index: str(error)})
             return None
+
+    def decoded(self, index: int) -> np.ndarray:
+        """Return one image, uint8 (C, H, W). Raise UnreadableImage."""
+        return read_image(self.paths[index], self.size, self.channels)
 
     def readable(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         images = {i: image for i in indices.tolist() if (image := self.read(i)) is not None}

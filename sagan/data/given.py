@@ -8,8 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sagan.config import ConfigError, DataConfig, UserError
-from sagan.data.dataset import Dataset, MemoryDataset
-from sagan.data.opening import resolve_num_classes
+from sagan.data.dataset import Dataset, MemoryDataset, resolve_num_classes
 
 GIVEN = "dataset"
 """The `data.source` of a run that was given its data from Python."""
@@ -19,11 +18,22 @@ GIVE_AGAIN = "give it again: sagan.{}, dataset=...)"
 def wrap_dataset(given: Any, data: DataConfig) -> Dataset:
     """Return a map-style data set of (uint8 image (C, H, W), int label) in the form that training and evaluation read.
 
-    Every item is read once, for its label: images that fit into `data.memory_gb` are kept, larger sets are read again
-    as they are needed. Class names come from `given.classes` if there are any.
+    A digest of all images is what tells this data set from another when a run is resumed. Raise as `read_given`.
+    """
+    found = read_given(given, data, f"{type(given).__name__} given from Python")
+    if data.num_classes == 0:
+        found.forget_labels()
+    resolve_num_classes(data, found)
+    found.identity = found.fingerprint
+    return found
 
-    Every item is read, and a digest of all images is what tells this data set from another when a run is resumed.
-    Raise ConfigError if an item has another shape or type than the configuration says, naming its index.
+
+def read_given(given: Any, data: DataConfig, source: str) -> Dataset:
+    """Return a map-style data set with its labels known; `source` names it in words.
+
+    Every item is read once, for its label: images that fit into `data.memory_gb` are kept, larger sets are read again
+    as they are needed. Class names come from `given.classes` if there are any. Raise ConfigError if an item has another
+    shape or type than the configuration says, naming its index.
     """
     if not isinstance(given, Sized) or not hasattr(given, "__getitem__"):
         raise ConfigError(f"dataset {type(given).__name__}: expected a data set with a length and items by index")
@@ -37,16 +47,10 @@ def wrap_dataset(given: Any, data: DataConfig) -> Dataset:
         image, labels[i] = read_item(given, i, data)
         if keep:
             images[i] = image
-    names, source = class_names(given, int(labels.max()) + 1), f"{type(given).__name__} given from Python"
+    names = class_names(given, int(labels.max()) + 1)
     if keep:
-        found: Dataset = MemoryDataset(images, labels, names, source)
-    else:
-        found = GivenDataset(given, labels, names, data, source)
-    if data.num_classes == 0:
-        found.forget_labels()
-    resolve_num_classes(data, found)
-    found.identity = found.fingerprint
-    return found
+        return MemoryDataset(images, labels, names, source)
+    return GivenDataset(given, labels, names, data, source)
 
 
 class GivenDataset(Dataset):

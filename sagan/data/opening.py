@@ -2,26 +2,30 @@
 
 from pathlib import Path
 
-from sagan.config import ConfigError, DataConfig
+from sagan.config import STORED, ConfigError, DataConfig
 from sagan.data.archives import open_archive
-from sagan.data.dataset import Dataset
+from sagan.data.dataset import Dataset, resolve_num_classes
 from sagan.data.folder import open_folder
+from sagan.data.hugging_face import open_hugging_face
+from sagan.data.own import is_own, open_own
 from sagan.data.packed import open_packed
 from sagan.data.pairs import PAIRS, PairsDataset
 from sagan.data.shapes import ShapesDataset
+from sagan.data.zipped import open_zip
 
 
-def open_data(data: DataConfig, split: str = "train") -> Dataset:
+def open_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
     """Open the data set that the options name, in memory if it fits into `data.memory_gb`.
 
-    Raise UserError for data that are missing or unreadable, ConfigError for options that contradict them.
+    `download` is false if nobody but a file has named the source or its place. Raise UserError for data that are
+    missing or unreadable, ConfigError for options that contradict them.
     """
-    return in_memory(find_data(data, split), data.memory_gb)
+    return in_memory(find_data(data, split, download), data.memory_gb)
 
 
-def find_data(data: DataConfig, split: str = "train") -> Dataset:
+def find_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
     """Open the data set that the options name without reading an image. Raise as `open_data` does."""
-    dataset = open_source(data, split)
+    dataset = open_source(data, split, download)
     if data.num_classes == 0:
         dataset.forget_labels()
     resolve_num_classes(data, dataset)  # before hours of reading
@@ -33,7 +37,7 @@ def in_memory(dataset: Dataset, memory_gb: float) -> Dataset:
     return dataset.load() if dataset.nbytes <= memory_gb * 2**30 else dataset
 
 
-def open_source(data: DataConfig, split: str) -> Dataset:
+def open_source(data: DataConfig, split: str, download: bool = True) -> Dataset:
     """Open the data set of `data.source` without decoding anything."""
     if data.source == "shapes":
         return ShapesDataset(data.size, data.channels, split)
@@ -43,28 +47,20 @@ def open_source(data: DataConfig, split: str) -> Dataset:
         )
     if data.source in PAIRS:
         return PairsDataset(data.source, data.size, data.channels, split)
-    if data.source in ("folder", "packed"):
+    if is_own(data.source):
+        return open_own(data, split)
+    if data.source in STORED:
         if data.path is None:
             raise ConfigError(f"data.path: data.source {data.source} needs one")
+        if data.source == "huggingface":
+            return open_hugging_face(data.path, data.size, data.channels, data.on_error, split)
         if split != "train":
             raise ConfigError(f"split {split!r}: a {data.source} data set is one split; give another data.path")
         path = Path(data.path).expanduser()
         if data.source == "folder":
             return open_folder(path, data.size, data.channels, data.on_error)
+        if data.source == "zip":
+            return open_zip(path, data.size, data.channels, data.on_error)
         return open_packed(path, data.size, data.channels)
-    return open_archive(data.source, Path(data.path or "data").expanduser(), data.size, data.channels, split)
-
-
-def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
-    """Return the number of classes of the model: `data.num_classes`, or that of the data; 0 means unconditional.
-
-    Raise ConfigError if the data have another number.
-    """
-    names = dataset.class_names
-    if data.num_classes in (None, 0, len(names)):
-        return len(names) if data.num_classes is None else data.num_classes
-    found = f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-    found = found if names else "no classes"
-    raise ConfigError(
-        f"data.num_classes {data.num_classes}: {dataset.source} has {found}; null takes what the data have"
-    )
+    path = Path(data.path or "data").expanduser()
+    return open_archive(data.source, path, data.size, data.channels, split, download)

@@ -1,5 +1,5 @@
-"""Evaluation: FID, IS, KID, precision and recall, and intra-class FID, on torch-fidelity's metric functions; and
-agreement, for data whose source has a rule.
+"""Evaluation: FID, IS, KID, precision and recall, and intra-class FID, on torch-fidelity's metric functions; density
+and coverage; and agreement, for data whose source has a rule.
 
 Read in this order: `extractors` (images -> features), `features` (the loop over images and processes), `metrics` (pure
 functions of features), `reference` (the real side, computed once), `evaluate` (the two ways in).

@@ -10,17 +10,26 @@ from torch import Tensor
 
 from sagan.evaluation.directions import direction, is_score
 from sagan.evaluation.features import Features
-from sagan.evaluation.metrics import fid, inception_score, intra_fid, kid, moments, precision_recall
+from sagan.evaluation.metrics import (
+    density_coverage,
+    fid,
+    inception_score,
+    intra_fid,
+    kid,
+    moments,
+    precision_recall,
+)
 from sagan.evaluation.reference import Reference
 from sagan.runtime.draws import generator_for
 
-MEASURES = ("fid", "kid_mean", "is_mean", "precision", "recall", "intra_fid")
+MEASURES = ("fid", "kid_mean", "is_mean", "precision", "recall", "density", "coverage", "intra_fid")
 RULE_MEASURES = ("agreement", "agreement_gap", "agreement_chance", "agreement_both_parts")  # whatever the extractor
 SPLITS = 10
 PER_SPLIT = 10  # images; an inception score cannot exceed the number of images in a split
 PER_CLASS = 100  # images; below, an intra-class FID is bias and little else
-NEIGHBOURS = 3
-MAX_MANIFOLD = 10_000  # images of each kind in precision and recall, whose time and memory grow with their square
+NEIGHBOURS = 3  # precision and recall
+DENSITY_NEIGHBOURS = 5  # density and coverage
+MAX_MANIFOLD = 10_000  # images of each kind in these four, whose time and memory grow with their square
 
 
 @dataclass(frozen=True)
@@ -114,12 +123,16 @@ def score_features(
     else:
         values["is_mean"], values["is_std"] = inception_score(fake.logits, SPLITS)
 
+    few_real, few_fake = some(real.values, "real"), some(fake.values, "fake")
     if min(n_real, n_fake) <= NEIGHBOURS:
         left_out.append(f"precision and recall: {n_real} real and {n_fake} generated images, {NEIGHBOURS + 1} needed")
     else:
-        values["precision"], values["recall"] = precision_recall(
-            some(real.values, "real"), some(fake.values, "fake"), NEIGHBOURS
-        )
+        values["precision"], values["recall"] = precision_recall(few_real, few_fake, NEIGHBOURS)
+    if min(n_real, n_fake) <= DENSITY_NEIGHBOURS:
+        found = f"{n_real} real and {n_fake} generated images"
+        left_out.append(f"density and coverage: {found}, {DENSITY_NEIGHBOURS + 1} needed")
+    else:
+        values["density"], values["coverage"] = density_coverage(few_real, few_fake, DENSITY_NEIGHBOURS)
 
     if fake_labels is not None and (reason := lacks_classes(real.labels, fake_labels, class_names)):
         left_out.append(f"intra-class FID: {reason}")

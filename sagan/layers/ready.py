@@ -55,11 +55,9 @@ class Weights:
                 layer.operands = {}
 
 
-def normalize(
-    weights: Sequence[Tensor], layers: Sequence[SpectralWeight], vectors: SingularVectors
-) -> Sequence[Tensor]:
-    """Return every weight W / sigma, with sigma = u^T W v a function of W, and u and v constants."""
-    return _Normalize.apply(layers, vectors, *weights) if weights else []
+def normalize(layers: Sequence[SpectralWeight], vectors: SingularVectors) -> Sequence[Tensor]:
+    """Return every W / sigma, with sigma = u^T W v as a function of W and constants u and v."""
+    return _Normalize.apply(layers, vectors, *(layer.weight for layer in layers)) if layers else []
 
 
 def cast(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sagan.attention import import_modules, is_loaded
-from sagan.config import Config, ConfigError, UntrustedCode, UserError, to_config
+from sagan.config import Config, ConfigError, DataConfig, UntrustedCode, UserError, to_config
+from sagan.data.own import is_imported, is_own
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
@@ -89,12 +90,37 @@ def load_run_config(run: str | Path, checkpoint: str | None = None) -> Config:
     return checkpoint_config(load_checkpoint(file), file)
 
 
+def require_trusted_source(data: DataConfig, run: str | Path) -> None:
+    """Raise UntrustedCode if a run names a data source of one's own whose class is not imported yet."""
+    if is_own(data.source) and not is_imported(data.source):
+        module = data.source.rpartition(".")[0]
+        what = f"{run}: names the data source {data.source}, and opening it would run the module {module}"
+        raise UntrustedCode(what, [module])
+
+
 def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:
     """Load what a checkpoint says of its data; empty for exported weights and checkpoints of older versions."""
     path = Path(run)
     if path.suffix == ".safetensors":
         return {}
     return load_checkpoint(find_checkpoint(path, checkpoint)).get("data", {})
+
+
+def load_weights(run: str | Path) -> tuple[int, dict[str, dict[str, Tensor]]]:
+    """Load the step and the weights of G and, if it is there, D. No network is built, so no code of a kind runs.
+
+    G of a run or checkpoint is the network itself, of exported weights what they hold: the moving average if there was
+    one. Raise UserError, naming the file, if it is missing or cannot be read.
+    """
+    path = Path(run)
+    if path.suffix != ".safetensors":
+        content = load_checkpoint(find_checkpoint(path))
+        return content["step"], {name: content[name] for name in ("generator", "discriminator") if name in content}
+    generator, beside = _read_export(path, "generator", None), path.with_name("discriminator.safetensors")
+    weights = {"generator": generator.weights}
+    if beside.is_file():
+        weights["discriminator"] = _read_export(beside, "discriminator", None).weights
+    return generator.origin.step, weights
 
 
 def holds_discriminator(run: str | Path, checkpoint: str | None = None) -> bool:

@@ -116,6 +116,8 @@ def test_direction_and_names_of_metrics():
     assert lower_is_better("agreement_chance") is None and "neither" in direction("agreement_chance")
     assert readable("kid_mean_efficientnet_lite0") == "KID (EfficientNet-lite0)"
     assert readable("fid_efficientnet_lite0") == "Fréchet distance (EfficientNet-lite0)" and readable("fid") == "FID"
+    assert readable("coverage_dinov2_vit_b_14") == "coverage (DINOv2 vit-b-14)"
+    assert readable("fid_vgg16") == "Fréchet distance (VGG-16)" and readable("density") == "density"
     assert readable("my_score") == "my score" and direction("kid_mean") == "lower is better"
     columns = ("kid_mean", "kid_std", "kid_std_x", "intra_fid_n", "intra_fid_n_x", "kid_mean_x_noise", "agreement")
     assert [is_score(c) for c in columns] == [True, False, False, False, False, False, True]

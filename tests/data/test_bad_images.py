@@ -14,6 +14,7 @@ from sagan.data import open_data
 from sagan.data.decoding import UnreadableImage, image_size, read_image
 from sagan.data.packed import pack
 from tests.helpers.bad_images import encoded, write_corpus
+from tests.helpers.tiny_runs import TINY, train_run
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +155,10 @@ def test_packed_data_with_a_damaged_description(packed, name):
     with pytest.raises(UserError, match=re.escape(words)) as error:
         open_data(DataConfig(source="packed", path=str(packed)))
     assert "\n" not in str(error.value) and str(packed) in str(error.value)
+
+
+def test_a_run_names_an_image_whose_name_is_not_utf8(images, tmp_path):
+    (images / "dogs" / "n\udcfe.png").write_bytes(b"bad")
+    options = {**TINY, "data.on_error": "skip", "data.memory_gb": 0, "data.workers": 0}
+    run_dir = train_run(tmp_path / "run", images, **options)
+    assert "dogs/n\\udcfe.png: not an image of a known format" in (tmp_path / "run" / "log.txt").read_text(), run_dir

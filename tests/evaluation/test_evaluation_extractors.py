@@ -1,15 +1,17 @@
 """Extractors: what they compute, which weights they accept, and what they say when they cannot have them."""
 
 import urllib.error
+import warnings
 
 import pytest
 import torch
 
-from sagan.config import ConfigError, ExtractorConfig, UserError
-from sagan.evaluation import extractors, weights
+from sagan.config import ConfigError, EvaluationConfig, ExtractorConfig, UserError
+from sagan.evaluation import evaluate, extractors
 from sagan.evaluation.extractors import build_extractor, full_float32
+from sagan.evaluation.weights import sha256_of_file, sha256_of_state
 from sagan.training.evaluator import Evaluator
-from tests.helpers.stand_ins import random_images
+from tests.helpers.stand_ins import make_real, random_images
 from tests.helpers.tiny_runs import cheap_extractor
 
 
@@ -76,7 +78,7 @@ def test_a_file_with_other_weights_is_refused_before_it_is_opened(offline, tmp_p
     path = tmp_path / "weights-inception-2015-12-05-6726825d.pth"
     path.write_bytes(b"not the weights")
     monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("an unverified file was unpickled"))
-    with pytest.raises(UserError, match=rf"{path}.*sha256 is {weights.sha256_of_file(path)}.*expected 6726825d0af5"):
+    with pytest.raises(UserError, match=rf"{path}.*sha256 is {sha256_of_file(path)}.*expected 6726825d0af5"):
         build_extractor(ExtractorConfig("inception", str(path)))
     with pytest.raises(UserError, match="sha256"):
         build_extractor(ExtractorConfig("efficientnet-lite0", str(path)))
@@ -129,7 +131,7 @@ def test_inception_gives_features_and_unbiased_logits(offline, tmp_path, monkeyp
         network = Network("inception-v3-compat", ["logits_unbiased", "2048"])
     path = tmp_path / "w.pth"
     torch.save(network.state_dict(), path)
-    monkeypatch.setattr(extractors, "INCEPTION_SHA256", weights.sha256_of_file(path))
+    monkeypatch.setattr(extractors, "INCEPTION_SHA256", sha256_of_file(path))
 
     images = random_images(0, 2)
     features, logits = build_extractor(ExtractorConfig("inception", str(path)))(images)
@@ -169,6 +171,83 @@ def test_grey_is_repeated():
     extractor = cheap_extractor()
     grey = random_images(0, 4)[:, :1]
     torch.testing.assert_close(extractor(grey)[0], extractor(grey.repeat(1, 3, 1, 1))[0])
+
+
+def stamped(extractor, sha256, dim):
+    """An extractor says which weights it has, and its name is part of every score; it gives no logits."""
+    assert (extractor.weights_sha256, extractor.feature_dim, extractor.logits_dim) == (sha256, dim, 0)
+    out = evaluate(
+        lambda start, stop, y: random_images(start, stop, seed=2),
+        num_classes=0,
+        real=make_real(n=8, classes=0),
+        extractor=extractor,
+        config=EvaluationConfig(num_samples=8),
+    )
+    suffix = extractor.name.replace("-", "_")
+    assert {"fid", "kid_mean", "precision", "density"} <= {name.removesuffix(f"_{suffix}") for name in out.values}
+    assert not any(name.startswith("is_") for name in out.values)
+    assert (out.protocol["extractor"], out.protocol["weights"]) == (extractor.name, sha256)
+
+
+def test_clip_from_a_file_gives_what_its_tower_gives(offline, tmp_path):
+    """A CLIP of one layer with random weights, in TorchScript as its authors publish it."""
+    from torch_fidelity.feature_extractor_clip import CLIPVisual, convert_weights
+
+    torch.manual_seed(0)
+    clip = CLIPVisual(8, 32, 1, 64, 16)
+    for parameter in clip.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.1)
+    convert_weights(clip)  # published weights are float16
+    clip.text_projection = torch.nn.Parameter(torch.zeros(4, 8))
+    clip.float().eval().requires_grad_(False)
+    clip.forward = lambda x: clip.visual(x)
+    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)  # of its resolution: nothing to resize
+    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.48145466, 0.4578275, 0.40821073],
+                                                          [0.26862954, 0.26130258, 0.27577711]))  # fmt: skip
+    inputs = (images / 255 - mean) / std
+    expected = clip.visual(inputs)
+    with warnings.catch_warnings():  # TorchScript is deprecated, and still what CLIP comes in
+        warnings.simplefilter("ignore")
+        torch.jit.trace(clip, inputs[:1], check_trace=False).save(tmp_path / "clip.pt")
+        extractor = build_extractor(ExtractorConfig("clip-vit-b-32", str(tmp_path / "clip.pt")))
+    features, logits = extractor(images)
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+    assert logits is None and expected.std(0).min() > 0 and not offline
+    stamped(extractor, sha256_of_file(tmp_path / "clip.pt"), 8)
+
+
+def test_dinov2_is_fetched_by_name_and_stamped_by_its_weights(offline, monkeypatch, tmp_path):
+    """Its code and weights come from torch hub, so here hub gives another network."""
+    torch.manual_seed(0)
+    network, asked = torch.nn.Sequential(torch.nn.AvgPool2d(56), torch.nn.Flatten(), torch.nn.Linear(48, 12)), []
+    monkeypatch.setattr(torch.hub, "load", lambda repo, name: asked.append((repo, name)) or network)
+    extractor = build_extractor(ExtractorConfig("dinov2-vit-b-14"))
+    assert asked == [("facebookresearch/dinov2", "dinov2_vitb14")]
+    images = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8)
+    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    torch.testing.assert_close(extractor(images)[0], network((images / 255 - mean) / std), rtol=1e-4, atol=1e-5)
+    stamped(extractor, sha256_of_state({f"model.{k}": v for k, v in network.state_dict().items()}), 12)
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(ConfigError, match="--extractor.weights .*w.pth: dinov2-vit-b-14 takes no file"):
+        build_extractor(ExtractorConfig("dinov2-vit-b-14", str(tmp_path / "w.pth")))
+
+
+@pytest.mark.slow
+def test_vgg16_from_a_file_gives_the_second_hidden_layer(offline, tmp_path):
+    """torchvision's network with random weights, half a gigabyte."""
+    import torchvision
+
+    torch.manual_seed(0)
+    network = torchvision.models.vgg16().eval().requires_grad_(False)
+    torch.save(network.state_dict(), tmp_path / "vgg16.pth")
+    extractor = build_extractor(ExtractorConfig("vgg16", str(tmp_path / "vgg16.pth")))
+    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    hidden = network.avgpool(network.features((images / 255 - mean) / std)).flatten(1)
+    for layer in list(network.classifier)[:5]:
+        hidden = layer(hidden)
+    torch.testing.assert_close(extractor(images)[0], hidden, rtol=1e-3, atol=1e-4)
+    stamped(extractor, sha256_of_file(tmp_path / "vgg16.pth"), 4096)
 
 
 @pytest.mark.parametrize("images", [torch.zeros(2, 3, 8, 8), torch.zeros(2, 4, 8, 8, dtype=torch.uint8)])

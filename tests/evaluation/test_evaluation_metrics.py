@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 
 from sagan.evaluation.metrics import (
     Moments,
+    density_coverage,
     fid,
     fid_of_few,
     inception_score,
@@ -93,6 +95,40 @@ def test_precision_and_recall_are_not_swapped():
     assert precision > 0.8 and 0.3 < recall <= 0.5
 
 
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("rows", [7, 1000])
+def test_density_and_coverage_equal_their_equations(k, rows):
+    """By a k-d tree, whose distances are exact, and a loop over the real images (Naeem et al. 2020, eq. 5 and 6)."""
+    real, fake = draw(120, 6, 0), draw(90, 6, 1, scale=0.8, shift=0.1)
+    tree, counts = cKDTree(real.double().numpy()), []
+    for x in real.double().numpy():
+        distances, _ = tree.query(x, k + 1)  # itself, and k others
+        counts.append(sum(math.dist(x, y) < distances[-1] for y in fake.double().numpy()))
+    expected = sum(counts) / (k * 90), sum(c > 0 for c in counts) / 120
+    assert density_coverage(real, fake, k, rows) == pytest.approx(expected, 1e-12)
+    assert 0 < expected[1] < 1
+
+
+def test_density_and_coverage_of_one_distribution_are_known():
+    """E density = 1 and E coverage = 1 - (N - 1)...(N - k) / ((N + M - 1)...(N + M - k)) (their section 3.3)."""
+    n, m, k = 400, 300, 5
+    found = torch.tensor([density_coverage(draw(n, 8, 2 * s), draw(m, 8, 2 * s + 1), k) for s in range(20)])
+    expected = 1 - math.prod((n - i) / (n + m - i) for i in range(1, k + 1))
+    mean, error = found.mean(0), found.std(0) / 20**0.5
+    assert abs(mean[0] - 1) < 4 * error[0] and abs(mean[1] - expected) < 4 * error[1]
+    assert error.max() < 0.02
+
+
+def test_density_and_coverage_are_not_swapped_and_outliers_do_not_help():
+    """Fakes on one of two real modes are dense and cover half. One real outlier has a huge ball, of little weight."""
+    near, far = draw(200, 4, 0), draw(200, 4, 1, shift=100)
+    density, coverage = density_coverage(torch.cat([near, far]), draw(200, 4, 2))
+    assert density > 0.8 and 0.4 < coverage <= 0.5
+    outlier = torch.cat([draw(200, 4, 0), torch.full((1, 4), 30.0)])
+    fakes = draw(200, 4, 3, shift=15)
+    assert precision_recall(outlier, fakes)[0] > 0.8 and density_coverage(outlier, fakes)[0] <= 0.2
+
+
 def test_intra_fid_is_the_mean_over_classes_at_equal_n():
     real, fake = draw(300, 6, 0), draw(100, 6, 1, shift=0.3)
     real_y, fake_y = torch.arange(300) % 3, torch.tensor([0] * 20 + [1] * 30 + [2] * 50)
@@ -118,6 +154,8 @@ def test_intra_fid_sees_exchanged_classes_where_fid_does_not():
         lambda: inception_score(draw(9, 4, 0)),
         lambda: kid(draw(1, 4, 0), draw(9, 4, 0)),
         lambda: precision_recall(draw(3, 4, 0), draw(9, 4, 0)),
+        lambda: density_coverage(draw(5, 4, 0), draw(9, 4, 0)),
+        lambda: density_coverage(draw(9, 4, 0), draw(0, 4, 0)),
     ],
 )
 def test_too_few_samples_are_an_error_not_a_number(call):

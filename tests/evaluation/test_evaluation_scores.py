@@ -137,6 +137,7 @@ def test_folders_agree_with_torch_fidelity_s_own_call(tmp_path):
         kid_subset_size=200,
     )
     ours = compare_folders(real, fake, cheap_extractor(name="inception")).values
+    assert (ours.pop("density"), ours.pop("coverage")) > (0, 0)  # which the library does not have
     assert ours == pytest.approx(
         {
             "fid": theirs["frechet_inception_distance"],
@@ -156,7 +157,7 @@ def test_a_folder_against_itself(tmp_path, batch_size):
     folder = write_folder(tmp_path / "images", random_images(0, 20))
     out = compare_folders(folder, folder, cheap_extractor(), batch_size)
     assert out.values["fid_cheap"] == pytest.approx(0, abs=1e-5)
-    assert out.values["precision_cheap"] == out.values["recall_cheap"] == 1
+    assert out.values["precision_cheap"] == out.values["recall_cheap"] == out.values["coverage_cheap"] == 1
     assert out.protocol["data"] == out.protocol["fake_data"]
 
 
@@ -202,6 +203,8 @@ def test_names_carry_the_extractor_unless_it_is_inception():
         "is_std",
         "precision",
         "recall",
+        "density",
+        "coverage",
         "intra_fid",
         "intra_fid_n",
     } - {"kid_std"}
@@ -265,9 +268,10 @@ def test_intra_class_fid_uses_the_labels_the_images_were_made_with():
 @pytest.mark.parametrize(
     "n, present, missing",
     [
-        (1, set(), {"fid", "kid_mean", "is_mean", "precision", "intra_fid"}),
-        (3, {"fid", "kid_mean"}, {"is_mean", "precision", "intra_fid"}),
-        (50, {"fid", "kid_mean", "precision"}, {"is_mean", "intra_fid"}),
+        (1, set(), {"fid", "kid_mean", "is_mean", "precision", "density", "intra_fid"}),
+        (3, {"fid", "kid_mean"}, {"is_mean", "precision", "density", "intra_fid"}),
+        (5, {"fid", "kid_mean", "precision"}, {"is_mean", "density", "intra_fid"}),
+        (50, {"fid", "kid_mean", "precision", "density"}, {"is_mean", "intra_fid"}),
         (120, {"fid", "kid_mean", "precision", "is_mean"}, {"intra_fid"}),
         (300, {"fid", "kid_mean", "precision", "is_mean", "intra_fid"}, set()),
     ],
@@ -277,6 +281,7 @@ def test_what_few_images_do_not_support_is_left_out_with_a_word(n, present, miss
     assert present <= set(out.values) and not missing & set(out.values)
     assert not any(math.isnan(value) for value in out.values.values())
     words = {"fid": "FID and KID", "is_mean": "inception score", "precision": "precision", "intra_fid": "intra-class"}
+    words["density"] = "density"
     for name, word in words.items():
         assert any(text.startswith(word) for text in out.left_out) == (name in missing)
     assert any("fewer than the 12 features" in text for text in out.warnings) == (n < 12)

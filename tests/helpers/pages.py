@@ -10,6 +10,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "sagan/attention/README.md",
     ROOT / "sagan/viewing/README.md",
+    ROOT / "sagan/data/README.md",
     ROOT / "sagan/sharing/README.md",
     ROOT / "experiments/README.md",
     *sorted(ROOT.glob("experiments/*/README.md")),

@@ -7,6 +7,7 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -85,7 +86,13 @@ def make_tiny(words, images):
     verb, options = words[0], dict(TINY_OPTIONS.get(words[0], {}))
     folders = [value_of(words, f"--{name}") for name in ("data.path", "nearest", "real", "fake")]
     for folder in filter(None, folders):
-        if not Path(folder).exists() and folder not in ("shapes", "cifar10", "cifar100", "fashion-mnist", "stl10"):
+        if Path(folder).exists():
+            continue
+        if folder.endswith(".zip"):
+            shutil.make_archive(folder.removesuffix(".zip"), "zip", images)
+        elif value_of(words, "--data.source") == "own_data.Arrays":
+            write_arrays(Path(folder))
+        elif folder not in ("shapes", "cifar10", "cifar100", "fashion-mnist", "stl10"):
             shutil.copytree(images, folder)
     if "--real" in words:
         options = {"batch_size": 6}
@@ -110,6 +117,14 @@ def make_tiny(words, images):
     if value_of(words, "--nearest") == "cifar10":  # which would be downloaded
         options["nearest"] = images
     return [*words, *tokens(options)]
+
+
+def write_arrays(folder):
+    """Write images of noise with two classes, as arrays."""
+    (folder / "train").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), np.uint8)
+    np.save(folder / "train" / "images.npy", noise)
+    np.save(folder / "train" / "labels.npy", np.arange(8) % 2)
 
 
 def tiny_samples(words):
@@ -165,6 +180,8 @@ def run_verb(rest, images):
         rest, target = rest[: rest.index(">")], rest[rest.index(">") + 1]
     if len(rest) > 1 and rest[1].startswith("runs/"):
         ensure_run(rest[1], images)
+    if source := value_of(rest, "--training.init_from"):
+        ensure_run(source, images)
     if len(rest) > 1 and rest[1].endswith(".safetensors"):
         ensure_weights(rest[1])
     with open(target or "/dev/null", "w") as file, redirect_stdout(file):

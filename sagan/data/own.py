@@ -1,0 +1,44 @@
+"""Data of one's own: `data.source` is the path of a class, such as my_module.MyDataset."""
+
+import importlib
+import sys
+
+from sagan.config import ConfigError, DataConfig, UserError
+from sagan.data.dataset import Dataset
+from sagan.data.given import read_given
+
+
+def is_own(source: str) -> bool:
+    """Return whether a source is the path of a class."""
+    return "." in source
+
+
+def is_imported(source: str) -> bool:
+    """Return whether opening a source of one's own imports nothing: a module has been imported that has its class.
+
+    A class without items by index is no data set, and nothing that a file may have built.
+    """
+    module, _, name = source.rpartition(".")
+    found = vars(sys.modules[module]).get(name) if module in sys.modules else None  # getattr may import
+    return isinstance(found, type) and hasattr(found, "__getitem__") and hasattr(found, "__len__")
+
+
+def open_own(data: DataConfig, split: str) -> Dataset:
+    """Open MyDataset(path, size, channels, split), a map-style data set of (uint8 image (C, H, W), int label).
+
+    All items are read once. Raise ConfigError if the class cannot be imported or an item does not fit the
+    configuration, UserError if the class cannot open its data.
+    """
+    module, _, name = data.source.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except Exception as error:  # a user's module may raise anything
+        raise ConfigError(f"data.source {data.source}: cannot be imported: {type(error).__name__}: {error}") from error
+    try:
+        given = kind(path=data.path, size=data.size, channels=data.channels, split=split)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise UserError(f"data.source {data.source}: cannot be opened: {type(error).__name__}: {error}") from error
+    where = "" if data.path is None else f" in {data.path}"
+    return read_given(given, data, f"{data.source} ({split}){where}")

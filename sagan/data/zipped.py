@@ -1,0 +1,115 @@
+"""Images in a zip archive: class folders, or labels as the tools of the StyleGAN family write them.
+
+An archive is read in place. Its entries are decoded by the same rules as files.
+"""
+
+import io
+import json
+import os
+from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sagan.config import UserError
+from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image, reason
+from sagan.data.folder import FolderDataset, is_image
+
+LABELS = "dataset.json"  # {"labels": [["00000/img00000000.png", 6], ...]}, or null instead of the list
+LARGEST = 2**29  # bytes of an entry; a small file can claim to hold any number
+
+
+class ZipDataset(FolderDataset):
+    """Image files in a zip archive, decoded as needed."""
+
+    opened: tuple[int, ZipFile] | None = None
+
+    def __init__(self, path: Path, names: list[str], labels: Tensor, class_names, size, channels: int, on_error: str):
+        paths = [path / name for name in names]  # as errors name them
+        super().__init__(paths, labels, class_names, size, channels, f"archive {path}", on_error)
+        self.path = path
+        self.names = names
+
+    def decoded(self, index: int) -> np.ndarray:
+        try:
+            archive = self.archive()
+            if archive.getinfo(self.names[index]).file_size > LARGEST:
+                raise ValueError(f"more than {LARGEST >> 20} MiB")
+            content = archive.read(self.names[index])
+        except Exception as error:  # a damaged entry, or one that is compressed or encrypted in an unknown way
+            raise UnreadableImage(f"{self.paths[index]}: {reason(error)}") from error
+        return read_image(io.BytesIO(content), self.size, self.channels, self.paths[index])
+
+    def archive(self) -> ZipFile:
+        """Return the archive as this process has opened it: processes that share a handle share its position."""
+        if self.opened is None or self.opened[0] != os.getpid():
+            self.opened = os.getpid(), ZipFile(self.path)
+        return self.opened[1]
+
+    def __getstate__(self) -> dict:
+        return {k: v for k, v in self.__dict__.items() if k != "opened"}
+
+
+def open_zip(path: Path, size: tuple[int, int], channels: int, on_error: str) -> ZipDataset:
+    """List the images in an archive without decoding any.
+
+    If it holds dataset.json, that gives the labels, or says that there are none. Otherwise folders are classes, sorted
+    by name; an outer folder around all of them does not count. Raise UserError if the archive cannot be read, has no
+    images, or mixes loose images with class folders.
+    """
+    try:
+        with ZipFile(path) as archive:
+            entries = archive.namelist()
+            listed = archive.read(LABELS) if LABELS in entries else None
+    except (OSError, BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"data.path {path}: cannot be read as a zip archive: {reason(error)}") from error
+    names = sorted(name for name in entries if is_image(name.rpartition("/")[2]) and "__MACOSX/" not in name)
+    if not names:
+        raise UserError(f"data.path {path}: no images in it; looked for {' '.join(sorted(EXTENSIONS))}")
+    found = None if listed is None else listed_labels(path, listed, names)
+    labels, class_names = (
+        folder_labels(path, names) if listed is None else found or (torch.zeros(len(names)).long(), [])
+    )
+    return ZipDataset(path, names, labels, class_names, size, channels, on_error)
+
+
+def listed_labels(path: Path, content: bytes, names: list[str]) -> tuple[Tensor, list[str]]:
+    """Return the labels of the images by dataset.json, and the names of the classes: their numbers.
+
+    Raise UserError if it does not have an integer label for each image.
+    """
+    where = f"data.path {path}: {LABELS}"
+    try:
+        listed = json.loads(content)["labels"]
+        known = None if listed is None else dict(listed)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{where}: expected {{"labels": [[name, label], ...]}} ({reason(error)})') from error
+    if known is None:
+        return torch.zeros(len(names)).long(), []
+    for name in names:
+        label = known.get(name)
+        if type(label) is not int or label < 0:
+            has = "no label" if name not in known else f"the label {label}"
+            raise UserError(f"{where}: {name} has {has}, expected an integer from 0")
+    labels = torch.tensor([known[name] for name in names])
+    return labels, [str(c) for c in range(int(labels.max()) + 1)]
+
+
+def folder_labels(path: Path, names: list[str]) -> tuple[Tensor, list[str]]:
+    """Return the labels of the images by their folders, and the names of those."""
+    parts = [PurePosixPath(name).parts for name in names]
+    while len({p[0] for p in parts}) == 1 and min(map(len, parts)) > 2:  # an outer folder
+        parts = [p[1:] for p in parts]
+    loose = [name for name, p in zip(names, parts, strict=True) if len(p) == 1]
+    if len(loose) == len(names):
+        return torch.zeros(len(names)).long(), []
+    if loose:
+        raise UserError(
+            f"data.path {path}: {len(loose)} loose images (such as {loose[0]}) beside folders with images; "
+            "expected class folders only, or images only"
+        )
+    classes = sorted({p[0] for p in parts})
+    numbers = {name: number for number, name in enumerate(classes)}
+    return torch.tensor([numbers[p[0]] for p in parts]), classes

@@ -1,0 +1,72 @@
+"""The start of a run from the weights of another one: `training.init_from`."""
+
+from torch import Tensor, nn
+
+from sagan.config import ConfigError
+from sagan.runs.networks import load_weights
+from sagan.runtime.wording import counted
+from sagan.training.state import TrainState
+
+Weights = dict[str, Tensor]
+
+
+def start_from(state: TrainState, path: str) -> list[str]:
+    """Take over the weights of a run or file that fit, and return lines that list the others.
+
+    The moving average starts as a copy of G, and optimizers start afresh. Raise UserError if the file cannot be read,
+    ConfigError if no weight of it fits.
+    """
+    step, weights = load_weights(path)
+    lines, total = [f"weights from {path}, step {step}:"], 0
+    for name, network in (("generator", state.generator), ("discriminator", state.discriminator)):
+        if name not in weights:
+            lines.append(f"  {name}: none there, so it starts from random weights")
+            continue
+        taken, left = take_over(network, weights[name])
+        total += taken
+        lines.append(f"  {name}: {counted(taken, 'layer')} taken, {len(left)} not{':' if left else ''}")
+        lines += [f"    {layer}: {reason}" for layer, reason in left.items()]
+    if total == 0:
+        raise ConfigError(f"training.init_from {path}: no layer has the shapes of this configuration")
+    if state.generator_ema is not None:
+        state.generator_ema.load_state_dict(state.generator.state_dict())
+    return lines
+
+
+def take_over(network: nn.Module, weights: Weights) -> tuple[int, dict[str, str]]:
+    """Load the layers whose weights all fit. Return their number, and the reasons of the others by layer.
+
+    A layer is taken whole or not at all: singular vectors belong to one weight, and the gain of an attention layer
+    would let untrained attention through.
+    """
+    own, given = by_layer(network.state_dict()), by_layer(weights)
+    left = {layer: "not in this network" for layer in given if layer not in own}
+    fits: Weights = {}
+    for layer, tensors in own.items():
+        if reason := difference(tensors, given.get(layer)):
+            left[layer] = reason
+        else:
+            fits |= {f"{layer}.{name}": tensor for name, tensor in given[layer].items()}
+    network.load_state_dict(fits, strict=False)
+    return len(own.keys() - left.keys()), left
+
+
+def by_layer(weights: Weights) -> dict[str, Weights]:
+    """Return the weights of each layer, by their names in it. All of an attention layer is one layer."""
+    layers: dict[str, Weights] = {}
+    for name, tensor in weights.items():
+        before, inside, _ = name.partition(".attention.")
+        layer = f"{before}.attention" if inside else name.rpartition(".")[0]
+        layers.setdefault(layer, {})[name.removeprefix(f"{layer}.")] = tensor
+    return layers
+
+
+def difference(own: Weights, given: Weights | None) -> str:
+    """Return why the weights given do not fit a layer, or nothing if they do."""
+    if given is None:
+        return "not there"
+    if own.keys() != given.keys():
+        return f"has {', '.join(sorted(own))} here, {', '.join(sorted(given))} there"
+    shapes = {name: (tuple(given[name].shape), tuple(tensor.shape)) for name, tensor in own.items()}
+    other = (f"{name} is {there} there, {here} here" for name, (there, here) in shapes.items() if there != here)
+    return next(other, "")

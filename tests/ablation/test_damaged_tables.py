@@ -1,0 +1,65 @@
+"""Tables of an ablation that a hand, a disk or a version control tool has damaged."""
+
+import random
+
+import pytest
+
+from sagan.ablation.plan import load_plan, plan_file
+from sagan.ablation.results import known_rows
+from sagan.ablation.variants import plan_jobs
+from sagan.config import UserError
+
+DAMAGED = {
+    "binary": (bytes(range(256)), "cannot be read as a table"),
+    "no columns": (b"a,b\n1,2\n", "expected a table with the columns variant and seed"),
+    "no seed": (b"variant,status\nnone,finished\n", "expected a table with the columns variant and seed"),
+    "conflict": (b"<<<<<<< ours\nvariant,seed\nnone,0\n", "expected a table with the columns variant and seed"),
+    "null bytes": (b"variant,seed,status\n\0\0,0,finished\n", "holds a run that this plan does not contain"),
+    "strange seed": (b"variant,seed,status\nnone,x,finished\n", "holds a run that this plan does not contain"),
+    "long number": (
+        b"variant,seed,status\nnone," + b"9" * 5000 + b",finished\n",
+        "holds a run that",
+    ),
+}
+
+
+PIECES = [b"", b"\0", b'"', b"\n", b",", b"\xff", b"nan", b"-"]
+
+
+@pytest.fixture(scope="module")
+def pilot():
+    return load_plan(plan_file("distant-parts"), "pilot")
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_table_is_named_in_one_line(name, pilot, tmp_path):
+    content, words = DAMAGED[name]
+    (tmp_path / "results.csv").write_bytes(content)
+    with pytest.raises(UserError, match=words) as error:
+        known_rows(tmp_path, plan_jobs(pilot, []))
+    assert "\n" not in str(error.value) and str(tmp_path / "results.csv") in str(error.value)
+
+
+def test_no_change_of_a_few_bytes_is_a_traceback(pilot, tmp_path):
+    """Half of the changes hit curves.csv, whose rows are ignored if no run has them."""
+    jobs, rng = plan_jobs(pilot, []), random.Random(0)
+    whole = {name: (pilot.folder / name).read_bytes() for name in ("results.csv", "curves.csv")}
+    refused = 0
+    for i in range(300):
+        damaged = dict(whole)
+        name = ("results.csv", "curves.csv")[i % 2]
+        data = bytearray(whole[name])
+        for _ in range(rng.choice([1, 1, 3, 30])):
+            at = rng.randrange(len(data))
+            data[at : at + rng.choice([0, 1, 1, 50])] = rng.choice(
+                [b"", b"\0", b'"', b"\n", b",", b"\xff", b"nan", b"-"]
+            )
+        damaged[name] = bytes(data)
+        for file, content in damaged.items():
+            (tmp_path / file).write_bytes(content)
+        try:
+            known_rows(tmp_path, jobs)
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert 0 < refused < 300
