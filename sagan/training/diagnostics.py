@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from sagan.attention import attention_layers
 from sagan.data import Dataset
-from sagan.layers import evaluating, spectral_weights
+from sagan.layers import Weights, evaluating, spectral_weights
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import image_grid, to_uint8
 from sagan.training.state import TrainState
+
+GRID_BATCH = 50  # images of a grid made at a time
 
 
 def numbers(scalars: Mapping[str, Tensor]) -> dict[str, float]:
@@ -68,9 +70,10 @@ def grid_inputs(state: TrainState, columns: int = 10, rows: int = 10) -> tuple[T
 @torch.no_grad()
 def sample_grid(state: TrainState, z: Tensor, y: Tensor | None, columns: int = 10) -> Tensor:
     """Return the images of the shown generator for z and y, as one uint8 image (C, H, W)."""
-    with evaluating(state.shown_generator) as generator:
-        rows = [slice(i, i + columns) for i in range(0, len(z), columns)]
-        images = [to_uint8(generator(z[row], None if y is None else y[row])) for row in rows]
+    parts = [slice(i, i + GRID_BATCH) for i in range(0, len(z), GRID_BATCH)]
+    generator = state.shown_generator
+    with evaluating(generator), Weights(generator).ready(generator.compute_dtype, iterate=False):
+        images = [to_uint8(generator(z[p], None if y is None else y[p])) for p in parts]
     return image_grid(torch.cat(images), columns)
 
 

@@ -5,8 +5,10 @@ import warnings
 import pytest
 import torch
 
-from sagan.attention import KINDS
+from sagan.attention import KINDS, capture_maps
+from sagan.models.sampling import image_sampler, set_standing_statistics
 from sagan.presets import load_config
+from sagan.training import diagnostics
 from sagan.training.blocks import Places, pack
 from sagan.training.inputs import step_inputs
 from sagan.training.steps import train_step
@@ -72,6 +74,28 @@ def test_a_step_with_other_options(overrides, classes):
 def test_a_step_at_full_width_takes_few_kernels():
     """The limit is on the operations that reach the device, views excepted. Layers on their own took 1,900."""
     assert operations(torch.bfloat16, preset="cifar10").total <= 1400
+
+
+def test_sampling_copies_its_inputs_to_the_gpu_and_its_images_back():
+    config = load_config("quickstart", ["data.num_classes=10"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fake_state(config, torch.bfloat16) as state:
+            with Operations() as inputs:
+                z, y = diagnostics.grid_inputs(state)
+            with Operations() as grid:
+                diagnostics.sample_grid(state, z, y)
+            with Operations() as sampler:  # of evaluations
+                images = image_sampler(state.shown_generator, 0)(0, 8, torch.zeros(8, dtype=torch.long))
+            with Operations() as standing:
+                set_standing_statistics(state.generator_ema, 1, 4, 0)
+            with Operations() as maps, capture_maps(state.generator) as found:
+                state.generator(z[:4], y[:4])
+            assert images.device == GPU
+            assert [m.weights.device for layer in found.values() for m in layer] == [GPU]
+    copies = [sum(o.between.values()) for o in (inputs, grid, sampler, standing, maps)]
+    assert copies == [1, 1, 2, 2, 0]  # z, the grid, z and y, z and y, none
+    assert grid.total < 500
 
 
 def test_reading_a_number_or_mixing_devices_is_noticed():
