@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from torch import Tensor
 
-from sagan.config import Config, ConfigError, EvaluationConfig, override_settings, updated
+from sagan.config import Config, ConfigError, override_settings
 from sagan.data.given import GIVEN
 from sagan.models.generator import Generator
-from sagan.runs.evaluation import evaluate_run
+from sagan.runs.evaluation import chosen_protocol, evaluate_run
 from sagan.runs.networks import load_discriminator, load_generator, load_run_config, require_trusted_source, trust
 from sagan.training import loop
 from sagan.training.run import Callback
@@ -51,8 +51,9 @@ def evaluate(
     """Return the scores of a run's generator, and add them to its metrics.jsonl.
 
     `overrides` change the run's own protocol: `["num_samples=1000", "extractor.name=efficientnet-lite0"]`. `dataset`
-    takes the place of the run's data. `ablate_layer` scores the generator without the attention layer of that name, or
-    without "all". `trust_module` is as in `load_generator`. In several processes all but the main one return None.
+    takes the place of the run's data, which are not downloaded. `ablate_layer` scores the generator without the
+    attention layer of that name, or without "all". `trust_module` is as in `load_generator`. In several processes all
+    but the main one return None.
 
     Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
     """
@@ -60,7 +61,7 @@ def evaluate(
     config = load_run_config(run, checkpoint)
     data = config.data if dataset is None else replace(config.data, source=GIVEN, path=None)
     require_trusted_source(data, run)
-    protocol: EvaluationConfig = updated(config.evaluation, override_settings(overrides))
+    protocol = chosen_protocol(run, config.evaluation, override_settings(overrides))
     return evaluate_run(
         run,
         protocol,
@@ -70,6 +71,7 @@ def evaluate(
         device=device,
         dataset=dataset,
         ablate_layer=ablate_layer,
+        download=False,
     )
 
 

@@ -20,16 +20,18 @@ from sagan.commands.options import (
     Run,
     TrustModule,
     chosen_classes,
+    may_download,
 )
 from sagan.config import ConfigError, DataConfig, UserError, updated
 from sagan.config.types import FilePath, Fraction, NonNegative, Positive
 from sagan.runs.directory import checkpoints, run_directory
 from sagan.runtime.files import check_writable
+from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
     from sagan.models.generator import Generator
     from sagan.viewing.capture import LayerView
-    from sagan.viewing.subjects import Networks
+    from sagan.viewing.subjects import Networks, RealData
 
 Point = tuple[int, int]  # y, x
 Found: TypeAlias = "Iterable[tuple[Networks, list[LayerView]]]"  # the networks of checkpoints, with their views
@@ -93,11 +95,18 @@ def attention(
     if options.out:
         check_writable(Path(options.out), "--out", folder=not page_of(options))
     from sagan.runs.networks import load_run_config, trust
+    from sagan.viewing import subjects
 
     trust(options.trust_module)
-    data = updated(load_run_config(run, options.checkpoint).data, given.of(DataConfig, "data."))
-    for line in draw(run, options, points, data, required=bool(asked)):
-        print(line)
+    saved = load_run_config(run, options.checkpoint).data
+    real = subjects.RealData(
+        updated(saved, given.of(DataConfig, "data.")),
+        required=bool(asked),
+        download=may_download(given, saved),
+        named_by=None if given.starting("data.source") else run,
+    )
+    for line in draw(run, options, points, real):
+        print(printable(line))
 
 
 def query_points(words: list[str]) -> list[Point] | None:
@@ -112,11 +121,11 @@ def query_points(words: list[str]) -> list[Point] | None:
     return [(int(point[1]), int(point[2])) for point in points if point]
 
 
-def draw(run: str, options: Options, points: list[Point] | None, data: DataConfig, required: bool) -> Iterator[str]:
+def draw(run: str, options: Options, points: list[Point] | None, real: "RealData") -> Iterator[str]:
     """Write a picture for each layer, kind of images and kind of map. Yield their names, and what has no picture.
 
-    `required`: it is an error if there are no real images. Raise ConfigError for options that the networks cannot
-    follow, and UserError for files that cannot be read or written.
+    Raise ConfigError for options that the networks cannot follow, and UserError for files that cannot be read or
+    written.
     """
     from sagan.runtime.device import choose_device
     from sagan.sampling import progress
@@ -129,7 +138,7 @@ def draw(run: str, options: Options, points: list[Point] | None, data: DataConfi
         options.network,
         ema=options.ema,
         device=choose_device(options.device),
-        required=required,
+        required=real.required,
     )
     networks = load(run, checkpoint=options.checkpoint)
     yield from filter(None, [networks.note])
@@ -137,7 +146,7 @@ def draw(run: str, options: Options, points: list[Point] | None, data: DataConfi
     if options.layer:
         subjects.require_layer(networks, options.network, options.layer)
     classes = chosen_classes(options.classes, networks.generator) if options.classes else None
-    inputs = subjects.choose_inputs(networks, options.num, classes, options.seed, data, required)
+    inputs = subjects.choose_inputs(networks, options.num, classes, options.seed, real)
     yield from filter(None, [inputs.note])
     look = partial(subjects.view_layers, inputs=inputs, network=options.network, layer=options.layer)
     views = look(networks)

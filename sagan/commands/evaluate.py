@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Predicate, doc
 from cyclopts import Group, Parameter
 
-from sagan.commands.options import Checkpoint, DataOptions, Device, Flat, Given, TrustModule
+from sagan.commands.options import Checkpoint, DataOptions, Device, Flat, Given, TrustModule, may_download
 from sagan.config import ConfigError, DataConfig, EvaluationConfig, updated
 from sagan.config.types import FilePath, Positive, as_text
+from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
     from sagan.evaluation import Scores
@@ -80,12 +81,12 @@ def evaluate(
     else:
         scores = of_run(run, options, given)
     if scores is not None:
-        print(scores.report())
+        print(printable(scores.report()))
 
 
 def of_run(run: str, options: Options, given: Given) -> "Scores | None":
     """Return the scores of a run. Its own options hold unless others are given."""
-    from sagan.runs.evaluation import evaluate_run
+    from sagan.runs.evaluation import chosen_protocol, evaluate_run
     from sagan.runs.networks import load_run_config, require_trusted_source, trust
 
     trust(options.trust_module)
@@ -94,12 +95,13 @@ def of_run(run: str, options: Options, given: Given) -> "Scores | None":
         require_trusted_source(config.data, run)
     return evaluate_run(
         run,
-        updated(config.evaluation, given.of(Protocol)),
+        chosen_protocol(run, config.evaluation, given.of(Protocol)),
         updated(config.data, given.of(DataConfig, "data.")),
         checkpoint=options.checkpoint,
         split=options.split,
         device=options.device,
         ablate_layer=options.ablate_layer,
+        download=may_download(given, config.data),
     )
 
 

@@ -8,6 +8,7 @@ from sagan.commands.options import Checkpoint, Flat, Run, TrustModule
 from sagan.config import ConfigError
 from sagan.config.types import FilePath
 from sagan.runtime.files import check_writable
+from sagan.runtime.wording import printable
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
 
     trust(options.trust_module)
     if options.format == "safetensors":
-        return print(*write(run, folder, options.checkpoint), sep="\n")
-    from sagan.sharing.graphs import export_graphs
+        files = write(run, folder, options.checkpoint)
+    else:
+        from sagan.sharing.graphs import export_graphs
 
-    print(*export_graphs(run, folder, options.format, options.checkpoint, maps=options.maps), sep="\n")
+        files = export_graphs(run, folder, options.format, options.checkpoint, maps=options.maps)
+    for file in files:
+        print(printable(str(file)))

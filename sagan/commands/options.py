@@ -57,6 +57,12 @@ Given = Annotated[Typed, Parameter(parse=False)]
 """For a verb that asks which options were given."""
 
 
+def may_download(given: Typed, saved: DataConfig) -> bool:
+    """Return whether the user has named the place for downloaded data, and not only the file with the data `saved`."""
+    keys = {setting.key for setting in given.starting("data.")}
+    return "data.path" in keys or ("data.source" in keys and saved.path is None)
+
+
 def chosen_classes(asked: list[int | str] | None, generator: "Generator") -> list[int]:
     """Return the numbers of the classes of `--classes`, all for None. Raise ConfigError for one that does not exist."""
     from sagan.models.inputs import class_numbers

@@ -10,6 +10,7 @@ from sagan.config import STORED, ConfigError, ExtractorConfig, UserError
 from sagan.config.schema import Source
 from sagan.config.types import FilePath, NonNegative, Positive, Truncation
 from sagan.runtime.files import check_writable
+from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +83,7 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     classes = chosen_classes(options.classes, generator)
     if options.standing_statistics:
         set_standing_statistics(generator, options.standing_statistics, options.batch_size, options.seed)
-    print(write(generator, options, classes, run))
+    print(printable(write(generator, options, classes, run)))
 
 
 def check(options: Options) -> None:
@@ -262,7 +263,8 @@ def nearest_images(
     from sagan.models.origin import origin_of
 
     extractor = build_extractor(options.extractor, next(generator.parameters()).device)
-    data = open_data(sampling.data_like(origin_of(generator).config.data, *nearest_source(name)))
+    like = sampling.data_like(origin_of(generator).config.data, *nearest_source(name))
+    data = open_data(like, download=like.path is None)  # a path is one that the generator's file names
     num = options.num or sampling.ROWS
     images, _ = sampling.generate(generator, num, classes, drawn(options))
     image = sampling.beside_nearest(images, data, lambda x: extractor(x)[0], options.batch_size)

@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 from sagan.commands.options import Flat, Given, Preset
 from sagan.config import DRAWN, Config, ConfigError, to_yaml
 from sagan.presets import describe_preset, load_settings, presets
+from sagan.runtime.wording import printable
 
 RunOptions = Annotated[Config, Parameter(name="*", group=Group("options of a run", sort_key=2))]
 
@@ -47,7 +48,7 @@ def train(
     if options.print_config:
         return print(to_yaml(config), end="")
     if options.dry_run:
-        return print(*plan_of(config), sep="\n")
+        return print(*map(printable, plan_of(config)), sep="\n")
     from sagan.api import train as train_run
 
     train_run(config)

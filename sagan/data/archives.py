@@ -22,11 +22,13 @@ ARCHIVES: dict[str, tuple[str, str, str, str]] = {
 }
 
 
-def open_archive(source: str, path: Path, size: tuple[int, int], channels: int, split: str) -> ArrayDataset:
+def open_archive(
+    source: str, path: Path, size: tuple[int, int], channels: int, split: str, download: bool
+) -> ArrayDataset:
     """Open a torchvision data set, resized to `size` as it is read. Raise UserError if it is not available."""
     if split not in ("train", "test"):
         raise ConfigError(f"split {split!r}: {source} has train and test")
-    found = fetch(source, path, split)
+    found = fetch(source, path, split, download)
     arrays = np.asarray(found.data)
     if source == "stl10":
         arrays = arrays.transpose(0, 2, 3, 1)  # from (N, C, H, W)
@@ -36,8 +38,11 @@ def open_archive(source: str, path: Path, size: tuple[int, int], channels: int, 
     return ArrayDataset(arrays, labels, found.classes, size, channels, f"{source} ({split}) in {path}")
 
 
-def fetch(source: str, path: Path, split: str):
-    """Return the torchvision object, from disk or downloaded. UserError says what is missing and where to put it."""
+def fetch(source: str, path: Path, split: str, download: bool):
+    """Return the torchvision object, from disk or, if allowed, downloaded.
+
+    Raise UserError, which says what is missing and where to put it.
+    """
     from torchvision import datasets
 
     name, site, files, folder = ARCHIVES[source]
@@ -46,8 +51,15 @@ def fetch(source: str, path: Path, split: str):
     try:
         try:
             return kind(path, download=False, **chosen)
-        except RuntimeError:  # missing or incomplete
-            return kind(path, download=True, **chosen)
+        except RuntimeError as error:  # missing or incomplete
+            if download:
+                return kind(path, download=True, **chosen)
+            raise UserError(
+                f"data.source {source}: not found in {path}. Only a file names that source and place, so nothing is "
+                f"downloaded; to allow it, give --data.source {source} --data.path {path}"
+            ) from error
+    except UserError:
+        raise
     except Exception as error:  # network, disk, checksum: each has its own type
         raise UserError(
             f"data.source {source}: not found in {path}, and the download failed ({type(error).__name__}: {error}). "

@@ -17,6 +17,7 @@ from sagan.data.decoding import fit_arrays
 from sagan.data.reading import read_ahead
 from sagan.data.rules import Rule
 from sagan.runtime.device import cores
+from sagan.runtime.wording import printable
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
     names = dataset.class_names
     if data.num_classes in (None, 0, len(names)):
         return len(names) if data.num_classes is None else data.num_classes
-    found = f"{len(names)} classes ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+    found = f"{len(names)} classes ({printable(', '.join(names[:3]), keep='')}{', ...' if len(names) > 3 else ''})"
     found = found if names else "no classes"
     raise ConfigError(
         f"data.num_classes {data.num_classes}: {dataset.source} has {found}; null takes what the data have"

@@ -14,17 +14,18 @@ from sagan.data.shapes import ShapesDataset
 from sagan.data.zipped import open_zip
 
 
-def open_data(data: DataConfig, split: str = "train") -> Dataset:
+def open_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
     """Open the data set that the options name, in memory if it fits into `data.memory_gb`.
 
-    Raise UserError for data that are missing or unreadable, ConfigError for options that contradict them.
+    `download` is false if nobody but a file has named the source or its place. Raise UserError for data that are
+    missing or unreadable, ConfigError for options that contradict them.
     """
-    return in_memory(find_data(data, split), data.memory_gb)
+    return in_memory(find_data(data, split, download), data.memory_gb)
 
 
-def find_data(data: DataConfig, split: str = "train") -> Dataset:
+def find_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
     """Open the data set that the options name without reading an image. Raise as `open_data` does."""
-    dataset = open_source(data, split)
+    dataset = open_source(data, split, download)
     if data.num_classes == 0:
         dataset.forget_labels()
     resolve_num_classes(data, dataset)  # before hours of reading
@@ -36,7 +37,7 @@ def in_memory(dataset: Dataset, memory_gb: float) -> Dataset:
     return dataset.load() if dataset.nbytes <= memory_gb * 2**30 else dataset
 
 
-def open_source(data: DataConfig, split: str) -> Dataset:
+def open_source(data: DataConfig, split: str, download: bool = True) -> Dataset:
     """Open the data set of `data.source` without decoding anything."""
     if data.source == "shapes":
         return ShapesDataset(data.size, data.channels, split)
@@ -61,4 +62,5 @@ def open_source(data: DataConfig, split: str) -> Dataset:
         if data.source == "zip":
             return open_zip(path, data.size, data.channels, data.on_error)
         return open_packed(path, data.size, data.channels)
-    return open_archive(data.source, Path(data.path or "data").expanduser(), data.size, data.channels, split)
+    path = Path(data.path or "data").expanduser()
+    return open_archive(data.source, path, data.size, data.channels, split, download)

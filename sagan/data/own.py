@@ -14,9 +14,13 @@ def is_own(source: str) -> bool:
 
 
 def is_imported(source: str) -> bool:
-    """Return whether opening a source of one's own imports nothing: its class is in an imported module."""
+    """Return whether opening a source of one's own imports nothing: a module has been imported that has its class.
+
+    A class without items by index is no data set, and nothing that a file may have built.
+    """
     module, _, name = source.rpartition(".")
-    return module in sys.modules and isinstance(vars(sys.modules[module]).get(name), type)  # getattr may import
+    found = vars(sys.modules[module]).get(name) if module in sys.modules else None  # getattr may import
+    return isinstance(found, type) and hasattr(found, "__getitem__") and hasattr(found, "__len__")
 
 
 def open_own(data: DataConfig, split: str) -> Dataset:

@@ -3,6 +3,7 @@
 import torch
 
 from sagan.data.dataset import Dataset
+from sagan.runtime.wording import printable
 
 RARE = 20  # times rarer than the most frequent class
 SHOWN = 12  # classes or files listed by name
@@ -28,7 +29,8 @@ def summarize(dataset: Dataset) -> tuple[list[str], list[str]]:
 def class_counts(dataset: Dataset) -> dict[str, int]:
     """Return the number of images of each class, by name."""
     counts = torch.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
-    return dict(zip(dataset.class_names, counts, strict=True)) if dataset.class_names else {}
+    names = [printable(name, keep="") for name in dataset.class_names]
+    return dict(zip(names, counts, strict=True)) if names else {}
 
 
 def histogram_line(dataset: Dataset) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sagan.models.sizes import Size
+from sagan.runtime.wording import printable
 
 
 def check_latents(z: Tensor, z_dim: int) -> None:
@@ -58,12 +59,17 @@ def class_numbers(
     for c in [classes] if isinstance(classes, (int, str)) else classes:
         number = _number_of(c, names)
         if number is None or not 0 <= number < num_classes:
-            known = f" ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})" if names else ""
+            known = f" ({some_of(names)})" if names else ""
             raise ValueError(f"classes {c}: the generator has {_classes(num_classes)}, 0 to {num_classes - 1}{known}")
         numbers.append(number)
     if not numbers:
         raise ValueError("classes []: expected at least one class")
     return numbers
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return the first names of classes, without what could steer a terminal."""
+    return printable(", ".join(names[:10]), keep="") + (", ..." if len(names) > 10 else "")
 
 
 def _classes(n: int) -> str:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sagan.config import OptimizerConfig
-from sagan.config.types import as_text
+from sagan.config.types import shown
+from sagan.runtime.wording import printable
 
 # Far beyond what a checkpoint has. A few bytes can hold a list of lists of lists ..., each ten times the same one.
 ENTRIES, DEPTH, LENGTH, BITS = 200_000, 20, 100_000, 128
@@ -144,7 +145,7 @@ def check_weights(weights: Mapping[str, Any], network: nn.Module, prefix: str = 
     ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ValueError(f"{words} {prefix}{min(names, key=str)}{more}")
+            raise ValueError(f"{words} {prefix}{_shown(min(names, key=str))}{more}")
     for name, own in expected.items():
         _check_tensor(weights[name], own, f"{prefix}{name}")
 
@@ -209,4 +210,4 @@ def _mapping(value: Any, name: str) -> Mapping[Any, Any]:
 def _shown(value: Any) -> str:
     """Return a value for an error, or its type if it may be long."""
     short = value is None or isinstance(value, (bool, int, float, str))
-    return as_text(value)[:60] if short else type(value).__name__
+    return printable(shown(value), keep="") if short else type(value).__name__

@@ -1,14 +1,16 @@
 """The evaluation of a finished or interrupted run, from its files, and its record."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sagan.attention import ablate_layers
-from sagan.config import ConfigError, DataConfig, EvaluationConfig, UserError
+from sagan.config import ConfigError, DataConfig, EvaluationConfig, Setting, UserError, updated
 from sagan.data import Dataset, find_data, in_memory
 from sagan.data.given import GIVE_AGAIN, wrap_dataset
 from sagan.evaluation import Scores, build_extractor, require_room
 from sagan.evaluation.evaluate import evaluate
+from sagan.evaluation.extractors import VERIFIED
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
 from sagan.models.sampling import image_sampler, take_statistics
@@ -29,12 +31,15 @@ def evaluate_run(
     device: str = "auto",
     dataset: Any = None,
     ablate_layer: str | None = None,
+    download: bool = True,
 ) -> Scores | None:
     """Return the scores of a run's generator, and add them to the run's metrics.jsonl.
 
     `run` and `checkpoint` are those of `load_generator`. `dataset`, if given, takes the place of `data`; a run that was
     trained on a data set from Python is measured against that one only. Return None in all processes but the main one.
-    `ablate_layer` scores the generator without the attention layer of that name, or without all.
+    `ablate_layer` scores the generator without the attention layer of that name, or without all. `download` is as in
+    `open_data`.
+
     Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
     """
     place = choose_device(device)
@@ -42,8 +47,13 @@ def evaluate_run(
         generator = load_generator(run, checkpoint=checkpoint, ema=config.ema, device=place)
         require_same_images(data, generator)
         ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
+<<<<<<< HEAD
         with main_first("loads the extractor"):  # one process downloads
             real = find_data(data, split) if dataset is None else wrap_dataset(dataset, data)
+=======
+        with main_first():  # one process downloads
+            real = find_data(data, split, download) if dataset is None else wrap_dataset(dataset, data)
+>>>>>>> main
             extractor = build_extractor(config.extractor, place)
         require_room(config, extractor)
         require_identity(run, checkpoint, real)
@@ -63,6 +73,20 @@ def evaluate_run(
         if directory := run_directory(run):
             add_record(scores, directory, origin.step)
         return scores
+
+
+def chosen_protocol(run: str | Path, own: EvaluationConfig, settings: Sequence[Setting]) -> EvaluationConfig:
+    """Return a run's own protocol, changed by settings.
+
+    Raise ConfigError if only the run's file names an extractor whose weights nothing checks.
+    """
+    protocol = updated(own, settings)
+    given = {setting.key for setting in settings}
+    extractor = protocol.extractor
+    for key, value in {"extractor.name": extractor.name, "extractor.weights": extractor.weights}.items():
+        if extractor.name not in VERIFIED and value is not None and key not in given:
+            raise ConfigError(f"{key} {value}: only {run} names it, and weights of it would be read unchecked; give it")
+    return protocol
 
 
 def require_identity(run: str | Path, checkpoint: str | None, real: Dataset) -> None:

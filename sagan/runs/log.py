@@ -153,4 +153,4 @@ class _Handler(logging.Handler):
         self.log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.log.say(f"{record.levelname.lower()}: {record.getMessage()}")
+        self.log.say(printable(f"{record.levelname.lower()}: {record.getMessage()}", keep=""))

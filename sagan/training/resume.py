@@ -17,7 +17,7 @@ from sagan.runs.directory import checkpoint_path, configured_run_dir
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated, read_records
 from sagan.runtime.distributed import read_by_main
-from sagan.runtime.wording import counted
+from sagan.runtime.wording import counted, printable
 from sagan.training.health import NonFiniteError
 
 OF_A_MACHINE = ("run_dir", "device", "data.path", "data.memory_gb", "data.workers", "evaluation.extractor.weights")
@@ -109,7 +109,7 @@ def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
     if before in (None, now):
         return
     pairs = enumerate(zip_longest(before["class_names"], now["class_names"], fillvalue="none"))
-    changed = [f"  class {i}: {old} in the run, {new} now" for i, (old, new) in pairs if old != new]
+    changed = [printable(f"  class {i}: {old} in the run, {new} now", keep="") for i, (old, new) in pairs if old != new]
     rest = len(changed) - SHOWN
     changed[SHOWN:] = [f"  and {counted(rest, 'more class', 'more classes')}"] if rest > 0 else []
     if before["images"] != now["images"]:

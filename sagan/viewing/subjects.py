@@ -15,7 +15,7 @@ from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
 from sagan.runs.evaluation import require_same_images
-from sagan.runs.networks import load_discriminator, load_generator
+from sagan.runs.networks import load_discriminator, load_generator, require_trusted_source
 from sagan.runtime.memory import require_memory
 from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
 
@@ -35,6 +35,18 @@ class Networks(NamedTuple):
         """Return the networks whose maps are wanted and available, by name."""
         both = {"generator": self.generator, "discriminator": self.discriminator}
         return {name: n for name, n in both.items() if n is not None and network in (None, name)}
+
+
+class RealData(NamedTuple):
+    """Real images to show to a discriminator."""
+
+    config: DataConfig
+    required: bool = False
+    """Whether it is an error if there are none."""
+    download: bool = False
+    """Whether data that are missing may be downloaded: not if only a file names them."""
+    named_by: str | Path | None = None
+    """The run that alone names the source, None if the user has named it."""
 
 
 class Inputs(NamedTuple):
@@ -75,12 +87,10 @@ def load_networks(
         return Networks(generator, None, f"no maps of the discriminator: {error}")
 
 
-def choose_inputs(
-    networks: Networks, num: int, classes: list[int] | None, seed: int, data: DataConfig, required: bool
-) -> Inputs:
+def choose_inputs(networks: Networks, num: int, classes: list[int] | None, seed: int, data: RealData) -> Inputs:
     """Return latent vectors and labels, the `classes` in turn, and as many real images for a discriminator.
 
-    Raise ConfigError or UserError if real images are `required` and not available.
+    Raise ConfigError or UserError if real images are required and not available.
     """
     generator = networks.generator
     inputs = 4 * num * (generator.z_dim + 2 * generator.image_channels * generator.size[0] * generator.size[1])
@@ -95,21 +105,23 @@ def choose_inputs(
         dataset = data_like(networks.generator, data)
         real, real_y = fixed_real(dataset, num, None if y is None else y.cpu())
     except (ConfigError, UserError) as error:
-        if required:
+        if data.required:
             raise
         return Inputs(z, y, note=f"no maps of real images: {error}", class_names=names)
     names = names or (tuple(dataset.class_names) if y is not None else ())
     return Inputs(z, y, real.to(z.device), None if y is None else real_y.to(z.device), class_names=names)
 
 
-def data_like(generator: Generator, data: DataConfig) -> Dataset:
+def data_like(generator: Generator, data: RealData) -> Dataset:
     """Open data with images and classes like the generator's. Raise ConfigError or UserError if they differ."""
-    require_same_images(data, generator)
-    dataset = open_source(data, "train")
+    require_same_images(data.config, generator)
+    if data.named_by is not None:
+        require_trusted_source(data.config, data.named_by)
+    dataset = open_source(data.config, "train", data.download)
     if generator.num_classes == 0:
         dataset.forget_labels()
-    resolve_num_classes(data, dataset)
-    resolve_num_classes(replace(data, num_classes=generator.num_classes), dataset)  # whose labels D knows
+    resolve_num_classes(data.config, dataset)
+    resolve_num_classes(replace(data.config, num_classes=generator.num_classes), dataset)  # whose labels D knows
     return dataset
 
 
