@@ -86,7 +86,7 @@ def kill_one(tmp_path, ranks, victims):
     assert_same_end(tmp_path / "calm", tmp_path / "killed")
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_rank_of_two_costs_nothing(victim, tmp_path):
     kill_one(tmp_path, 2, [victim])
 
