@@ -47,13 +47,8 @@ def evaluate_run(
         generator = load_generator(run, checkpoint=checkpoint, ema=config.ema, device=place)
         require_same_images(data, generator)
         ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
-<<<<<<< HEAD
         with main_first("loads the extractor"):  # one process downloads
-            real = find_data(data, split) if dataset is None else wrap_dataset(dataset, data)
-=======
-        with main_first():  # one process downloads
             real = find_data(data, split, download) if dataset is None else wrap_dataset(dataset, data)
->>>>>>> main
             extractor = build_extractor(config.extractor, place)
         require_room(config, extractor)
         require_identity(run, checkpoint, real)
