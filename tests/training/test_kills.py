@@ -21,6 +21,7 @@ def disturb(tmp_path, images, *arguments):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.timeout(1200)
 def test_a_run_killed_inside_a_write_of_each_kind_of_file_ends_as_if_undisturbed(tmp_path, image_folder):
     found = disturb(tmp_path, image_folder, "few", "3", "3")
     assert [each for each in found if each["differences"]] == []
