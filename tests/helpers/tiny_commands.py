@@ -23,6 +23,7 @@ SKIPPED = {
     "pip": "changes the environment that this test runs in",
     ".venv/bin/python -m pytest": "runs tests, of which this is one",
     "tensorboard": "a server that does not end",
+    "python -m experiments.soak.measure": "trains for an hour",
     "python -m experiments.attention-tab.measure": "measures for minutes; test_page_numbers.py repeats a part of it",
     "python -m experiments.streaming.measure": "takes the rights of root; test_packed.py has a small one",
     "python -m samples.attention_tab": "needs Chromium and a run with many records",
