@@ -1,11 +1,11 @@
 """`sagan sample`: generate images from a run."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, TrustModule, chosen_classes
+from sagan.commands.sample_names import PICTURES, VIDEOS, default_out, form_of
 from sagan.config import STORED, ConfigError, ExtractorConfig, UserError
 from sagan.config.schema import Source
 from sagan.config.types import FilePath, NonNegative, Positive, Truncation
@@ -19,16 +19,14 @@ if TYPE_CHECKING:
     from sagan.runtime.captions import Captions
     from sagan.sampling import Draw
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-LONGEST = 40  # characters of the classes in the name of a file
-
 
 @dataclass(frozen=True)
 class Options:
     """What to generate."""
 
     num: Positive | None = None
-    """Number of images, or of images in a row with --interpolate; null: ten of each class, ten in a row."""
+    """Number of images, or of images in a row with --interpolate; null: ten of each class, ten in a row. With --video,
+    frames from one class to the next; null: 25."""
     classes: Classes | None = None
     """Classes, by number or name; null: all (the first ten in a picture)."""
     seed: NonNegative = 0
@@ -37,6 +35,8 @@ class Options:
     """Redraw entries of z beyond this many standard deviations; 0: never."""
     interpolate: Literal["z", "classes"] | None = None
     """Draw rows from one latent vector to another, or from one class to the next."""
+    video: FilePath | None = None
+    """FILE.mp4, .webp or .gif: a loop through latent vectors and classes, 25 frames a second."""
     out: FilePath | None = None
     """FILE.png, .jpg or .webp: one picture; FILE.npz: arrays images (N, H, W, C) and labels; a name without a suffix: a
     folder with a folder of PNG files for each class, which sagan train takes. null: a new picture, which never
@@ -70,6 +70,7 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
       sagan sample runs/quickstart --num 1000 --out generated  # a data set
       sagan sample runs/quickstart --interpolate z             # between latents
       sagan sample runs/cifar10 --nearest cifar10              # beside real images
+      sagan sample runs/quickstart --video loop.mp4            # a moving picture
     """
     check(options)
     from sagan.models.sampling import set_standing_statistics
@@ -88,6 +89,8 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
 
 def check(options: Options) -> None:
     """Refuse options that no generator can follow. Raise ConfigError or UserError."""
+    if options.video:
+        check_video(options, options.video)
     one_picture = "--interpolate" if options.interpolate else "--nearest" if options.nearest else None
     if options.interpolate and options.nearest:
         raise ConfigError(f"--interpolate {options.interpolate} and --nearest {options.nearest}: only one at a time")
@@ -103,17 +106,17 @@ def check(options: Options) -> None:
         nearest_source(options.nearest)
 
 
-def form_of(out: str) -> Literal["picture", "arrays", "folder"]:
-    """Return what `--out` asks for. Raise ConfigError for a suffix that means nothing."""
-    suffix = Path(out).suffix.lower()
-    if suffix in PICTURES:
-        return "picture"
-    if suffix == ".npz":
-        return "arrays"
-    if suffix and not out.endswith("/") and not Path(out).is_dir():
-        known = ", ".join([*PICTURES, ".npz"])
-        raise ConfigError(f"--out {out}: expected a name that ends in {known}; or in / for a folder")
-    return "folder"
+def check_video(options: Options, video: str) -> None:
+    """Refuse what does not go with `--video`, a file that cannot be written, and a missing encoder."""
+    from sagan.sampling.video import require_encoder
+
+    if Path(video).suffix.lower() not in VIDEOS:
+        raise ConfigError(f"--video {video}: expected a name that ends in {', '.join(VIDEOS)}")
+    for name in ("interpolate", "nearest", "out"):
+        if value := getattr(options, name):
+            raise ConfigError(f"--video {video}: is all that is made, so it does not go with --{name} {value}")
+    check_writable(Path(video), "--video", folder=False)
+    require_encoder(Path(video))
 
 
 def nearest_source(name: str) -> tuple[str, str | None]:
@@ -137,6 +140,8 @@ def write(generator: "Generator", options: Options, classes: list[int], run: str
     from sagan import sampling
     from sagan.runtime.pictures import save_new_picture, save_picture
 
+    if options.video:
+        return save_video(generator, options, classes if options.classes else classes[: sampling.ROWS], options.video)
     form = form_of(options.out) if options.out else "picture"
     if form == "picture":
         image, captions = picture(generator, options, classes if options.classes else classes[: sampling.ROWS])
@@ -157,6 +162,16 @@ def write(generator: "Generator", options: Options, classes: list[int], run: str
     return str(out)
 
 
+def save_video(generator: "Generator", options: Options, classes: list[int], file: str) -> str:
+    """Write the moving picture of `--video` and return its name."""
+    from sagan.sampling import progress, video
+
+    between = options.num or video.RATE
+    frames = video.loop_frames(generator, classes, between, drawn(options))
+    video.save_video(iter(progress(frames, "frames", video.number_of_frames(classes, between))), Path(file))
+    return file
+
+
 def picture(generator: "Generator", options: Options, classes: list[int]) -> "tuple[Tensor, Captions | None]":
     """Return the picture that the options ask for, and the words in its margins, None for none."""
     from sagan import sampling
@@ -174,51 +189,6 @@ def picture(generator: "Generator", options: Options, classes: list[int]) -> "tu
         images, _ = sampling.generate(generator, num, classes, drawn(options))
         image, captions = sampling.by_class(images, len(classes)), Captions(rows[:num])
     return image, captions if rows else None
-
-
-def default_out(run: str, generator: "Generator", options: Options) -> Path:
-    """Return the file of a picture: in the samples/ of the run, or in the working directory for a file on its own.
-
-    Its name tells the step, the seed and every option that changes the picture.
-    """
-    from sagan.models.origin import origin_of
-    from sagan.runs.directory import run_directory
-
-    name = "-".join([f"{kind(options)}-step-{origin_of(generator).step:08d}-seed-{options.seed}", *deviations(options)])
-    directory = run_directory(run)
-    return directory / "samples" / f"{name}.png" if directory else Path(f"{name}.png")
-
-
-def kind(options: Options) -> str:
-    """Return what a picture shows, for its name."""
-    from sagan.sampling import safe_name
-
-    if options.interpolate:
-        return f"interpolate-{options.interpolate}"
-    if not options.nearest:
-        return "grid"
-    default = ExtractorConfig().name
-    by = "" if options.extractor.name == default else f"-{options.extractor.name}"
-    return f"nearest-{safe_name(Path(options.nearest).name)[:40]}{by}"
-
-
-def deviations(options: Options) -> list[str]:
-    """Return the parts of a picture's name that tell which options differ from their defaults."""
-    from sagan.sampling import safe_name
-
-    classes = "-".join(map(str, options.classes or []))
-    if len(classes) > LONGEST:
-        digest = hashlib.sha256(classes.encode()).hexdigest()[:8]
-        classes = f"{len(options.classes or [])}-{digest}"
-    parts = {
-        f"classes-{safe_name(classes)}": options.classes,
-        f"num-{options.num}": options.num,
-        f"truncation-{options.truncation:g}": options.truncation,
-        "no-ema": not options.ema,
-        f"standing-{options.standing_statistics}x{options.batch_size}": options.standing_statistics,
-        "bare": not options.captions,
-    }
-    return [name for name, differs in parts.items() if differs]
 
 
 def words_of_nearest(options: Options) -> str:
