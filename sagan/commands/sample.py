@@ -1,15 +1,14 @@
 """`sagan sample`: generate images from a run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, TrustModule, chosen_classes
-from sagan.commands.sample_names import PICTURES, VIDEOS, default_out, form_of
-from sagan.config import STORED, ConfigError, ExtractorConfig, UserError
-from sagan.config.schema import Source
+from sagan.commands.sample_checks import check, nearest_source
+from sagan.commands.sample_names import default_out, form_of
+from sagan.config import ConfigError, EvaluationConfig, ExtractorConfig
 from sagan.config.types import FilePath, NonNegative, Positive, Truncation
-from sagan.runtime.files import check_writable
 from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
@@ -35,6 +34,9 @@ class Options:
     """Redraw entries of z beyond this many standard deviations; 0: never."""
     interpolate: Literal["z", "classes"] | None = None
     """Draw rows from one latent vector to another, or from one class to the next."""
+    truncation_curve: str | None = None
+    """Real images (a folder, a packed data set, or shapes, cifar10, ...) against which num images are scored at each of
+    seven truncations: precision, recall and others, as a table and a plot."""
     video: FilePath | None = None
     """FILE.mp4, .webp or .gif: a loop through latent vectors and classes, 25 frames a second."""
     out: FilePath | None = None
@@ -71,6 +73,7 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
       sagan sample runs/quickstart --interpolate z             # between latents
       sagan sample runs/cifar10 --nearest cifar10              # beside real images
       sagan sample runs/quickstart --video loop.mp4            # a moving picture
+      sagan sample runs/cifar10 --truncation_curve cifar10     # quality, variety
     """
     check(options)
     from sagan.models.sampling import set_standing_statistics
@@ -87,54 +90,6 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     print(printable(write(generator, options, classes, run)))
 
 
-def check(options: Options) -> None:
-    """Refuse options that no generator can follow. Raise ConfigError or UserError."""
-    if options.video:
-        check_video(options, options.video)
-    one_picture = "--interpolate" if options.interpolate else "--nearest" if options.nearest else None
-    if options.interpolate and options.nearest:
-        raise ConfigError(f"--interpolate {options.interpolate} and --nearest {options.nearest}: only one at a time")
-    form = form_of(options.out) if options.out else "picture"
-    if one_picture and form != "picture":
-        expected = f"expected a name that ends in {', '.join(PICTURES)}"
-        raise ConfigError(f"--out {options.out}: {one_picture} makes one picture, so {expected}")
-    if options.interpolate == "classes" and options.classes and len(options.classes) < 2:
-        raise ConfigError(f"--classes {options.classes}: --interpolate classes goes between two classes or more")
-    if options.out:
-        check_writable(Path(options.out), "--out", folder=form == "folder")
-    if options.nearest:
-        nearest_source(options.nearest)
-
-
-def check_video(options: Options, video: str) -> None:
-    """Refuse what does not go with `--video`, a file that cannot be written, and a missing encoder."""
-    from sagan.sampling.video import require_encoder
-
-    if Path(video).suffix.lower() not in VIDEOS:
-        raise ConfigError(f"--video {video}: expected a name that ends in {', '.join(VIDEOS)}")
-    for name in ("interpolate", "nearest", "out"):
-        if value := getattr(options, name):
-            raise ConfigError(f"--video {video}: is all that is made, so it does not go with --{name} {value}")
-    check_writable(Path(video), "--video", folder=False)
-    require_encoder(Path(video))
-
-
-def nearest_source(name: str) -> tuple[str, str | None]:
-    """Return the `data.source` and `data.path` that `--nearest` means: a folder, an archive, or a name such as cifar10.
-
-    Raise UserError if it is neither.
-    """
-    path = Path(name).expanduser()
-    named = [s for s in get_args(Source) if s not in (*STORED, "dataset")]
-    if path.suffix == ".zip" and path.is_file():
-        return "zip", name
-    if path.is_dir():
-        return "packed" if (path / "meta.json").is_file() else "folder", name
-    if name in named:
-        return name, None
-    raise UserError(f"--nearest {name}: no such folder; expected one with images, or one of {', '.join(named)}")
-
-
 def write(generator: "Generator", options: Options, classes: list[int], run: str) -> str:
     """Write what the options ask for; return where, in words."""
     from sagan import sampling
@@ -142,6 +97,8 @@ def write(generator: "Generator", options: Options, classes: list[int], run: str
 
     if options.video:
         return save_video(generator, options, classes if options.classes else classes[: sampling.ROWS], options.video)
+    if options.truncation_curve:
+        return save_curve(generator, options, options.truncation_curve, run)
     form = form_of(options.out) if options.out else "picture"
     if form == "picture":
         image, captions = picture(generator, options, classes if options.classes else classes[: sampling.ROWS])
@@ -170,6 +127,24 @@ def save_video(generator: "Generator", options: Options, classes: list[int], fil
     frames = video.loop_frames(generator, classes, between, drawn(options))
     video.save_video(iter(progress(frames, "frames", video.number_of_frames(classes, between))), Path(file))
     return file
+
+
+def save_curve(generator: "Generator", options: Options, name: str, run: str) -> str:
+    """Write the plot and the table of `--truncation_curve`; return their names, the table and its protocol."""
+    from sagan import sampling
+    from sagan.data import open_data
+    from sagan.evaluation import build_extractor
+    from sagan.models.origin import origin_of
+    from sagan.sampling import truncation
+
+    extractor, origin = build_extractor(options.extractor, next(generator.parameters()).device), origin_of(generator)
+    real = open_data(sampling.data_like(origin.config.data, *nearest_source(name)))
+    num, out = options.num or truncation.NUM, Path(options.out or default_out(run, generator, options))
+    settings = {"num_samples": num, "num_real": min(num, len(real)), "seed": options.seed}
+    protocol = replace(EvaluationConfig(), extractor=options.extractor, batch_size=options.batch_size, **settings)
+    rows, last = truncation.truncation_curve(generator, real, extractor, protocol)
+    table = truncation.save_curve(rows, out, extractor.name, f"step {origin.step}, {num} images against {name}")
+    return "\n".join([str(out), str(table), truncation.as_table(rows), *last.notes()])
 
 
 def picture(generator: "Generator", options: Options, classes: list[int]) -> "tuple[Tensor, Captions | None]":

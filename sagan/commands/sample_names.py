@@ -47,6 +47,8 @@ def kind(options: "Options") -> str:
 
     if options.interpolate:
         return f"interpolate-{options.interpolate}"
+    if options.truncation_curve:
+        return f"truncations-{safe_name(Path(options.truncation_curve).name)[:40]}-{options.extractor.name}"
     if not options.nearest:
         return "grid"
     default = ExtractorConfig().name
