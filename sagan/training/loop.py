@@ -159,7 +159,8 @@ def set_up(
         start = start_from(state, config.training.init_from)
     log.begin(state.step)
     if state.step == 0:
-        log.describe(asdict(config), to_yaml(config), metrics_of(config.evaluation))
+        told = replace(config, run_dir=None)  # TensorBoard names the run itself
+        log.describe(asdict(told), to_yaml(told), metrics_of(config.evaluation))
     if is_main():
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
         tidy(config)
