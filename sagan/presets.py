@@ -59,7 +59,8 @@ def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:
         check(config)
     except ConfigError as error:  # it begins with an option: its last setting is at fault
         at_fault = (s.where for s in reversed(settings) if re.match(rf"{re.escape(s.key)}[ .:]", str(error)))
-        raise ConfigError(f"{next(at_fault, '')}{error}") from None
+        only_file = f"{file}: " if file and all(s.where == f"{file}: " for s in settings) else ""
+        raise ConfigError(f"{next(at_fault, only_file)}{error}") from None
     return config
 
 

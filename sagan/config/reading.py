@@ -14,7 +14,7 @@ import yaml
 from sagan.config.errors import ConfigError
 from sagan.config.plain_yaml import load_yaml, problem
 from sagan.config.schema import Config
-from sagan.config.types import as_text, convert
+from sagan.config.types import convert, shown
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ def override_settings(overrides: Iterable[str]) -> list[Setting]:
 def flat_settings(content: Any, types: Mapping[str, Any], where: str, prefix: str = "") -> Iterator[Setting]:
     """Yield a setting for each option of a nested mapping. Raise ConfigError if it is no mapping."""
     if not isinstance(content, Mapping):
-        raise ConfigError(f"{where}expected options as `section: {{key: value}}`, given {content!r}")
+        raise ConfigError(f"{where}expected options as `section: {{key: value}}`, given {shown(content)}")
     for name, value in content.items():
         key = f"{prefix}{name}"
         if _is_section(key, types) and isinstance(value, Mapping):
@@ -128,7 +128,7 @@ def option_of(setting: Setting, types: Mapping[str, Any]) -> str:
         return option
     if _is_section(key, types):
         example = next(known for known in types if known.startswith(f"{key}."))
-        raise ConfigError(f"{where}{key} {as_text(value)}: expected one of its options, such as {example}")
+        raise ConfigError(f"{where}{key} {shown(value)}: expected one of its options, such as {example}")
     raise ConfigError(f"{where}{key}: {no_such_option(key, types)}")
 
 
