@@ -6,14 +6,18 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from sagan.ablation.outcomes import FAILURE, missing_draws, status
+from tqdm import tqdm
+
+from sagan.ablation.outcomes import FAILURE, is_done, missing_draws, status
 from sagan.ablation.variants import Job
 from sagan.runs.directory import checkpoint_path
+from sagan.runs.log import BUSY, in_progress
 from sagan.runtime.files import write_atomically
 from sagan.training.health import NonFiniteError
 
@@ -25,15 +29,45 @@ SECONDS = 0.5  # between two looks at a process
 def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callable[[], bool]) -> None:
     """Run the commands of a job that are left, in a working `folder`, until they end or `stopped()`.
 
-    A training that is stopped saves itself. A failure is recorded in the run's directory for `status`.
+    A training that is stopped saves itself. A failure is recorded in the run's directory for `status`. A run that
+    another process trains, such as one whose `sagan ablate` was killed, is waited for, and resumed if it is not done.
     """
     run_dir = Path(folder) / job.run_dir
-    if stopped():
-        return
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / FAILURE).unlink(missing_ok=True)
-    (run_dir / OUTPUT).unlink(missing_ok=True)
-    for command in commands_left(job, run_dir):
+    reason = BUSY
+    while BUSY in reason and not stopped():
+        if wait_for_others(job, run_dir, stopped):
+            return
+        (run_dir / FAILURE).unlink(missing_ok=True)
+        (run_dir / OUTPUT).unlink(missing_ok=True)
+        state, reason = run_commands(commands_left(job, run_dir), run_dir, folder, environment, stopped)
+        if reason and BUSY not in reason:  # else another process was the first
+            note_failure(run_dir, state, reason)
+
+
+def wait_for_others(job: Job, run_dir: Path, stopped: Callable[[], bool]) -> bool:
+    """Wait while another process trains the run, until `stopped()`. Say so, and return whether the job is then done."""
+    if not in_progress(run_dir):
+        return False
+    name, found = f"{job.variant}, seed {job.seed}", as_found(job, run_dir)
+    tqdm.write(f"{name}: {BUSY} already, in {run_dir}; waiting for it", sys.stderr)
+    while in_progress(run_dir) and not stopped():
+        time.sleep(SECONDS)
+    if stopped() or is_done(found):
+        return True
+    tqdm.write(f"{name}: the other process has ended; taking the run over", sys.stderr)
+    return False
+
+
+def run_commands(
+    commands: list[tuple[str, ...]],
+    run_dir: Path,
+    folder: str,
+    environment: dict[str, str],
+    stopped: Callable[[], bool],
+) -> tuple[str, str]:
+    """Run commands until one fails, or `stopped()`. Return how and why one has failed, else two empty texts."""
+    for command in commands:
         with open(run_dir / OUTPUT, "ab") as output:
             # A session of its own: Ctrl-C on the terminal reaches this program alone, which then asks each run once.
             process = subprocess.Popen(
@@ -46,10 +80,16 @@ def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callabl
                 start_new_session=True,
             )
             code, asked = watch(process, stopped)
-        if code and not asked:
-            note_failure(run_dir, *ending((run_dir / OUTPUT).read_text(errors="replace"), code))
-        if code or asked:
-            return
+        if asked:
+            break
+        if code:
+            return ending((run_dir / OUTPUT).read_text(errors="replace"), code)
+    return "", ""
+
+
+def as_found(job: Job, run_dir: Path) -> Job:
+    """Return a job with its run directory as this process finds it."""
+    return replace(job, config=replace(job.config, run_dir=str(run_dir)))
 
 
 def commands_left(job: Job, run_dir: Path) -> list[tuple[str, ...]]:
@@ -60,7 +100,7 @@ def commands_left(job: Job, run_dir: Path) -> list[tuple[str, ...]]:
 
     `run_dir` is the job's, as this process finds it.
     """
-    found = replace(job, config=replace(job.config, run_dir=str(run_dir)))
+    found = as_found(job, run_dir)
     trained = status(found)[0] == "finished"
     first = job.config.evaluation.seed
     seeds = missing_draws(found) if trained else range(first + 1, first + job.noise_draws)

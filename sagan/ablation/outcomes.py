@@ -12,13 +12,17 @@ from sagan.config import Config, ConfigError, DamagedError, to_config
 from sagan.config.plain_yaml import load_yaml
 from sagan.evaluation import comparable_terms
 from sagan.runs.directory import newest_step
+from sagan.runs.log import in_progress
 from sagan.runs.records import is_record, json_lines, own_evaluations
 
 FAILURE = "failure.json"  # in a run directory: why the run ended before its time
+MEASURED = ("speed/", "memory/", "attention/gamma/")  # prefixes of what a report takes from records without scores
+LARGEST = 2**63  # integers; far larger ones are not even floats
 
 
 def status(job: Job) -> tuple[str, str]:
-    """Return the state of a job, and the reason: finished, diverged, failed, interrupted, waiting or damaged."""
+    """Return the state of a job, and the reason: finished, in progress (in another process), diverged, failed,
+    interrupted, waiting or damaged."""
     try:
         config = run_config(job)
         if config is not None and not job.is_run_of(config):
@@ -26,6 +30,8 @@ def status(job: Job) -> tuple[str, str]:
         if final_scores(job) is not None:
             left = len(missing_draws(job))
             return "finished", f"{left} of {job.noise_draws} draws of z are not scored" if left else ""
+        if in_progress(job.run_dir):
+            return "in progress", f"at step {last_step(job.run_dir)} of {job.steps}"
         failure = read_failure(job.run_dir)
     except DamagedError as error:
         return "damaged", str(error)
@@ -48,7 +54,9 @@ def read_failure(run_dir: Path) -> tuple[str, str] | None:
         return None
     try:
         content = json.loads(file.read_text())
-        return str(content["status"]), str(content["reason"])
+        if content["status"] not in ("diverged", "failed"):
+            raise ValueError(f"status {one_line(content['status'])}")
+        return content["status"], str(content["reason"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DamagedError(f"{file}: expected status and reason as JSON ({one_line(error)})") from None
 
@@ -85,15 +93,26 @@ def records_of(job: Job) -> list[dict]:
     for record in records:
         if not is_record(record):
             raise DamagedError(f"{file}: expected records with a step, found {one_line(record)}")
-        if "evaluation" in record and not isinstance(protocol_of(record), dict):
-            raise DamagedError(f"{file}: expected scores with their protocol at step {record['step']}")
+        if wrong := flaw(record):
+            raise DamagedError(f"{file}: {wrong} at step {record['step']}")
     return [r for r in records if r["step"] <= job.steps]
 
 
-def protocol_of(record: dict) -> dict | None:
-    """Return the protocol of an evaluation's record."""
-    evaluation = record["evaluation"]
-    return evaluation.get("protocol") if isinstance(evaluation, dict) else None
+def flaw(record: dict) -> str | None:
+    """Return what is wrong with a record that a report reads, None if nothing is."""
+    if not isinstance(record.get("warning", ""), str):
+        return f"expected a warning in words, found {one_line(record['warning'])}"
+    numbers = {k: v for k, v in record.items() if k.startswith(MEASURED)}
+    if "evaluation" in record:
+        evaluation = record["evaluation"]
+        protocol = evaluation.get("protocol") if isinstance(evaluation, dict) else None
+        if not isinstance(protocol, dict) or type(protocol.get("seed", 0)) is not int:
+            return "expected scores with their protocol"
+        numbers = {k: v for k, v in record.items() if k != "evaluation"}
+    for key, value in numbers.items():
+        if type(value) not in (int, float) or (isinstance(value, int) and abs(value) > LARGEST):
+            return f"expected a number as {key}, found {one_line(value)}"
+    return None
 
 
 def evaluations(job: Job) -> dict[int, dict]:

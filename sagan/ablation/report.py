@@ -14,6 +14,7 @@ from sagan.ablation.styles import variant_styles
 from sagan.ablation.tables import latex, markdown
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import Summary, summarize, summary_rows
+from sagan.config import UserError
 from sagan.runtime.files import write_atomically
 
 BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.DOTALL)
@@ -78,7 +79,15 @@ def remembered_protocol(jobs: list[Job], folder: Path) -> dict:
     file, facts = folder / "protocol.json", protocol(jobs)
     if facts:
         write_atomically(file, lambda f: f.write((json.dumps(facts, indent=2) + "\n").encode()))
-    return json.loads(file.read_text()) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        facts = json.loads(file.read_text())
+        if not isinstance(facts, dict):
+            raise ValueError("expected names and values")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: damaged ({error}); delete it, or restore the runs that it came from") from error
+    return facts
 
 
 def results_block(plan: Plan, results: list[Row], summaries: list[Summary]) -> str:

@@ -39,7 +39,9 @@ def write_best(run_dir: Path) -> None:
         file.unlink(missing_ok=True)
         return
     content = {"checkpoint": checkpoint_path(run_dir, record["step"]).name, "fid": fid_of(record), **record}
-    write_atomically(file, lambda f: f.write(json.dumps(content, indent=2).encode()))
+    text = json.dumps(content, indent=2).encode()
+    if not file.is_file() or file.read_bytes() != text:
+        write_atomically(file, lambda f: f.write(text))
 
 
 def fid_of(record: dict) -> float | None:

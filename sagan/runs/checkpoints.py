@@ -173,8 +173,13 @@ def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:
     except UserError as error:
         untouched = ". Earlier checkpoints are untouched." if checkpoints(run_dir) else ""
         raise UserError(f"{error}{untouched}") from error
+    prune(run_dir, keep)
+    return path
+
+
+def prune(run_dir: Path, keep: int) -> None:
+    """Remove all checkpoints of a run but the newest `keep` and the best."""
     best = best_checkpoint(run_dir)
     for old in checkpoints(run_dir)[:-keep]:
         if old != best and not old.is_dir():
             old.unlink(missing_ok=True)
-    return path

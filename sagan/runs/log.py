@@ -21,6 +21,8 @@ from sagan.runs.records import forget_after
 from sagan.runtime.wording import printable
 
 Writer = TypeVar("Writer")
+LOCK = ".lock"
+BUSY = "another process is training there"
 
 
 class RunLog:
@@ -39,7 +41,7 @@ class RunLog:
         self.metrics: TextIO | None = None
         self.board: Board | None = None
         self.handler = _Handler(self)
-        self.lock = FileLock(run_dir / ".lock")
+        self.lock = FileLock(run_dir / LOCK)
 
     def __enter__(self) -> "RunLog":
         if self.active:
@@ -59,11 +61,9 @@ class RunLog:
 
     def _take(self) -> None:
         try:
-            self.lock.acquire(timeout=0)
+            self.lock.acquire(timeout=1)  # `in_progress` holds it for an instant
         except Timeout:
-            raise UserError(
-                f"run_dir {self.run_dir}: another process is training there; wait for it or choose another run_dir"
-            ) from None
+            raise UserError(f"run_dir {self.run_dir}: {BUSY}; wait for it or choose another run_dir") from None
 
     def begin(self, step: int) -> None:
         """Open the records for the steps after `step`. Drop records of these steps, which a resumed run repeats."""
@@ -95,10 +95,11 @@ class RunLog:
             return
         with self._writing():
             metrics, board = _opened(self.metrics), _opened(self.board)
-            metrics.write(json.dumps({"step": step, **extra, **values}) + "\n")
-            metrics.flush()
+            # The record comes last: only if it is whole does a resumed run not repeat what it records.
             board.scalars({f"{group}{name}": value for name, value in values.items()}, step)
             board.flush()
+            metrics.write(json.dumps({"step": step, **extra, **values}) + "\n")
+            metrics.flush()
 
     def image(self, name: str, image: Tensor, step: int) -> None:
         """Add a uint8 image (C, H, W) to TensorBoard."""
@@ -137,6 +138,19 @@ class RunLog:
             there = "Checkpoints are untouched" if checkpoints(self.run_dir) else "There is no checkpoint"
             fate = there if self.run_dir.is_dir() else "The folder is gone, with all its checkpoints"
             raise UserError(f"run_dir {self.run_dir}: the log cannot be written: {error}. {fate}.") from error
+
+
+def in_progress(run_dir: Path) -> bool:
+    """Return whether a process, which may be on another machine, is training in a run directory."""
+    if not (run_dir / LOCK).is_file():
+        return False
+    try:
+        with FileLock(run_dir / LOCK).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that may not be written to
+        return False
 
 
 def _opened(writer: Writer | None) -> Writer:

@@ -1,6 +1,7 @@
 """The training run: `train` sets it up, takes the steps and closes it. `steps.py` defines a step."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sagan.config import Config, ConfigError, to_yaml
+from sagan.config import Config, ConfigError, UserError, to_yaml
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
 from sagan.runs.best import write_best
-from sagan.runs.checkpoints import checkpoint_config, newest_whole
+from sagan.runs.checkpoints import checkpoint_config, newest_whole, prune
 from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
 from sagan.runs.networks import load_weights
@@ -79,6 +80,8 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
         config = check_start(config, saved, dataset is not None)
         if saved and finished(config, saved):
             if is_main():
+                with suppress(UserError), RunLog(directory):  # unless it is busy, or may not be written to
+                    tidy(config)
                 print(*farewell(directory, saved["step"], last), sep="\n")
             return directory
         data, evaluator = find_inputs(config, device, dataset)
@@ -155,11 +158,18 @@ def set_up(
         start = start_from(state, config.training.init_from)
     log.begin(state.step)
     if is_main():
-        remove_leftovers(directory)
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
-        write_best(directory)  # a kill may have prevented it, and `begin` may have dropped evaluations
+        tidy(config)
     log.say(*introduction(config, state, data), *start)
     return Run(config, directory, state, data, log, evaluator, FiniteWatch(state), callbacks)
+
+
+def tidy(config: Config) -> None:
+    """Do what a kill may have prevented after a checkpoint or an evaluation was written."""
+    directory = configured_run_dir(config)
+    remove_leftovers(directory)
+    write_best(directory)
+    prune(directory, config.checkpoint.keep)
 
 
 def fit(run: Run, stop: StopRequest) -> None:

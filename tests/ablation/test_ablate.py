@@ -1,11 +1,13 @@
 """`sagan ablate` as a person has it: processes of its own, failures, stops, a second call, a cluster."""
 
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,7 +18,7 @@ from sagan.ablation.plan import load_plan
 from sagan.ablation.results import read_table, write_table
 from sagan.ablation.variants import plan_jobs
 from sagan.commands.app import main
-from sagan.runs.directory import checkpoints
+from sagan.runs.directory import checkpoints, newest_step
 from sagan.runs.records import read_records
 
 METRIC = "fid_efficientnet_lite0"
@@ -131,6 +133,58 @@ def test_a_run_that_is_killed_is_a_failure_with_a_reason_and_is_tried_again(ques
     killed.unlink()
     assert main(["ablate", "q/plan.yaml"]) == 0
     assert table(folder)["none"]["status"] == "finished"
+
+
+def wait_for(condition, *processes):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline and all(p.poll() is None for p in processes)
+        time.sleep(0.05)
+
+
+def children_of(pid):
+    """The child processes of all threads of a process."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
+
+
+def test_a_run_whose_ablate_was_killed_is_waited_for_and_taken_over(question, tmp_path, request):
+    folder = question(variants={"none": PLAN["variants"]["none"]})
+    run_dir, said = tmp_path / "runs/q/none/seed-0", tmp_path / "said.txt"
+    endless = ["--training.steps", "1000000", "--evaluation.every", "1000000"]
+    command = [sys.executable, "-m", "sagan", "ablate", "q/plan.yaml", *endless]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: last_step(run_dir) >= 2, first)
+    (orphan,) = children_of(first.pid)
+    request.addfinalizer(lambda: orphan in children_of(1) and os.kill(orphan, signal.SIGKILL))
+    first.kill()
+    first.wait()
+    with open(said, "w") as output:
+        second = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    request.addfinalizer(second.terminate)
+    wait_for(lambda: "none, seed 0: another process is training there already" in said.read_text(), second)
+    assert main(["ablate", "q/plan.yaml", *endless, "--report-only"]) == 0
+    assert "seed 0: in progress: at step " in (folder / "report.md").read_text()
+    os.kill(orphan, signal.SIGTERM)  # which saves itself
+    wait_for(lambda: "none, seed 0: the other process has ended; taking the run over" in said.read_text(), second)
+    saved = newest_step(run_dir)
+    wait_for(lambda: last_step(run_dir) > saved + 1, second)
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(60) == 0
+    steps = [r["step"] for r in read_records(run_dir / "metrics.jsonl") if "loss/generator" in r]
+    assert steps == [*range(1, steps[-1] + 1)] and "interrupted" in (folder / "report.md").read_text()
+
+
+def test_two_calls_at_once_train_each_run_once(question, tmp_path):
+    folder = question(variants={"none": PLAN["variants"]["none"]})
+    command = [sys.executable, "-m", "sagan", "ablate", "q/plan.yaml"]
+    calls = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [call.communicate(timeout=200)[1] for call in calls]
+    assert [call.returncode for call in calls] == [0, 0], errors
+    assert not any("failed" in error for error in errors) and table(folder)["none"]["status"] == "finished"
+    records = read_records(tmp_path / "runs/q/none/seed-0/metrics.jsonl")
+    assert [r["step"] for r in records if "loss/generator" in r] == [1, 2, 3, 4]
+    assert "## Runs without a final score" not in (folder / "report.md").read_text()
 
 
 def test_on_a_ray_cluster(question):

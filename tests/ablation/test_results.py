@@ -12,6 +12,7 @@ from sagan.ablation.results import collect, curve_rows, read_table, recorded, re
 from sagan.ablation.variants import Job
 from sagan.config import UserError, to_yaml
 from sagan.runs.directory import checkpoint_path
+from sagan.runs.records import append_evaluation
 
 SCORE = "fid_efficientnet_lite0"
 
@@ -76,6 +77,13 @@ def test_only_the_runs_own_evaluation_counts(make_job):
         longer = {"step": 30, "speed/images_per_second": 9e9, "memory/peak_gib": 9.0, "warning": "saturated"}
         file.write(f"{json.dumps(other)}\n{json.dumps(longer)}\n")
     assert result_row(job) == before and [r[SCORE] for r in curve_rows(job)] == [50.0, 40.0]
+
+
+def test_an_evaluation_of_the_users_own_finishes_no_run(make_job):
+    job = make_job("sagan")
+    write_run(job, {10: 50.0})
+    append_evaluation(job.run_dir, {"step": 20, SCORE: 1.0, "evaluation": {"protocol": {}}}, by="sagan evaluate")
+    assert status(job)[0] == "waiting" and SCORE not in result_row(job)
 
 
 def test_a_run_of_another_configuration_is_no_result(make_job, make_config):
@@ -161,12 +169,27 @@ def test_what_is_wrong_with_a_table(tmp_path):
 
 DAMAGE = {
     "config.yaml": ["[", "a: b: c", "7", "", "data: 3", "model: {generator: null}", b"\xff\xfe"],
-    "failure.json": ["{", "[]", '{"status": "failed"}', b"\xff"],
+    "failure.json": [
+        "{",
+        "[]",
+        '{"status": "failed"}',
+        '{"status": "finished", "reason": "x"}',
+        '{"status": [], "reason": "x"}',
+        b"\xff",
+    ],
     "metrics.jsonl": [
         "7\n",
         '{"step": "x"}\n',
         '{"loss": 1}\n',
         '{"step": 10, "evaluation": 3}\n',
+        '{"step": 10, "fid": "x", "evaluation": {"protocol": {}}}\n',
+        '{"step": 10, "fid": [1], "evaluation": {"protocol": {}}}\n',
+        '{"step": 10, "fid": 1%s, "evaluation": {"protocol": {}}}\n' % ("0" * 400),
+        '{"step": 10, "fid": 1.0, "evaluation": {"protocol": {"seed": [1]}}}\n',
+        '{"step": 10, "speed/images_per_second": {}}\n',
+        '{"step": 10, "memory/peak_gib": null}\n',
+        '{"step": 10, "attention/gamma/generator.x": "0"}\n',
+        '{"step": 10, "warning": []}\n',
         "x" * 2000,
         b"\xff" * 2000,
     ],

@@ -102,45 +102,6 @@ def test_a_killed_worker_is_one_error_after_the_state_is_saved(make_config, tmp_
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-# The moments at which a process kills itself while it writes its second checkpoint.
-MOMENTS = {
-    "half written": ("torch", "save", "args[1].write(b'PK half a file')"),
-    "before the rename": ("os", "replace", "pass"),
-    "before pruning": ("pathlib.Path", "unlink", "pass"),
-}
-PATCH = """
-import os, pathlib, signal, torch
-import sagan.training.loop
-original = {owner}.{name}
-def dying(*args, **kwargs):
-    if "step-00000002.pt" in str(getattr(args[1], "name", args[1]) if len(args) > 1 else "") or {pruning}:
-        {before}
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, **kwargs)
-{owner}.{name} = dying
-"""
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_kill_while_a_checkpoint_is_written_leaves_a_loadable_one(make_config, tmp_path, moment):
-    owner, name, before = MOMENTS[moment]
-    pruning = "str(args[0]).endswith('step-00000001.pt')" if moment == "before pruning" else "False"
-    run_dir = tmp_path / "run"
-    config = make_config("training.steps=3", "checkpoint.every=1", "checkpoint.keep=1")
-    process = start(command(config, tmp_path), PATCH.format(owner=owner, name=name, before=before, pruning=pruning))
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, err
-    newest = checkpoints(run_dir)[-1]
-    assert load_checkpoint(newest)["step"] == (2 if moment == "before pruning" else 1)
-    leftovers = [p.name for p in (run_dir / "checkpoints").glob(".*")]
-    assert len(leftovers) == (0 if moment == "before pruning" else 1)
-    train(config)
-    assert [p.name for p in Path(run_dir / "checkpoints").iterdir()] == ["step-00000003.pt"]
-    whole = make_config("training.steps=3", f"run_dir={tmp_path / 'whole'}")
-    one, two = (load_checkpoint(checkpoint_path(train(c), 3))["generator_ema"] for c in (config, whole))
-    assert all(torch.equal(one[k], two[k]) for k in one)
-
-
 def test_errors_end_the_command_with_one_line(make_config, tmp_path, capsys):
     (tmp_path / "file").touch()
     run_dir = tmp_path / "file" / "run"
