@@ -134,7 +134,7 @@ def test_every_verb_survives_mutated_checkpoints(run, image_folder, tmp_path, mo
     monkeypatch.setattr("sagan.runs.evaluation.build_extractor", cheap_extractor)
     run_dir, file, _ = run
     before, failed, codes = file.read_bytes(), [], {0: 0, 1: 0, 2: 0}
-    tried = contents(run, 8)
+    tried = contents(run, 20)
     source = {"data.source": "folder", "data.path": image_folder, "data.num_classes": 3, "training.steps": 3}
     train = ["train", *tokens({**TINY, **source, "run_dir": tmp_path / "resumed"})]
     for name, blob in tried:
