@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sagan.config import DRAWN, STORED, Config, ConfigError, Setting, file_settings, override_settings, read
+from sagan.config.types import shown
 from sagan.models.sizes import split_size
 
 PACKAGE = Path(__file__).parent
@@ -77,7 +78,7 @@ def check(config: Config) -> None:
         needed = {"zip": "an archive", "huggingface": "a folder or the name of a data set"}.get(data.source, "a folder")
         raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs {needed}")
     if data.source in DRAWN and data.path:
-        raise ConfigError(f"data.path {data.path}: data.source {data.source} draws its images, so expected null")
+        raise ConfigError(f"data.path {shown(data.path)}: data.source {data.source} draws its images, so expected null")
     from sagan.models.places import check_attention  # last: torch is slow to import
 
     check_attention(config)

@@ -82,7 +82,7 @@ def override_settings(overrides: Iterable[str]) -> list[Setting]:
     """Return the settings of words such as `training.steps=1000`. Raise ConfigError for any other word."""
     for override in overrides:
         if "=" not in override:
-            raise ConfigError(f"{override}: expected an override such as training.steps=1000")
+            raise ConfigError(f"{shown(override)}: expected an override such as training.steps=1000")
     return [Setting(*override.split("=", 1)) for override in overrides]
 
 
@@ -129,7 +129,7 @@ def option_of(setting: Setting, types: Mapping[str, Any]) -> str:
     if _is_section(key, types):
         example = next(known for known in types if known.startswith(f"{key}."))
         raise ConfigError(f"{where}{key} {shown(value)}: expected one of its options, such as {example}")
-    raise ConfigError(f"{where}{key}: {no_such_option(key, types)}")
+    raise ConfigError(f"{where}{shown(key)}: {no_such_option(key, types)}")
 
 
 def is_option_of(types: Mapping[str, Any], key: str) -> bool:
