@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 from sagan.data import open_data
 from sagan.runs.directory import checkpoints
 from sagan.runs.log import RunLog
-from sagan.runs.networks import load_discriminator, load_generator
+from sagan.runs.networks import load_discriminator, load_generator, load_run_config
 from sagan.viewing.capture import fixed_inputs, fixed_real, view_attention
 from sagan.viewing.plugin import NAME
 from sagan.viewing.records import encode, record_tag
@@ -25,7 +25,7 @@ from tests.helpers.providers import loaded, web_application
 def write_records(run: Path, logdir: Path) -> list[str]:
     """The tab's records of a run's checkpoints, as training writes them; their tags."""
     files = checkpoints(run)
-    data = open_data(replace(load_generator(files[-1]).config.data, memory_gb=0))
+    data = open_data(replace(load_run_config(run).data, memory_gb=0))
     tags: dict[str, None] = {}
     with RunLog(logdir) as log:
         log.begin(0)

@@ -1,11 +1,14 @@
 """`sagan bench`: the report follows from the measurements, and both forms of the step compute the same."""
 
 import json
+import time
 
 import pytest
 import torch
 
+from sagan.benchmark import data as bench_data
 from sagan.benchmark import step as bench
+from sagan.commands.app import main
 from sagan.runtime.wording import counted
 from sagan.training import steps
 from sagan.training.state import build_state
@@ -93,3 +96,54 @@ def test_both_forms_of_the_step_compute_the_same_in_float32(make_config, monkeyp
         one, other = (getattr(state, network).state_dict() for state in (fast, plain))
         for name, value in one.items():
             torch.testing.assert_close(value, other[name], rtol=1e-3, atol=2e-6, msg=f"{network}.{name}")
+
+
+class Slow(torch.utils.data.Dataset):
+    """Images that take 20 ms each to read."""
+
+    def __init__(self, path, size, channels, split):
+        self.shape, self.opened = (channels, *size), False
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        time.sleep(0.02)
+        return torch.zeros(self.shape, dtype=torch.uint8), index % 2
+
+
+def test_data_that_hold_up_the_step_are_named(make_config, quick, tmp_path, capsys):
+    own = (f"data.source={__name__}.Slow", "data.num_classes=2", "data.memory_gb=0", "data.workers=0", "data.path=null")
+    slow = bench_data.bench(make_config(*own), tmp_path / "data.json")
+    assert json.loads((tmp_path / "data.json").read_text()) == slow
+    assert 0 < slow["delivered_images_per_second"] <= 50  # of 20 ms each
+    assert "data is the bottleneck" in capsys.readouterr().out or slow["delivered_per_consumed"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("delivered", "workers", "words"),
+    [
+        (4.0, 2, ["4.0 images/s", "8.0 images/s, 2.00 times more", "data is the bottleneck"]),
+        (20.0, 2, ["8.0 images/s, 2.50 times fewer", "the step is the bottleneck: the data keep up"]),
+        (80.0, 0, ["not read ahead", "the step is the bottleneck; to get its images adds 10.0% to its time"]),
+    ],
+)
+def test_the_verdict_on_data_follows_from_the_rates(make_config, monkeypatch, capsys, delivered, workers, words):
+    monkeypatch.setattr(bench_data, "seconds_of_step", lambda state: 1.0)
+    monkeypatch.setattr(bench_data, "delivered_per_second", lambda config, data, state: delivered)
+    options = ("training.d_steps=2", f"data.workers={workers}", "data.memory_gb=0")
+    result = bench_data.bench(make_config(*options))
+    assert result["consumed_images_per_second"] == 8  # two batches of four in a second
+    said = capsys.readouterr().out
+    assert [w for w in words if w not in said] == []
+
+
+def test_the_option_data_of_bench_stands_beside_the_options_of_data(image_folder, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(bench_data, "bench", lambda config, file: asked.append(config.data.path))
+    path = f"--data.path={image_folder}"
+    for flag in (["--data"], ["--data", "true"], ["--data=true"]):
+        assert main(["bench", "own-images", *flag, path]) == 0
+    assert asked == [str(image_folder)] * 3
+    assert main(["train", "quickstart", "--data", "true"]) == 2
+    assert "--data true: expected one of its options, such as data.source" in capsys.readouterr().err

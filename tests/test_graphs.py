@@ -1,10 +1,10 @@
 """Networks as graphs: what another program reads gives what the network gives."""
 
+import io
 import json
 import sys
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
@@ -19,6 +19,8 @@ from sagan.runs.networks import export, holds_discriminator
 from sagan.sharing.graphs import Graph, graph_bytes
 from tests.helpers.attention_kinds import CASES, open_gate
 from tests.helpers.tiny_runs import TINY, untrained_run
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,18 @@ def test_onnx_carries_every_kind(case):
         assert {m.kind for m in maps.values()} == set(case.maps) and len(found) == 1 + len(maps)
         for ours, theirs in zip(graph(*inputs), found, strict=True):
             assert_equal(theirs, ours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_pt2_carries_every_kind(case):
+    option = "model.discriminator.attention"
+    options = {f"{option}.options.{name}": value for name, value in case.options.items()}
+    graph = graph_of(build_discriminator, **{f"{option}.kind": case.kind, **options})
+    module = torch.export.load(io.BytesIO(graph_bytes(graph, "pt2"))).module()
+    inputs = graph.inputs(5)
+    for ours, theirs in zip(graph(*inputs), module(*inputs), strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
 
 
 def test_onnx_refuses_bf16_by_name_and_pt2_carries_it():

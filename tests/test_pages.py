@@ -18,6 +18,7 @@ import sagan.runs.evaluation
 import sagan.training.evaluator
 from sagan.commands.app import VERBS
 from sagan.presets import presets
+from tests.helpers.hub import COMMIT, RecordedApi
 from tests.helpers.pages import PAGES, ROOT, commands, other_blocks, python_blocks, short
 from tests.helpers.tiny_commands import SKIPPED, ensure_run, run, tiny_config
 from tests.helpers.tiny_runs import cheap_extractor
@@ -58,6 +59,9 @@ def workplace(tmp_path_factory, image_folder):
         for own in (OWN_ATTENTION, OWN_DATA):
             shutil.copy(own, root)
         patch.setattr("datasets.config.HF_DATASETS_CACHE", root / "datasets")
+        patch.setattr("huggingface_hub.HfApi", RecordedApi)
+        patch.setattr(RecordedApi, "folder", pushed := root / "hub" / COMMIT, raising=False)
+        patch.setattr("huggingface_hub.hf_hub_download", lambda repository, name, **more: str(pushed / name))
         patch.setenv("SAGAN_CACHE", str(root / "cache"))
         patch.setenv("PYTHONPATH", str(ROOT))
         for module in (sagan.evaluation, sagan.training.evaluator, sagan.runs.evaluation):

@@ -19,13 +19,13 @@ from sagan.commands.help import HelpPage
 from sagan.commands.options import Typed
 from sagan.commands.words import normalise
 from sagan.config import Config, ConfigError, Setting, UntrustedCode, UserError, file_settings, flatten, read
-from sagan.config.reading import no_such_option
+from sagan.config.reading import no_such_option, option_types
 from sagan.config.types import as_text, convert, shown
 from sagan.presets import config_file
 from sagan.runtime.wording import PrintableFormatter, printable
 from sagan.version import __version__
 
-VERBS = ("train", "sample", "evaluate", "attention", "export", "ablate", "bench", "pack")
+VERBS = ("train", "sample", "evaluate", "attention", "export", "push", "ablate", "bench", "pack")
 HELP = ("--help", "-h", "--help-all")
 Shell = Literal["bash", "zsh"]
 ABOUT = """Self-Attention GAN: train, sample, evaluate and look into the attention.
@@ -105,12 +105,15 @@ def run(words: list[str], given: Typed) -> None:
     if not words or not set(HELP).isdisjoint(words):
         prepare(page, app, words)
     verb, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
-    for name, parameter in inspect.signature(verb).parameters.items():
-        cls = next(iter(get_args(parameter.annotation)), None)
+    parameters = inspect.signature(verb).parameters
+    classes = {name: next(iter(get_args(p.annotation)), None) for name, p in parameters.items()}
+    found = {name: cls for name, cls in classes.items() if isinstance(cls, type) and is_dataclass(cls)}
+    given.own |= {option for cls in found.values() for option in option_types(cls)}
+    for name in parameters:
         if name in ignored:
             bound.arguments[name] = given
-        elif isinstance(cls, type) and is_dataclass(cls):
-            bound.arguments[name] = read(cls, given.of(cls))
+        elif name in found:
+            bound.arguments[name] = read(found[name], given.of(found[name]))
     verb(*bound.args, **bound.kwargs)
 
 

@@ -1,11 +1,11 @@
 """`sagan attention`: draw where the networks look."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -30,11 +30,9 @@ from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
     from sagan.models.generator import Generator
-    from sagan.viewing.capture import LayerView
-    from sagan.viewing.subjects import Networks, RealData
+    from sagan.viewing.subjects import RealData
 
 Point = tuple[int, int]  # y, x
-Found: TypeAlias = "Iterable[tuple[Networks, list[LayerView]]]"  # the networks of checkpoints, with their views
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,14 @@ class Options:
     """Their classes in turn, by number or name; null: spread over all."""
     seed: NonNegative = 0
     """Seed of the latent vectors: image i of a seed has the same one for every run."""
+    images: FilePath | None = None
+    """Folder of your own images, to see what the discriminator does with them; class folders or --classes name their
+    classes."""
+    ablate_layer: str | None = None
+    """Draw instead what the generator makes without this layer (such as blocks.1.attention), or without all, beside
+    what it makes with it, and the difference."""
+    minus: str | None = None
+    """Run or checkpoint whose maps are subtracted, for the same latent vectors, classes and images."""
     animate: Literal["webp", "gif"] | None = None
     """Draw an animation with a frame for each checkpoint of the run."""
     scale: Literal["zero", "shared", "stretch"] = "zero"
@@ -83,15 +89,13 @@ def attention(
       sagan attention runs/quickstart --data.source shapes --out maps
       sagan attention runs/quickstart --animate webp  # a frame a checkpoint
       sagan attention runs/quickstart --out maps.html # a page to explore
+      sagan attention runs/quickstart --ablate_layer all  # and without it
     """
     points = query_points(options.queries)
     asked = given.starting("data.")
+    check_together(options)
     if options.network == "generator" and asked:
         raise ConfigError(f"--{asked[0].key}: --network generator shows generated images only, and no data")
-    if options.animate and options.checkpoint:
-        raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} shows all of a run")
-    if options.animate and page_of(options):
-        raise ConfigError(f"--out {options.out}: a page shows every checkpoint by itself, without --animate")
     if options.out:
         check_writable(Path(options.out), "--out", folder=not page_of(options))
     from sagan.runs.networks import load_run_config, trust
@@ -107,6 +111,23 @@ def attention(
     )
     for line in draw(run, options, points, real):
         print(printable(line))
+
+
+def check_together(options: Options) -> None:
+    """Raise ConfigError for options that contradict each other."""
+    if options.animate and options.checkpoint:
+        raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} shows all of a run")
+    if options.animate and page_of(options):
+        raise ConfigError(f"--out {options.out}: a page shows every checkpoint by itself, without --animate")
+    if options.images and options.network == "generator":
+        raise ConfigError(f"--images {options.images}: only the discriminator takes images, not --network generator")
+    for name in ("ablate_layer", "minus"):
+        value = getattr(options, name)
+        if value and (options.animate or page_of(options)):
+            other = f"--animate {options.animate}" if options.animate else f"--out {options.out}"
+            raise ConfigError(f"--{name} {value}: makes a picture of one step, so it does not go with {other}")
+    if options.ablate_layer and (other := options.images and "--images" or options.minus and "--minus"):
+        raise ConfigError(f"--ablate_layer {options.ablate_layer}: shows generated images alone, without {other}")
 
 
 def query_points(words: list[str]) -> list[Point] | None:
@@ -127,15 +148,16 @@ def draw(run: str, options: Options, points: list[Point] | None, real: "RealData
     Raise ConfigError for options that the networks cannot follow, and UserError for files that cannot be read or
     written.
     """
+    from sagan.models.origin import origin_of
     from sagan.runtime.device import choose_device
-    from sagan.sampling import progress
+    from sagan.sampling import progress, safe_name
     from sagan.viewing import files, subjects
     from sagan.viewing.overlays import view_queries
 
     shown = checkpoints_to_show(run, options)
     load = partial(
         subjects.load_networks,
-        options.network,
+        "discriminator" if options.images else options.network,
         ema=options.ema,
         device=choose_device(options.device),
         required=real.required,
@@ -146,57 +168,39 @@ def draw(run: str, options: Options, points: list[Point] | None, real: "RealData
     if options.layer:
         subjects.require_layer(networks, options.network, options.layer)
     classes = chosen_classes(options.classes, networks.generator) if options.classes else None
-    inputs = subjects.choose_inputs(networks, options.num, classes, options.seed, real)
+    if options.images:
+        inputs = subjects.own_images(networks, options.images, options.num, classes, real.config)
+    else:
+        inputs = subjects.choose_inputs(networks, options.num, classes, options.seed, real)
     yield from filter(None, [inputs.note])
+    folder = Path(options.out) if options.out else (run_directory(run) or Path()) / "attention"
+    if options.ablate_layer:
+        yield from files.write_ablation(networks.generator, inputs, options.ablate_layer, folder)
+        return
     look = partial(subjects.view_layers, inputs=inputs, network=options.network, layer=options.layer)
-    views = look(networks)
+    views, minus = look(networks), ""
     yield from subjects.missing_maps(networks, views, options.network)
+    if options.minus:
+        others = load(options.minus)
+        subjects.require_alike(networks, others, f"--minus {options.minus}")
+        views, notes = subjects.differences(views, look(others))
+        yield from notes
+        minus = f"{safe_name(name_of(options.minus))} step {origin_of(others.generator).step}"
 
     # The newest checkpoint is loaded already; its images and points are those of all others.
     found = ((n, look(n)) for n in (load(file) for file in shown)) if len(shown) > 1 else [(networks, views)]
     found = progress(found, "checkpoints", len(shown))
     if page_of(options):
-        yield str(write_page(run, found, Path(options.out or "")))
+        yield str(files.write_page(name_of(run), found, folder))
         return
     queries = {files.file_stem(v): [points] * len(v.images) if points else view_queries(v) for v in views}
-    yield from write_pictures(run, found, queries, options)
+    chosen = {"scale": options.scale, "share": options.outline, "minus": minus, "animate": options.animate}
+    yield from map(str, files.write_pictures(found, queries, folder, **chosen))
 
 
-def write_page(run: str, found: Found, out: Path) -> Path:
-    """Write the page about the networks of one or more checkpoints, with their views. Return its path."""
-    from sagan.models.origin import origin_of
-    from sagan.viewing.page import Shown, page, save_page
-
-    shown = []
-    for networks, views in found:
-        origin = origin_of(networks.generator)
-        kinds = {name: getattr(origin.config.model, name).attention.kind for name in ("generator", "discriminator")}
-        shown.append(Shown(origin.step, views, kinds))
-    name = (run_directory(run) or Path(run).absolute().parent).name
-    return save_page(page(name, shown), out)
-
-
-def write_pictures(run: str, found: Found, queries: dict[str, list], options: Options) -> Iterator[str]:
-    """Write a picture for each layer, kind of images and kind of map, or an animation of it. Yield their names."""
-    from sagan.models.origin import origin_of
-    from sagan.viewing import files
-    from sagan.viewing.overlays import layer_pictures
-
-    frames: dict[str, list] = {}
-    step = 0
-    for networks, views in found:
-        step = origin_of(networks.generator).step
-        for view in views:
-            stem, title = files.file_stem(view), files.title(view, networks.generator)
-            drawn = layer_pictures(view, queries[stem], title=title, scale=options.scale, share=options.outline)
-            for part, picture in drawn.items():
-                frames.setdefault(f"{stem}-{part}", []).append(picture)
-    out = Path(options.out) if options.out else (run_directory(run) or Path()) / "attention"
-    for stem, pictures in frames.items():
-        if options.animate:
-            yield str(files.save_animation(pictures, out / stem, options.animate))
-        else:
-            yield str(files.save_picture(pictures[0], out / stem, step))
+def name_of(run: str) -> str:
+    """Return the name of a run: that of its directory, or of the folder of exported weights."""
+    return (run_directory(run) or Path(run).absolute().parent).name
 
 
 def page_of(options: Options) -> bool:

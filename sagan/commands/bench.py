@@ -20,8 +20,10 @@ class Options:
 
     attention: bool = False
     """Measure attention systems instead, each alone with its default options; --device holds for them, too."""
+    data: bool = False
+    """Measure how fast the data come as well, and say whether they hold up the step."""
     json: FilePath | None = None
-    """File for the measurements of a step, in addition to the terminal."""
+    """File for the measurements, in addition to the terminal."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,13 @@ def bench(
     """Measure a training step on random images, compared with the same model written plainly.
 
     A step is d_steps updates of D and one of G. It is also shown as a fraction of the machine's best matrix product.
+    --data measures how fast the images come, beside the step that consumes them.
     --attention measures parameters, FLOPs, time and memory of attention systems, and prints a Markdown table.
 
     examples:
       sagan bench cifar10                            # on this machine
       sagan bench cifar10 --training.batch_size 32 --json bench.json
+      sagan bench quickstart --data                  # do the images come fast enough?
       sagan bench --attention --kinds [sagan,se] --sizes 16
     """
     if options.attention:
@@ -75,8 +79,10 @@ def bench(
     config = load_settings(preset, given.of(Config))
     if options.json:
         check_writable(Path(options.json), "--json", folder=False)
-    from sagan.benchmark.step import bench as measure
-
+    if options.data:
+        from sagan.benchmark.data import bench as measure
+    else:
+        from sagan.benchmark.step import bench as measure
     measure(config, Path(options.json) if options.json else None)
 
 

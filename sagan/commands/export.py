@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sagan.commands.options import Checkpoint, Flat, Run, TrustModule
+from sagan.commands.options import Checkpoint, Flat, Licence, Run, TrustModule
 from sagan.config import ConfigError
 from sagan.config.types import FilePath
 from sagan.runtime.files import check_writable
@@ -20,6 +20,9 @@ class Options:
     """safetensors: the weights; onnx, pt2 (torch.export): graphs that need no code of this program."""
     maps: bool = False
     """Add the attention maps to the outputs of a graph."""
+    card: bool = False
+    """Write a model card beside the weights: samples, data, steps, recorded scores with their protocol, how to load."""
+    licence: Licence = None
     out: FilePath | None = None
     """Folder to write; null: export/ in the run directory, or beside the checkpoint."""
     trust_module: TrustModule = field(default_factory=list)
@@ -36,11 +39,17 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     examples:
       sagan export runs/quickstart --out weights
       sagan sample weights/generator.safetensors       # needs no other file
+      sagan export runs/quickstart --card --licence mit --out weights
       sagan export runs/quickstart --format onnx --maps --out graphs
     """
     if options.maps and options.format == "safetensors":
         raise ConfigError("--maps true: weights have no outputs; expected --format onnx or --format pt2 beside it")
-    folder = Path(options.out or (Path(run) if Path(run).is_dir() else Path(run).parent) / "export")
+    if options.card and options.format != "safetensors":
+        raise ConfigError(f"--card true: is about weights; expected --format safetensors, given {options.format}")
+    if options.licence and not options.card:
+        raise ConfigError(f"--licence {options.licence}: expected --card beside it")
+    here = Path() if run.startswith("hf://") else Path(run) if Path(run).is_dir() else Path(run).parent
+    folder = Path(options.out or here / "export")
     check_writable(folder, "--out", folder=True)
     from sagan.runs.networks import export as write
     from sagan.runs.networks import trust
@@ -48,6 +57,10 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     trust(options.trust_module)
     if options.format == "safetensors":
         files = write(run, folder, options.checkpoint)
+        if options.card:
+            from sagan.sharing.card import write_card
+
+            files += write_card(run, folder, options.checkpoint, licence=options.licence)
     else:
         from sagan.sharing.graphs import export_graphs
 

@@ -26,6 +26,9 @@ Run = Annotated[str, Parameter(help="a run directory, a checkpoint or exported w
 Checkpoint = Annotated[FilePath | None, Parameter(help="best, or a checkpoint file; null: the newest of the run.")]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one.")]
 Ema = Annotated[bool, Parameter(help="Use the moving average (EMA) of G, if there is one, instead of G itself.")]
+Licence = Annotated[
+    str | None, Parameter(help="Licence of the weights for their card, such as mit or cc-by-4.0; null: not stated.")
+]
 TrustModule = Annotated[
     list[str],
     Parameter(
@@ -41,12 +44,14 @@ class Typed:
 
     words: list[str]
     settings: list[Setting] = field(default_factory=list)
+    own: set[str] = field(default_factory=set)
+    """Options of the verb. One of them may have the name of a section of options, as `sagan bench --data` does."""
 
     def of(self, cls: type, prefix: str = "") -> list[Setting]:
         """Return the settings of a dataclass's options, which begin with `prefix` on the command line."""
         types = option_types(cls)
         own = (s._replace(key=s.key.removeprefix(prefix), where=f"--{prefix}") for s in self.starting(prefix))
-        return [s for s in own if is_option_of(types, s.key)]
+        return [s for s in own if s.key in types or (s.key not in self.own and is_option_of(types, s.key))]
 
     def starting(self, prefix: str) -> list[Setting]:
         """Return the settings whose names begin so."""

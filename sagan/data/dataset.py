@@ -100,6 +100,9 @@ class Dataset:
         loaded.rule = self.rule
         return loaded
 
+    def forget_cached(self) -> None:
+        """Drop what the system keeps in memory of the files, if the source knows how, so that the disk is measured."""
+
     def to(self, device: torch.device | str) -> "Dataset":
         """Return the data set with its images on that device if they are in memory and fit; otherwise itself."""
         return self

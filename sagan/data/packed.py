@@ -1,11 +1,12 @@
 """Packed data sets: one memory-mapped file of decoded images, for data larger than memory.
 
 A folder with `images.npy`, uint8 (N, H, W, C); `labels.npy`, int64 (N,); and `meta.json`. Images are read at disk
-speed, and several processes share the same pages.
+speed, and several processes share the same pages, which the system drops as it needs memory.
 """
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from functools import cached_property
@@ -31,6 +32,37 @@ class PackedDataset(ArrayDataset):
         super().__init__(arrays, labels, meta["class_names"], size, channels, f"packed {path} ({meta['source']})")
         self.path = path
         self.images_sha256 = meta["images_sha256"]
+        self.map()
+
+    def map(self) -> None:
+        """Map the images, and say that they are read in random order: the system would read megabytes around each."""
+        self.arrays = arrays = np.load(self.path / "images.npy", mmap_mode="r")
+        if hasattr(mmap, "MADV_RANDOM") and arrays.size:
+            arrays._mmap.madvise(mmap.MADV_RANDOM)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        self.request(indices)
+        return super().batch(indices)
+
+    def request(self, indices: Tensor) -> None:
+        """Have the system read these images at the same time; as they are touched, each would wait for the one before.
+
+        `experiments/streaming` has the difference on a cold file.
+        """
+        if not hasattr(os, "posix_fadvise"):  # macOS has none
+            return
+        start, length = self.arrays.offset, self.arrays[0].nbytes
+        with open(self.path / "images.npy", "rb") as file:
+            for i in indices.tolist():
+                os.posix_fadvise(file.fileno(), start + i * length, length, os.POSIX_FADV_WILLNEED)
+
+    def forget_cached(self) -> None:
+        if not hasattr(os, "posix_fadvise"):
+            return
+        self.map()  # anew: pages that are mapped stay
+        with open(self.path / "images.npy", "rb") as file:
+            os.fsync(file.fileno())  # only what is on the disk can be dropped
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     @cached_property
     def content(self) -> tuple[str, Tensor]:
@@ -45,7 +77,7 @@ class PackedDataset(ArrayDataset):
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self.arrays = np.load(self.path / "images.npy", mmap_mode="r")
+        self.map()
 
 
 def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDataset:

@@ -4,8 +4,8 @@ torch's SummaryWriter writes in a thread of its own: on a full disk, that thread
 reaches the run late or not at all.
 """
 
-import itertools
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
+NAME = re.compile(r"events\.out\.tfevents\.(\d{1,12})\.")
 VERSION = "brain.Event:2"  # what TensorBoard calls this format
 
 
@@ -25,9 +26,11 @@ class Board:
     def __init__(self, run_dir: Path, purge_step: int):
         from tensorboard.summary.writer.record_writer import RecordWriter  # slow to import
 
-        stem = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
-        free = next(p for n in itertools.count() if not (p := run_dir / f"{stem}.{n}").exists())
-        self.file = open(free, "xb")
+        # TensorBoard reads files in the order of their names. Between two, the clock may stand still or go back.
+        stamps = [int(m[1]) for p in run_dir.iterdir() if (m := NAME.match(p.name))]
+        stamp = max(int(time.time()), max(stamps, default=0) + 1)
+        name = f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0"
+        self.file = open(run_dir / name, "xb")
         self.writer = RecordWriter(self.file)
         events = _protos("event_pb2")
         self._write(file_version=VERSION)

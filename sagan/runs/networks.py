@@ -19,6 +19,7 @@ from sagan.models.origin import Origin
 from sagan.models.sizes import split_size
 from sagan.runs.checkpoints import checkpoint_config, find_checkpoint, load_checkpoint
 from sagan.runs.contents import check_names, check_step, check_weights
+from sagan.runs.hub import fetch, is_address
 from sagan.runtime.files import write_atomically
 
 Network = TypeVar("Network", Generator, Discriminator)
@@ -44,6 +45,7 @@ def load_generator(
 ) -> Generator:
     """Load the generator of a run (its newest checkpoint), of a checkpoint file, or of exported safetensors.
 
+    Exported weights may lie on the Hugging Face Hub: hf://user/name, pinned as hf://user/name@COMMIT#SHA256.
     `checkpoint` is "best" or a file of the run. `ema` selects the moving average of the weights if there is one. The
     network is in evaluation mode, without gradients; `generator.origin` says where its weights come from.
 
@@ -53,7 +55,7 @@ def load_generator(
     Raise UserError, naming the file, if it is missing or cannot be read, or names code that is not trusted.
     """
     trust(trust_module)
-    saved = _find(Path(path), "generator", checkpoint, ema)
+    saved = _find(_located(path), "generator", checkpoint, ema)
     return _install(saved, build_generator, device)
 
 
@@ -72,7 +74,7 @@ def load_discriminator(
     Raise UserError, naming the file, if it is missing or cannot be read, or names code that is not trusted.
     """
     trust(trust_module)
-    saved = _find(Path(path), "discriminator", checkpoint, ema=False)
+    saved = _find(_located(path, "discriminator"), "discriminator", checkpoint, ema=False)
     return _install(saved, build_discriminator, device)
 
 
@@ -83,7 +85,7 @@ def trust(modules: str | Sequence[str]) -> None:
 
 def load_run_config(run: str | Path, checkpoint: str | None = None) -> Config:
     """Load the configuration that a run's networks were trained with. Raise UserError, naming the file."""
-    path = Path(run)
+    path = _located(run)
     if path.suffix == ".safetensors":
         return _read_export(path, "generator", checkpoint).origin.config
     file = find_checkpoint(path, checkpoint)
@@ -100,7 +102,7 @@ def require_trusted_source(data: DataConfig, run: str | Path) -> None:
 
 def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:
     """Load what a checkpoint says of its data; empty for exported weights and checkpoints of older versions."""
-    path = Path(run)
+    path = _located(run)
     if path.suffix == ".safetensors":
         return {}
     return load_checkpoint(find_checkpoint(path, checkpoint)).get("data", {})
@@ -112,11 +114,12 @@ def load_weights(run: str | Path) -> tuple[int, dict[str, dict[str, Tensor]]]:
     G of a run or checkpoint is the network itself, of exported weights what they hold: the moving average if there was
     one. Raise UserError, naming the file, if it is missing or cannot be read.
     """
-    path = Path(run)
+    path = _located(run)
     if path.suffix != ".safetensors":
         content = load_checkpoint(find_checkpoint(path))
         return content["step"], {name: content[name] for name in ("generator", "discriminator") if name in content}
-    generator, beside = _read_export(path, "generator", None), path.with_name("discriminator.safetensors")
+    generator = _read_export(path, "generator", None)
+    beside = _located(run, "discriminator").with_name("discriminator.safetensors")
     weights = {"generator": generator.weights}
     if beside.is_file():
         weights["discriminator"] = _read_export(beside, "discriminator", None).weights
@@ -125,7 +128,7 @@ def load_weights(run: str | Path) -> tuple[int, dict[str, dict[str, Tensor]]]:
 
 def holds_discriminator(run: str | Path, checkpoint: str | None = None) -> bool:
     """Return whether `load_discriminator` finds a discriminator. Raise UserError, as it does, for a damaged file."""
-    path = Path(run)
+    path = _located(run, "discriminator")
     if path.suffix == ".safetensors":
         return path.with_name("discriminator.safetensors").is_file()
     return "discriminator" in load_checkpoint(find_checkpoint(path, checkpoint))
@@ -153,6 +156,11 @@ def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) ->
         written.append(out / f"{name}.safetensors")
         write_atomically(written[-1], lambda file, blob=blob: file.write(blob))
     return written
+
+
+def _located(run: str | Path, network: Name = "generator") -> Path:
+    """Return the path that a RUN means, downloaded if it is an address on the Hub. Raise UserError as `fetch`."""
+    return fetch(str(run), f"{network}.safetensors") if is_address(run) else Path(run)
 
 
 def _find(path: Path, network: Name, checkpoint: str | None, ema: bool) -> Saved:

@@ -1,1 +1,1 @@
-"""Trained networks for other programs and other people: graphs in ONNX and of torch.export."""
+"""Trained networks for other programs and people: graphs in ONNX and of torch.export, model cards, the Hub."""

@@ -17,6 +17,9 @@ from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import to_uint8
+from sagan.viewing.ablated import images_without
+
+Source = Literal["generated", "real", "own"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class LayerView:
     network: Literal["generator", "discriminator"]
     layer: str
     """Name of the module in its network, such as blocks.1.attention."""
-    source: Literal["generated", "real"]
-    """Origin of the images: the generator or the data."""
+    source: Source
+    """Origin of the images: the generator, the data, or a folder that somebody named."""
     images: Tensor
     """uint8 (N, C, H, W): what G made of z and y, or what D saw."""
     labels: Tensor | None
@@ -41,13 +44,18 @@ class LayerView:
     |gamma o| / |x|. None if nobody measured it."""
     class_names: tuple[str, ...] = ()
     """Empty if they are not known."""
+    without: Tensor | None = None
+    """uint8 (N, C, H, W): what G makes of the same z and y without this layer. None for D."""
+    minus: "LayerView | None" = None
+    """The view whose maps have been subtracted from these."""
 
     def first(self, number: int) -> "LayerView":
         """Return the view of the first images alone."""
         maps = [replace(m, weights=m.weights[:number]) for m in self.maps]
         labels = None if self.labels is None else self.labels[:number]
         change = None if self.change is None else self.change[:number]
-        return replace(self, images=self.images[:number], labels=labels, maps=maps, change=change)
+        without = None if self.without is None else self.without[:number]
+        return replace(self, images=self.images[:number], labels=labels, maps=maps, change=change, without=without)
 
     def class_of(self, image: int) -> str | None:
         """Return the name of an image's class, "class 3" if classes have no names, or None without classes."""
@@ -66,6 +74,7 @@ def view_attention(
     real: Tensor | None = None,
     real_y: Tensor | None = None,
     class_names: Sequence[str] = (),
+    source_of_real: Source = "real",
 ) -> list[LayerView]:
     """Return the maps of every attention layer.
 
@@ -75,10 +84,11 @@ def view_attention(
     """
     generated, noted = _forward(generator, z, y)
     views = _views(generator, "generator", "generated", to_uint8(generated), y, noted, class_names)
+    views = [replace(v, without=images_without(generator, z, y, v.layer)) for v in views]
     if discriminator is None:
         return views
-    shown: tuple[tuple[Literal["generated", "real"], Tensor | None, Tensor | None], ...]
-    shown = (("generated", generated, y), ("real", real, real_y))
+    shown: tuple[tuple[Source, Tensor | None, Tensor | None], ...]
+    shown = (("generated", generated, y), (source_of_real, real, real_y))
     for source, images, labels in shown:
         if images is not None:
             _, noted = _forward(discriminator, images, labels)
@@ -119,7 +129,7 @@ def _measuring_change(network: nn.Module) -> Iterator[dict[str, Tensor]]:
 def _views(
     network: nn.Module,
     name: Literal["generator", "discriminator"],
-    source: Literal["generated", "real"],
+    source: Source,
     images: Tensor,
     y: Tensor | None,
     noted: _Noted,

@@ -1,14 +1,25 @@
-"""Pictures of attention as files: their names, their titles, and how they are written."""
+"""Pictures and pages of attention as files: their names, their titles, and how they are written."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import torch
 from PIL import Image
+from torch import Tensor
 
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
 from sagan.runtime.files import write_atomically
+from sagan.runtime.pictures import to_uint8
+from sagan.viewing.ablated import ablation_picture, difference, images_without
 from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import dithered, of_one_size
+from sagan.viewing.overlays import TILE, layer_pictures
+from sagan.viewing.page import Shown, page
+from sagan.viewing.scales import Scale
+from sagan.viewing.subjects import Inputs, Networks
+
+Found = Iterable[tuple[Networks, list[LayerView]]]  # the networks of checkpoints, with their views
 
 FRAME, LAST_FRAME = 700, 3000  # milliseconds
 
@@ -23,6 +34,71 @@ def title(view: LayerView, generator: Generator) -> str:
     origin = origin_of(generator)
     average = " (moving average)" if view.network == "generator" and origin.averaged else ""
     return f"step {origin.step}: {view.network}{average}, {view.layer}, on {view.source} images"
+
+
+def write_page(name: str, found: Found, out: Path) -> Path:
+    """Write the page about a run, by its name and the views of one or more checkpoints. Return its path."""
+    shown = []
+    for networks, views in found:
+        origin = origin_of(networks.generator)
+        kinds = {name: getattr(origin.config.model, name).attention.kind for name in ("generator", "discriminator")}
+        shown.append(Shown(origin.step, views, kinds))
+    content = page(name, shown)
+    write_atomically(out, lambda file: file.write(content.encode()))
+    return out
+
+
+def write_pictures(
+    found: Found,
+    queries: dict[str, list],
+    folder: Path,
+    *,
+    scale: Scale,
+    share: float,
+    minus: str = "",
+    animate: str | None = None,
+) -> Iterator[Path]:
+    """Write a picture for each layer, kind of images and kind of map, or an animation of it. Yield their paths.
+
+    `queries` are the points of each view by its `file_stem`; `minus` names what was subtracted from the maps.
+    """
+    frames: dict[str, list] = {}
+    suffix, step = f"-minus-{minus.replace(' ', '-')}" if minus else "", 0
+    for networks, views in found:
+        step = origin_of(networks.generator).step
+        for view in views:
+            stem = file_stem(view)
+            heading = f"{title(view, networks.generator)}{minus and f', minus {minus}'}"
+            drawn = layer_pictures(view, queries[stem], title=heading, scale=scale, share=share)
+            for part, picture in drawn.items():
+                frames.setdefault(f"{stem}-{part}{suffix}", []).append(picture)
+    for stem, pictures in frames.items():
+        if animate:
+            yield save_animation(pictures, folder / stem, animate)
+        else:
+            yield save_picture(pictures[0], folder / stem, step)
+
+
+@torch.no_grad()
+def write_ablation(generator: Generator, inputs: Inputs, layer: str, folder: Path) -> Iterator[str]:
+    """Write a picture of what G makes with an attention layer and without it, or without "all". Yield words."""
+    images = to_uint8(generator(inputs.z, inputs.y)).cpu()
+    others = images_without(generator, inputs.z, inputs.y, layer)
+    names = [_shown(i, inputs.y, inputs.class_names) for i in range(len(images))]
+    what = "any attention" if layer == "all" else layer
+    step = origin_of(generator).step
+    heading = f"step {step}: the same z and y, with and without {what}"
+    picture = ablation_picture(images, others, names, what, heading, TILE)
+    yield str(save_picture(picture, folder / f"generator-without-{layer}", step))
+    apart = difference(images, others)
+    yield f"without {what}, pixels differ by {apart.mean():.2f} of 255 on average, {apart.max():.0f} at most"
+
+
+def _shown(i: int, y: Tensor | None, names: tuple[str, ...]) -> str:
+    if y is None:
+        return f"image {i}"
+    c = int(y[i])
+    return f"image {i}, {names[c] if c < len(names) else f'class {c}'}"
 
 
 def save_picture(picture: Image.Image, stem: Path, step: int) -> Path:

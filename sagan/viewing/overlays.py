@@ -86,9 +86,8 @@ def headed(body: Image.Image, lines: list[str], scale: Image.Image | None) -> Im
 
 def numbers(view: LayerView, m: AttentionMap) -> str:
     """Return gain, entropy and largest weight of a map over all its images, in words."""
-    gain = "no gamma (counts as 1)" if view.gamma is None else f"gamma {view.gamma:.3f}"
-    said = [gain]
-    if view.change is not None:
+    said = [" minus ".join(gain(v) for v in (view, view.minus) if v is not None)]
+    if view.change is not None and view.minus is None:
         said.append(f"the layer changes its input by {view.change.mean():.2%} (|y - x| / |x|)")
     w = m.weights
     if m.form.gate:
@@ -98,13 +97,20 @@ def numbers(view: LayerView, m: AttentionMap) -> str:
         said.append(f"entropy {m.entropy():.1%} of ln {keys}")
         said.append(f"largest weight {short(w.max())} = {w.max() * keys:.1f} x uniform")
     else:
-        said.append(f"weights {short(w.min())} to {short(w.max())}, no distribution")
+        said.append(
+            f"weights {short(w.min())} to {short(w.max())}, {'a difference' if view.minus else 'no distribution'}"
+        )
     return "; ".join(said)
+
+
+def gain(view: LayerView) -> str:
+    """Return gamma in words."""
+    return "no gamma (counts as 1)" if view.gamma is None else f"gamma {view.gamma:.3f}"
 
 
 def notices(view: LayerView) -> list[str]:
     """Return a warning if the layer changes next to nothing, so that nobody reads meaning into its map."""
-    if view.change is None or not view.change.mean() < IDLE:
+    if view.change is None or view.minus is not None or not view.change.mean() < IDLE:
         return []
     return ["Hardly in use: whatever the map looks like, the network would do nearly the same without this layer."]
 

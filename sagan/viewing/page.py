@@ -6,10 +6,8 @@ import html
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from sagan.runtime.files import write_atomically
 from sagan.viewing.bundle import STATIC, bundled
 from sagan.viewing.capture import LayerView
 from sagan.viewing.plugin.record import read_header
@@ -81,9 +79,3 @@ def _html(title: str, records: dict) -> str:
 def _source(text: str) -> str:
     """Return what a content policy calls an inline element with this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def save_page(content: str, path: Path) -> Path:
-    """Write a page and return its path."""
-    write_atomically(path, lambda file: file.write(content.encode()))
-    return path

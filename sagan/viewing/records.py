@@ -1,6 +1,7 @@
 """A LayerView as a record in TensorBoard's log: one list of blobs per layer and step.
 
-    [header, png 0, map 0 of image 0, map 1 of image 0, ..., png 1, map 0 of image 1, ...]
+    [header, png 0, map 0 of image 0, map 1 of image 0, ..., png 1, map 0 of image 1, ...,
+     png 0 without the layer, png 1 without the layer, ...]
 
 The header is JSON. A map is zlib of: the lowest weight of each row (float32, at most 0), the highest (float32, at least
 0), and each weight as one of 256 levels between the two (uint8); a level is off by at most (highest - lowest) / 510.
@@ -54,13 +55,14 @@ def encode(view: LayerView, kind: str, *, most_weights: int = MOST_WEIGHTS, leve
         "change": None if view.change is None else [_number(c) for c in view.change],
         "labels": None if view.labels is None else [_name(view.class_of(i)) for i in range(len(view.images))],
         "images": len(view.images),
+        "without": view.without is not None,
         "size": list(view.images.shape[2:]),
         "maps": [_describe(*each) for each in zip(view.maps, folded, stored, strict=True)],
     }
     blobs = [json.dumps(header).encode()]
     for i, image in enumerate(view.images):
         blobs += [_png(image), *(_pack(m.weights[i].flatten(0, 1), level) for m in stored)]
-    return blobs
+    return blobs + [_png(image) for image in ([] if view.without is None else view.without)]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from sagan.attention import attention_layers
 from sagan.config import ConfigError, DataConfig, UserError
 from sagan.data import Dataset, resolve_num_classes
+from sagan.data.batches import to_float
 from sagan.data.opening import open_source
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
@@ -17,7 +18,7 @@ from sagan.models.origin import origin_of
 from sagan.runs.evaluation import require_same_images
 from sagan.runs.networks import load_discriminator, load_generator, require_trusted_source
 from sagan.runtime.memory import require_memory
-from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
+from sagan.viewing.capture import LayerView, Source, fixed_inputs, fixed_real, view_attention
 
 Network = Literal["generator", "discriminator"]
 
@@ -58,6 +59,8 @@ class Inputs(NamedTuple):
     real_y: Tensor | None = None
     note: str = ""
     """Why there are no real images, if somebody should know."""
+    source: Source = "real"
+    """Origin of `real`; with "own" images there is nothing else to see."""
     class_names: tuple[str, ...] = ()
     """Empty if neither the networks nor the data know them."""
 
@@ -127,8 +130,77 @@ def data_like(generator: Generator, data: RealData) -> Dataset:
 
 def view_layers(networks: Networks, inputs: Inputs, network: Network | None, layer: str | None) -> list[LayerView]:
     """Return the views of the attention layers, or of those of one network or one name."""
-    views = view_attention(networks.generator, networks.discriminator, *inputs[:4], class_names=inputs.class_names)
+    views = view_attention(
+        networks.generator,
+        networks.discriminator,
+        *inputs[:4],
+        class_names=inputs.class_names,
+        source_of_real=inputs.source,
+    )
+    if inputs.source == "own":
+        views = [v for v in views if v.source == "own"]
     return [v for v in views if network in (None, v.network) and layer in (None, v.layer)]
+
+
+def own_images(networks: Networks, folder: str, num: int, classes: list[int] | None, data: DataConfig) -> Inputs:
+    """Return up to `num` images of a folder, spread evenly, cropped and resized as `data` says, for a discriminator.
+
+    Their classes are `classes` in turn, or those of the folder if it has class folders with the names that the networks
+    know. Raise UserError or ConfigError if the folder cannot be read, or if nothing says which class an image has.
+    """
+    generator, path = networks.generator, Path(folder).expanduser()
+    if not path.is_dir():
+        raise UserError(f"--images {folder}: there is no such folder")
+    try:
+        dataset = open_source(replace(data, source="folder", path=folder), "train")
+    except (ConfigError, UserError) as error:
+        raise UserError(f"--images {folder}: {str(error).removeprefix(f'data.path {folder}: ')}") from None
+    z, y = fixed_inputs(generator, 1)
+    chosen = torch.linspace(0, len(dataset) - 1, min(num, len(dataset))).round().long()
+    real, known = to_float(dataset.batch(chosen).cpu()).to(z.device), tuple(origin_of(generator).class_names or ())
+    if generator.num_classes == 0:
+        return Inputs(z, y, real, None, source="own")
+    if classes:
+        labels = torch.tensor(classes)[torch.arange(len(chosen)) % len(classes)]
+    elif dataset.class_names and set(dataset.class_names) <= set(known):
+        labels = torch.tensor([known.index(dataset.class_names[c]) for c in dataset.labels[chosen].tolist()])
+    else:
+        names = f"{', '.join(known[:3])}{', ...' * (len(known) > 3)}" if known else "like the classes of the run"
+        raise ConfigError(
+            f"--images {folder}: the discriminator judges each image as one of a class; give --classes, or put the "
+            f"images in folders named {names}"
+        )
+    return Inputs(z, y, real, labels.to(z.device), source="own", class_names=known)
+
+
+def require_alike(networks: Networks, others: Networks, option: str) -> None:
+    """Raise ConfigError unless the generators take the same z and y and make images of the same size."""
+    for what in ("z_dim", "num_classes", "size"):
+        here, there = (getattr(n.generator, what) for n in (networks, others))
+        if here != there:
+            raise ConfigError(f"{option}: its {what} is {there}, that of the run is {here}; they must match")
+
+
+def differences(views: list[LayerView], others: list[LayerView]) -> tuple[list[LayerView], list[str]]:
+    """Return the maps of `views` minus those of `others`, and words for views that cannot be subtracted.
+
+    The discriminator's maps of generated images are left out: the two runs show it different ones.
+    """
+    found, notes = [], []
+    known = {(v.network, v.layer, v.source): v for v in others}
+    for view in views:
+        if view.network == "discriminator" and view.source == "generated":
+            continue
+        other = known.get((view.network, view.layer, view.source))
+        if other is None or [m.weights.shape for m in view.maps] != [m.weights.shape for m in other.maps]:
+            notes.append(f"{view.network} {view.layer}: the other has no map of the same form")
+            continue
+        maps = [
+            replace(m, weights=m.weights - o.weights, distribution=False)
+            for m, o in zip(view.maps, other.maps, strict=True)
+        ]
+        found.append(replace(view, maps=maps, minus=other))
+    return found, notes
 
 
 def require_layer(networks: Networks, network: Network | None, layer: str) -> None:

@@ -1,7 +1,11 @@
 """Packed data sets: the same content, whole or not there at all, and no need for memory."""
 
 import errno
+import json
+import os
 import pickle
+import subprocess
+import sys
 from itertools import islice
 
 import numpy as np
@@ -13,6 +17,7 @@ from sagan.data import TrainingBatches, open_data, pack
 from sagan.data.decoding import fit_arrays
 from sagan.data.folder import open_folder
 from sagan.data.packed import PackedDataset
+from tests.helpers.pages import ROOT
 
 
 def packed(path, **more):
@@ -161,3 +166,77 @@ def test_damaged_sets_are_refused(folder, tmp_path, damage, words):
     damage(tmp_path / "set")
     with pytest.raises(UserError, match=words):
         open_data(packed(tmp_path / "set"))
+
+
+def test_each_image_of_a_batch_is_requested_where_it_lies(folder, tmp_path, monkeypatch):
+    pack(folder, tmp_path / "set")
+    data = open_data(packed(tmp_path / "set", memory_gb=0))
+    asked = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, start, length, advice: asked.append((start, length, advice)))
+    images = data.batch(torch.tensor([7, 0]))
+    content = (tmp_path / "set" / "images.npy").read_bytes()
+    for image, (start, length, advice) in zip(images, asked, strict=True):
+        assert content[start : start + length] == image.permute(1, 2, 0).contiguous().numpy().tobytes()
+        assert advice == os.POSIX_FADV_WILLNEED
+
+
+STREAM = """
+import resource, sys
+import torch
+from itertools import islice
+from sagan.config import DataConfig
+from sagan.data import TrainingBatches, find_data
+
+def memory(kind):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(kind)) // 1024
+
+data = find_data(DataConfig("packed", sys.argv[1], 64))
+batches = iter(TrainingBatches(data, seed=0, batch_size=256, flip=False))
+for real, y in islice(batches, 5):  # as many batches are in memory as ever will be
+    pass
+resource.setrlimit(resource.RLIMIT_DATA, ((memory("VmData") + 128) * 2**20,) * 2)
+early = memory("RssAnon")
+for real, y in islice(batches, 120):
+    pass
+print(early, memory("RssAnon"))
+try:
+    data.load()
+except (MemoryError, RuntimeError) as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_set_larger_than_a_memory_limit_is_streamed(folder, tmp_path):
+    """768 MiB, sparse on the disk, where 128 MiB may be allocated. That the limit holds, loading the set shows."""
+    pack(folder, tmp_path / "set")
+    meta, shape = json.loads((tmp_path / "set" / "meta.json").read_text()), (2**16, 64, 64, 3)
+    meta |= dict(zip(("count", "height", "width", "channels"), shape, strict=True))
+    (tmp_path / "set" / "meta.json").write_text(json.dumps(meta))
+    np.lib.format.open_memmap(tmp_path / "set" / "images.npy", "w+", np.uint8, shape)
+    np.save(tmp_path / "set" / "labels.npy", np.arange(2**16) % 2)
+    program = [sys.executable, "-c", STREAM, str(tmp_path / "set")]
+    done = subprocess.run(
+        program, capture_output=True, text=True, timeout=250, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
+    memory, error = done.stdout.splitlines()
+    early, late = map(int, memory.split())
+    assert late - early < 16 and error in ("MemoryError", "RuntimeError")
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_the_position_is_exact_if_the_number_of_ranks_changes(folder, tmp_path, step):
+    """The images of a step are those of one process, in shares; a worker changes nothing."""
+    pack(folder, tmp_path / "set")
+    data = open_data(packed(tmp_path / "set", memory_gb=0))
+
+    def batch(world, start, workers=0):
+        options = {"seed": 3, "batch_size": 4, "flip": True, "world_size": world, "start": start, "workers": workers}
+        shares = [next(iter(TrainingBatches(data, rank=rank, **options))) for rank in range(world)]
+        return torch.cat([real for real, _ in shares]), torch.cat([y for _, y in shares])
+
+    one = TrainingBatches(data, seed=3, batch_size=4, flip=True)
+    uninterrupted = next(islice(one, step, None))
+    for world, workers in ((1, 0), (2, 0), (4, 0), (2, 1)):
+        assert all(torch.equal(a, b) for a, b in zip(batch(world, step, workers), uninterrupted, strict=True))

@@ -158,6 +158,22 @@ def test_what_datasets_cannot_open_is_one_line(hub_cache, image_folder, tmp_path
         opened("huggingface", image_folder)
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "revision"), [("user/name", "user/name", None), ("user/name@v1", "user/name", "v1")]
+)
+def test_a_name_on_the_hub_may_carry_a_revision(hub_cache, monkeypatch, path, name, revision):
+    asked = []
+
+    def load_dataset(*arguments, **options):
+        asked.append((arguments, options))
+        raise ConnectionError("no network\nat all")
+
+    monkeypatch.setattr(hub_cache, "load_dataset", load_dataset)
+    with pytest.raises(UserError, match=f"data.path {path}: .* cannot open the split train: no network at all$"):
+        opened("huggingface", path)
+    assert asked == [((name,), {"split": "train", "revision": revision})]
+
+
 def write_arrays(folder, n=12, size=32):
     for split, seed in (("train", 0), ("test", 1)):
         (folder / split).mkdir(parents=True)

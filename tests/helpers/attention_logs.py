@@ -20,7 +20,8 @@ def view_of(*maps, images=2, network="generator", layer="blocks.1.attention", so
     pictures = torch.randint(0, 256, (images, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     change = torch.linspace(0.005, 0.3, images)  # the first image's layer is hardly in use
     names = ("cat", "dog")
-    return LayerView(network, layer, source, pictures, torch.arange(images), list(maps), gamma, change, names)
+    without = (pictures // 2 + 10) if network == "generator" else None
+    return LayerView(network, layer, source, pictures, torch.arange(images), list(maps), gamma, change, names, without)
 
 
 def matrix(heads=1, queries=(4, 4), keys=(2, 2), images=2, seed=0):
@@ -89,6 +90,8 @@ def damaged_records():
         "changes of other images": with_header(change=[0.1]),
         "a change that is no number": with_header(change=["0.1", 0.1]),
         "no maps": with_header(maps=[]),
+        "without that is no truth": with_header(without=1),
+        "without less than it says": with_header(without=False),
         "more images than blobs": with_header(images=3, labels=None),
         "images without number": with_header(images=10**9),
         "truncated": blobs[:-1],

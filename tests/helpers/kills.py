@@ -1,36 +1,31 @@
-"""Runs that are killed where they write: `python -m tests.helpers.kills FOLDER IMAGES few|all [RANDOM]`.
+"""Runs that are killed where they write, or find the disk full: `python -m tests.helpers.kills FOLDER IMAGES few|all`.
 
 A program of its own, for pytest's process may have trained already, and a process whose autograd has run must not fork.
 It records what an undisturbed run writes, kills a copy of the run before, inside and after each write, resumes the copy
-and compares it with the undisturbed run, bit for bit. RANDOM kills at any time follow. It prints a JSON object a kill.
+and compares it with the undisturbed run, bit for bit. Kills at random times follow, as many as the next argument says,
+and disks of different sizes that are full under way, as many as the one after it. It prints a JSON object for each.
 """
 
-import builtins
-import io
-import itertools
 import json
 import os
 import random
-import re
+import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from sagan.api import train
-from sagan.config import Config
+from sagan.config import Config, UserError
 from sagan.presets import load_config
-from sagan.runs.checkpoints import load_checkpoint
-from sagan.runs.directory import checkpoints
-from sagan.runs.records import read_records
 from sagan.training import evaluator
 from sagan.training.messages import Progress
+from tests.helpers.compare_runs import differences
+from tests.helpers.operations import Kill, Operation, Operations, places
 from tests.helpers.tiny_runs import cheap_extractor
 
 OPTIONS = (
@@ -51,122 +46,19 @@ OPTIONS = (
     "evaluation.num_samples=8",
     "evaluation.num_real=8",
 )
-UNSTEADY = ("time", "speed/images_per_second", "memory/peak_gib")
-TEMPORARY = re.compile(r"^\.(.+)\.\d+\.tmp$")
-# What a file of a run is, by the end of its path.
-KINDS = {
-    r"checkpoints/step-\d+\.pt": "checkpoint",
-    r"metrics\.jsonl": "records",
-    r"best\.json": "best.json",
-    r"events\.out\.tfevents.*": "TensorBoard",
-    r"config\.yaml": "config",
-    r"samples/.*\.png": "samples",
-    r"log\.txt": "log",
-}
 
 
-@dataclass(frozen=True)
-class Operation:
-    """A call that changes a run directory."""
+def start(config: Config, kill: Kill | None = None, record: Path | None = None, largest: int = -1) -> int:
+    """Fork a process that trains, and return its id. It writes its operations to the file `record`.
 
-    verb: str
-    path: str
-    """The file, relative to the run directory: for a temporary file, the one that it becomes."""
-
-
-@dataclass(frozen=True)
-class Kill:
-    """A place to die: before, inside or after the operation of this number."""
-
-    number: int
-    moment: str
-
-
-class Operations:
-    """The operations of a process in a run directory, in order: recorded, and killed at one of them."""
-
-    def __init__(self, run_dir: Path, kill: Kill | None):
-        self.run_dir = run_dir
-        self.kill = kill
-        self.seen: list[Operation] = []
-
-    def install(self) -> None:
-        """Replace the functions by which Python changes files."""
-        opened = builtins.open
-
-        def watched_open(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, **rest):
-            path = None if isinstance(file, int) else self.within(file)
-            if path is None or not set(mode) & set("wax+"):
-                return opened(file, mode, buffering, encoding, errors, newline, **rest)
-            raw = self.perform("open", path, lambda: Watched(self, path, file, mode.replace("b", "").replace("t", "")))
-            buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
-            return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
-
-        builtins.open = io.open = watched_open
-        for verb in ("replace", "rename", "unlink", "mkdir"):
-            setattr(os, verb, self.watched(verb, getattr(os, verb)))
-
-    def watched(self, verb: str, function):
-        """Return a function of `os` that is an operation if its last path is within the run directory."""
-
-        def call(*paths, **options):
-            path = self.within(paths[1] if verb in ("replace", "rename") else paths[0])
-            if path is None or os.path.lexists(paths[0]) == (verb == "mkdir"):  # it will fail, and change nothing
-                return function(*paths, **options)
-            return self.perform(verb, path, lambda: function(*paths, **options))
-
-        return call
-
-    def within(self, path) -> str | None:
-        """Return a path relative to the run directory, None for one outside. A temporary file has its later name."""
-        path = Path(os.fsdecode(path))
-        if not path.is_relative_to(self.run_dir):
-            return None
-        temporary = TEMPORARY.match(path.name)
-        return str((path.with_name(temporary[1]) if temporary else path).relative_to(self.run_dir))
-
-    def perform(self, verb: str, path: str, do, half=None):
-        """Do something as the next operation, unless the process dies there. `half` does half of it."""
-        number = len(self.seen)
-        self.seen.append(Operation(verb, path))
-        self.die(number, "before")
-        if half is not None and self.kill == Kill(number, "inside"):
-            half()
-        self.die(number, "inside")
-        result = do()
-        self.die(number, "after")
-        return result
-
-    def die(self, number: int, moment: str) -> None:
-        """Kill this process if this is the place."""
-        if self.kill == Kill(number, moment):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Watched(io.FileIO):
-    """A file whose every write to the system is an operation."""
-
-    def __init__(self, operations: Operations, path: str, file, mode: str):
-        super().__init__(file, mode)
-        self.operations, self.path = operations, path
-
-    def write(self, data) -> int:
-        content = bytes(data)
-        return self.operations.perform(
-            "write",
-            self.path,
-            lambda: super(Watched, self).write(content),
-            lambda: super(Watched, self).write(content[: len(content) // 2]),
-        )
-
-
-def start(config: Config, kill: Kill | None = None, record: Path | None = None) -> int:
-    """Fork a process that trains, and return its id. It writes its operations to the file `record`."""
+    It cannot write files beyond `largest` bytes. Its exit code is 1 for an error in one line.
+    """
     pid = os.fork()
     if pid:
         return pid
-    code = 1
+    code = 9
     try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, -1))
         output = os.open(f"{config.run_dir}.output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -178,6 +70,9 @@ def start(config: Config, kill: Kill | None = None, record: Path | None = None) 
         if record:
             record.write_text(json.dumps([[o.verb, o.path] for o in operations.seen]))
         code = 0
+    except UserError as error:
+        print("error:", error)
+        code = 1
     except BaseException:
         traceback.print_exc()
     finally:
@@ -189,83 +84,6 @@ def start(config: Config, kill: Kill | None = None, record: Path | None = None) 
 def finish(pid: int) -> int:
     """Wait for a process, and return its exit code."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def places(operations: list[Operation]) -> dict[str, list[Kill]]:
-    """Return for each write, by its name and number, where to kill it.
-
-    A write is all that happens to a file that is written under another name first, from its opening to its renaming.
-    Of other files, each operation is a write. Before a write is after the one before it: nothing changes between them.
-    """
-    found: dict[str, list[Kill]] = {}
-    for whole, group in itertools.groupby(enumerate(operations), key=lambda pair: write_of(*pair)):
-        numbers = [number for number, _ in group]
-        first, last, verb = numbers[0], numbers[-1], operations[numbers[0]].verb
-        writes = [n for n in numbers if operations[n].verb == "write"]
-        kills = [Kill(first, "before")] if first == 0 else []
-        chosen = {writes[0], writes[len(writes) // 2], writes[-1]} if writes else set()
-        kills += [Kill(n, "inside") for n in sorted(chosen)]
-        kills += [Kill(last, "before")] if last != first else []  # written, but not yet renamed
-        kills += [Kill(last, "after")]
-        found[f"{kind_of(operations[first].path)} {'' if writes else verb + ' '}{whole[0]} #{first}"] = kills
-    return found
-
-
-def write_of(number: int, operation: Operation) -> tuple:
-    """Return what the operations of one write have in common."""
-    appended = kind_of(operation.path) in ("TensorBoard", "log") or operation.verb in ("unlink", "mkdir")
-    return (operation.path, number if appended else None)
-
-
-def kind_of(path: str) -> str:
-    """Return what a file of a run is."""
-    return next((kind for pattern, kind in KINDS.items() if re.fullmatch(pattern, path)), "folder")
-
-
-def differences(run_dir: Path, whole: Path) -> list[str]:
-    """Return in what a run differs from the undisturbed one."""
-    found = []
-    names = [{str(p.relative_to(d)) for p in d.rglob("*") if "tfevents" not in p.name} for d in (run_dir, whole)]
-    if names[0] != names[1]:
-        found.append(f"files {sorted(names[0] ^ names[1])}")
-    for one, two in zip(checkpoints(run_dir), checkpoints(whole), strict=False):
-        found += [f"{one.name}: {name}" for name in unequal(load_checkpoint(one), load_checkpoint(two))]
-    records = [
-        [{k: v for k, v in r.items() if k not in UNSTEADY} for r in read_records(d / "metrics.jsonl")]
-        for d in (run_dir, whole)
-    ]
-    found += ["metrics.jsonl"] * (records[0] != records[1])
-    for file in sorted(whole.glob("samples/*.png")):
-        found += [file.name] * (file.read_bytes() != (run_dir / "samples" / file.name).read_bytes())
-    best = [json.loads((d / "best.json").read_text()) for d in (run_dir, whole)]
-    found += ["best.json"] * (best[0] != best[1])
-    boards = [board(d) for d in (run_dir, whole)]
-    found += [f"TensorBoard: {tag}" for tag in boards[0].keys() | boards[1] if boards[0].get(tag) != boards[1].get(tag)]
-    return found
-
-
-def unequal(one, two, path: str = "") -> list[str]:
-    """Return the places in which two nested values differ, apart from the name of the run."""
-    if isinstance(one, dict) and isinstance(two, dict) and one.keys() == two.keys():
-        return [p for key in one if key != "run_dir" for p in unequal(one[key], two[key], f"{path}/{key}")]
-    if isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)) and len(one) == len(two):
-        return [p for i, pair in enumerate(zip(one, two, strict=True)) for p in unequal(*pair, f"{path}/{i}")]
-    if isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
-        return [] if one.dtype == two.dtype and torch.equal(one, two) else [path]
-    return [] if one == two else [path]
-
-
-def board(run_dir: Path) -> dict:
-    """Return what TensorBoard shows of a run, apart from what depends on the time."""
-    loaded = EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
-    loaded.Reload()
-    tags = loaded.Tags()
-    shown: dict = {f"scalar {t}": [(e.step, e.value) for e in loaded.Scalars(t)] for t in tags["scalars"]}
-    shown |= {f"image {t}": [(e.step, e.encoded_image_string) for e in loaded.Images(t)] for t in tags["images"]}
-    for tag in tags["tensors"]:
-        shown[f"tensor {tag}"] = [(e.step, tuple(e.tensor_proto.string_val)) for e in loaded.Tensors(tag)]
-    # A repeated evaluation adds the same point once more, and this loader keeps tensors that TensorBoard drops.
-    return {t: list(dict.fromkeys(e)) for t, e in shown.items() if t.removeprefix("scalar ") not in UNSTEADY}
 
 
 class Harness:
@@ -316,6 +134,24 @@ class Harness:
         self.conclude(f"random times {times}", config, len(times), wrong)
         return len(times)
 
+    def fill(self, part: float) -> None:
+        """Train on a disk that holds a part of the run, or with a limit on files if this user cannot make one.
+
+        Then give the run the room that it needs, resume it, compare it, and print.
+        """
+        config, sizes = self.config_of("copy"), [p.stat().st_size for p in self.whole.rglob("*") if p.is_file()]
+        run_dir, output = Path(str(config.run_dir)), Path(f"{config.run_dir}.output")
+        run_dir.mkdir()
+        size, largest = int(part * sum(sizes)), int(part * max(sizes))
+        mounted = mount(run_dir, f"size={size}")
+        code = finish(start(config, largest=-1 if mounted else largest))
+        said = output.read_text()
+        found = [f"ended with {code}"] * (code != 1) + ["a traceback"] * ("Traceback" in said)
+        found += ["more or less than one error"] * (said.count("error:") != 1)
+        if mounted:
+            mount(run_dir, "remount,size=100%")
+        self.conclude(f"disk of {size} bytes" if mounted else f"files of {largest} bytes", config, 0, found)
+
     def conclude(self, name: str, config: Config, kills: int, found: list[str]) -> None:
         """Resume a killed run, compare it, print what was found, and remove it."""
         if code := finish(start(config)):
@@ -324,6 +160,8 @@ class Harness:
         else:
             found += differences(Path(str(config.run_dir)), self.whole)
         print(json.dumps({"where": name, "kills": kills, "differences": found[:5]}), flush=True)
+        if os.path.ismount(str(config.run_dir)):
+            subprocess.run(["umount", str(config.run_dir)], check=True)
         shutil.rmtree(str(config.run_dir), ignore_errors=True)
         Path(f"{config.run_dir}.output").unlink()
 
@@ -333,6 +171,11 @@ class Harness:
         config = self.config_of("interrupted")
         assert finish(start(config, self.writes[name][-2])) == -signal.SIGKILL
         return Path(str(config.run_dir))
+
+
+def mount(folder: Path, options: str) -> bool:
+    """Mount a small file system in memory. Return whether this user may."""
+    return not subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode
 
 
 def few(writes: dict[str, list[Kill]]) -> dict[str, list[Kill]]:
@@ -345,8 +188,8 @@ def few(writes: dict[str, list[Kill]]) -> dict[str, list[Kill]]:
     return {**{name: inside[-1:] for name, _, inside in last.values()}, name: kills[-3:]}
 
 
-def main(folder: str, images: str, extent: str, kills: str = "0") -> None:
-    """Kill at few or all places, and so many times at random."""
+def main(folder: str, images: str, extent: str, kills: str = "0", disks: str = "0") -> None:
+    """Kill at few or all places and so many times at random, and fill so many disks."""
     os.environ["SAGAN_CACHE"] = str(Path(folder) / "cache")
     harness = Harness(Path(folder), images)
     chosen = few(harness.writes) if extent == "few" else harness.writes
@@ -363,6 +206,8 @@ def main(folder: str, images: str, extent: str, kills: str = "0") -> None:
     draws, left = random.Random(0), int(kills)
     while left > 0:
         left -= harness.kill_at_random(draws, min(3, left))
+    for i in range(int(disks)):
+        harness.fill((i + 0.5) / int(disks))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ SKIPPED = {
     "pip": "changes the environment that this test runs in",
     ".venv/bin/python -m pytest": "runs tests, of which this is one",
     "tensorboard": "a server that does not end",
+    "python -m experiments.soak.measure": "trains for an hour",
     "python -m experiments.attention-tab.measure": "measures for minutes; test_page_numbers.py repeats a part of it",
+    "python -m experiments.streaming.measure": "takes the rights of root; test_packed.py has a small one",
     "python -m samples.attention_tab": "needs Chromium and a run with many records",
 }
 
@@ -71,6 +73,7 @@ TINY_OPTIONS = {
     "evaluate": {"num_samples": 12, "num_real": 12, "batch_size": 6},
     "attention": {"num": 1},
     "export": {},
+    "push": {},
     "ablate": {},
 }
 
@@ -106,7 +109,7 @@ def make_tiny(words, images):
         Path(words[1]).write_text(yaml.safe_dump(plan))
     if verb in ("train", "pack", "bench") and not value_of(words, "--data.source"):
         options["data.source"] = "folder" if value_of(words, "--data.path") else "shapes"
-    if verb == "bench" or "--print_config" in words:
+    if (verb == "bench" and "--data" not in words) or "--print_config" in words:
         options["data.num_classes"] = 10
     if verb == "attention" and value_of(words, "--data.path"):  # of as many classes as the weights that it is for
         options |= {"data.source": "shapes", "data.path": "null"}

@@ -1,4 +1,4 @@
-"""Runs that are killed where they write, and at random: nothing is lost, and the end is the same, bit for bit."""
+"""Runs that are killed, or find the disk full: once resumed, they end as undisturbed ones do, bit for bit."""
 
 import json
 import os
@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from tests.helpers.kills import KINDS
+from tests.helpers.operations import KINDS
 from tests.helpers.pages import ROOT
 
 
-def kill(tmp_path, images, *arguments):
-    """Return what the kills of `tests.helpers.kills` found."""
+def disturb(tmp_path, images, *arguments):
+    """Return what `tests.helpers.kills` found."""
     command = [sys.executable, "-m", "tests.helpers.kills", tmp_path, images, *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
@@ -21,15 +21,16 @@ def kill(tmp_path, images, *arguments):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.timeout(1200)
 def test_a_run_killed_inside_a_write_of_each_kind_of_file_ends_as_if_undisturbed(tmp_path, image_folder):
-    found = kill(tmp_path, image_folder, "few", "3")
+    found = disturb(tmp_path, image_folder, "few", "3", "3")
     assert [each for each in found if each["differences"]] == []
-    assert {each["where"].split()[0] for each in found} == {*KINDS.values(), "random"}
+    assert {each["where"].split()[0] for each in found} >= {*KINDS.values(), "random"} and found[-1]["kills"] == 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_a_run_killed_at_every_write_and_at_random_ends_as_if_undisturbed(tmp_path, image_folder):
-    found = kill(tmp_path, image_folder, "all", "60")
+    found = disturb(tmp_path, image_folder, "all", "60", "20")
     assert [each for each in found if each["differences"]] == []
     assert sum(each["kills"] for each in found) >= 200

@@ -116,6 +116,15 @@ def test_tensorboard_drops_the_steps_that_a_resumed_run_repeats(tmp_path, kept):
     assert [(r["step"], r["loss"]) for r in read_records(tmp_path / "metrics.jsonl")] == values
 
 
+def test_event_files_are_read_in_the_order_in_which_they_were_written(tmp_path, monkeypatch):
+    for now in (2000.0, 2000.5, 1000.0):  # within a second, and after the clock was set back
+        monkeypatch.setattr("sagan.runs.board.time.time", lambda now=now: now)
+        with RunLog(tmp_path) as log:
+            log.begin(0)
+    stamps = sorted(p.name.split(".")[3] for p in tmp_path.glob("events.*"))
+    assert stamps == ["0000002000", "0000002001", "0000002002"]
+
+
 def test_a_full_disk_is_an_error_that_names_the_run(tmp_path):
     class Full:
         def write(self, text):

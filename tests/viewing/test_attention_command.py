@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ import torch
 from PIL import Image
 
 from sagan import load_generator
+from sagan.attention import capture_maps
 from sagan.commands.app import main
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from sagan.runs.networks import load_discriminator
+from sagan.runtime.pictures import to_uint8
 from sagan.viewing.capture import fixed_inputs, view_attention
 from sagan.viewing.files import title
 from sagan.viewing.overlays import layer_pictures, view_queries
@@ -217,7 +220,75 @@ def test_the_scale_and_the_outline_may_be_chosen(attention, tmp_path):
         assert code == 0 and np.array_equal(pixels(file), np.asarray(expected["map"]))
 
 
+def test_the_images_without_a_layer_are_drawn_beside_the_others(attention, tmp_path):
+    generator = load_generator("run")
+    z, y = fixed_inputs(generator, 2)
+    with torch.no_grad():
+        images = to_uint8(generator(z, y)).float()
+        generator.blocks[1].attention.gamma.zero_()
+        apart = (images - to_uint8(generator(z, y)).float()).abs().mean(1)
+    for layer, words in (("blocks.1.attention", "blocks.1.attention"), ("all", "any attention")):
+        code, said, _ = attention(f"run --num 2 --ablate_layer {layer} --out {tmp_path}")
+        assert (code, said) == (
+            0,
+            [
+                f"{tmp_path}/generator-without-{layer}-step-00000200.png",
+                f"without {words}, pixels differ by {apart.mean():.2f} of 255 on average, {apart.max():.0f} at most",
+            ],
+        )
+        picture = pixels(said[0])
+        tile = images[0].byte().permute(1, 2, 0).numpy().repeat(6, 0).repeat(6, 1)
+        found = [y for y in range(20, 60) if np.array_equal(picture[y : y + 192, 3 : 3 + 192], tile)]
+        assert len(found) == 1 and apart.max() > 0
+
+
+def test_the_discriminator_is_shown_images_of_ones_own(attention, image_folder, tmp_path):
+    code, said, _ = attention(f"plain --images {image_folder} --num 3 --queries 5,9 --out {tmp_path}")
+    assert code == 0 and [Path(file).name for file in said] == [f"{D}-own-map-step-00000000.png"]
+    files = sorted(image_folder.glob("*/*.png"))
+    chosen = [files[round(i)] for i in np.linspace(0, len(files) - 1, 3)]
+    discriminator = load_discriminator("plain")
+    real = torch.stack([torch.from_numpy(np.asarray(Image.open(f))).permute(2, 0, 1) for f in chosen])
+    with torch.no_grad(), capture_maps(discriminator) as maps:
+        discriminator(real / 127.5 - 1, None)
+    drawn = pixels(said[0])
+    generator = load_generator("plain")
+    inputs = (*fixed_inputs(generator, 1), real / 127.5 - 1)
+    view = view_attention(generator, discriminator, *inputs, source_of_real="own")[-1]
+    assert torch.equal(view.maps[0].weights, maps["blocks.0.attention"][0].weights)
+    expected = layer_pictures(view, [[(5, 9)]] * 3, title=title(view, load_generator("plain")))["map"]
+    assert np.array_equal(drawn, np.asarray(expected))
+    code, said, _ = attention(f"run --images {image_folder} --classes [2] --num 1 --out {tmp_path}")
+    assert code == 0 and len(said) == 1
+    code, _, error = attention(f"run --images {image_folder} --num 1 --out {tmp_path}")
+    assert code == 2 and "--images" in error and "give --classes, or put the images in folders named like" in error
+
+
+def test_maps_of_another_step_are_subtracted(attention, tmp_path):
+    code, said, _ = attention(f"run --num 1 --minus run/checkpoints/step-00000010.pt --queries 3,30 --out {tmp_path}")
+    assert code == 0 and Path(said[0]).name == f"{G}-map-minus-run-step-10-step-00000200.png" and len(said) == 2
+    later, before = (load_generator("run", checkpoint=f"step-{step:08d}.pt") for step in (200, 10))
+    names = ["a", "b", "c"]  # of the folder
+    view, other = (view_attention(g, None, *fixed_inputs(g, 1), class_names=names)[0] for g in (later, before))
+    maps = [replace(view.maps[0], weights=view.maps[0].weights - other.maps[0].weights, distribution=False)]
+    heading = f"{title(view, later)}, minus run step 10"
+    expected = layer_pictures(replace(view, maps=maps, minus=other), [[(3, 30)]], title=heading)["map"]
+    assert np.array_equal(pixels(said[0]), np.asarray(expected))
+    code, _, error = attention("run --minus plain")
+    assert code == 2 and "--minus plain: its num_classes is 0, that of the run is 3; they must match" in error
+
+
 WRONG = {
+    "run --ablate_layer blocks.9": (
+        2,
+        "--ablate_layer blocks.9: expected all, or one of the attention layers: blocks.1",
+    ),
+    "run --ablate_layer all --out a.html": (2, "--ablate_layer all: makes a picture of one step"),
+    "run --ablate_layer all --minus run": (2, "--ablate_layer all: shows generated images alone, without --minus"),
+    "run --minus run --animate gif": (2, "--minus run: makes a picture of one step, so it does not go with --animate"),
+    "run --images nowhere": (1, "--images nowhere: there is no such folder"),
+    "run --images alone --network generator": (2, "--images alone: only the discriminator takes images"),
+    "run --images alone --classes [0]": (1, "--images alone: "),
     "run --scale own": (2, "--scale own: expected one of zero, shared, stretch"),
     "run --outline 0": (2, "--outline 0.0: expected 0 < value <= 1"),
     "run --outline 1.5": (2, "--outline 1.5: expected 0 < value <= 1"),

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from sagan.attention import AttentionMap, capture_maps
-from sagan.viewing.plugin.record import BadRecord, blob_of_image, read_header, read_image, read_map
+from sagan.viewing.plugin.record import BadRecord, blob_of_image, blob_without, read_header, read_image, read_map
 from sagan.viewing.records import MOST_WEIGHTS, encode, record_tag
 from tests.helpers.attention_kinds import CASES, build, images, open_gate
 from tests.helpers.attention_logs import damaged_records, decode, matrix, view_of
@@ -54,6 +54,7 @@ def test_the_header_says_what_the_page_shows():
         "change": [0.5, None],
         "labels": ["cat", "class 1"],
         "images": 2,
+        "without": True,
         "size": [16, 16],
     }
     entry, w = header["maps"][0], m.weights.double()
@@ -64,10 +65,20 @@ def test_the_header_says_what_the_page_shows():
     assert record_tag(view_of(m)) == "attention-maps/generator/blocks.1.attention/generated"
 
 
-def test_older_records_say_nothing_of_the_change():
-    blobs = encode(view_of(matrix()), "sagan")
-    header = {name: value for name, value in json.loads(blobs[0]).items() if name != "change"}
-    assert read_header(json.dumps(header).encode(), len(blobs))["change"] is None
+def test_older_records_say_nothing_of_the_change_and_hold_no_images_without_the_layer():
+    blobs = encode(view_of(matrix(), network="discriminator"), "sagan")
+    header = {name: value for name, value in json.loads(blobs[0]).items() if name not in ("change", "without")}
+    found = read_header(json.dumps(header).encode(), len(blobs))
+    assert found["change"] is None and found["without"] is False
+
+
+def test_the_images_without_the_layer_come_last():
+    view = view_of(matrix())
+    blobs = encode(view, "sagan")
+    header = read_header(blobs[0], len(blobs))
+    for image in range(2):
+        picture = np.asarray(Image.open(io.BytesIO(read_image(blobs[blob_without(header, image)]))))
+        assert np.array_equal(picture, view.without[image].permute(1, 2, 0).numpy())
 
 
 def test_large_grids_are_halved_and_rows_still_sum_to_1():

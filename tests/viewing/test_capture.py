@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sagan.attention import capture_maps
+from sagan.attention import attention_layers, capture_maps
 from sagan.data.dataset import MemoryDataset
 from sagan.models.build import build_discriminator, build_generator
 from sagan.runtime.pictures import to_uint8
+from sagan.viewing.ablated import difference, images_without
 from sagan.viewing.capture import fixed_inputs, fixed_labels, fixed_real, view_attention
 
 OVERRIDES = [
@@ -104,3 +105,27 @@ def test_fixed_real_images_are_one_of_each_class_in_turn():
     assert labels.tolist() == [1, 2, 1] and real.shape == (3, 3, 2, 2)
     torch.testing.assert_close(real[:, 0, 0, 0], torch.tensor([-1, 0.2, -0.6]))
     assert len(fixed_real(data, 100)[0]) == 6
+
+
+def test_images_without_a_layer_are_those_of_gamma_0(make_config):
+    """By another route: the same generator with gamma set to 0."""
+    generator, _ = networks(make_config(*OVERRIDES))
+    layers = attention_layers(generator)
+    for layer in layers.values():
+        layer.gamma.data.fill_(3.0)
+    z, y, _ = draws()
+    views = view_attention(generator, None, z, y)
+    with torch.no_grad():
+        for view in views:
+            layers[view.layer].gamma.zero_()
+            assert torch.equal(view.without, to_uint8(generator.eval()(z, y)))
+            assert not torch.equal(view.without, view.images)
+            layers[view.layer].gamma.fill_(3.0)
+        for layer in layers.values():
+            layer.gamma.zero_()
+        expected = to_uint8(generator(z, y))
+        for layer in layers.values():
+            layer.gamma.fill_(3.0)
+    assert torch.equal(images_without(generator, z, y, "all"), expected)
+    assert torch.equal(view_attention(generator, None, z, y)[0].images, views[0].images)  # nothing stays turned off
+    assert torch.equal(difference(views[0].images, views[0].images), torch.zeros(3, 32, 32))

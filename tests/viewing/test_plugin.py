@@ -60,6 +60,7 @@ def test_a_record_arrives_as_it_was_written(client):
     assert header["labels"] == ["cat", "dog"] and header["gamma"] == 0.25 and header["maps"][0]["queries"] == [4, 4]
     assert get(client, "image", **whole()).data == RECORDS[10][3]
     assert get(client, "image", **whole()).content_type == "image/png"
+    assert get(client, "without", **whole()).data == RECORDS[10][-1]
     for step, image in ((0, 0), (10, 1), (20, 0)):
         content = get(client, "map", **whole(step=step, image=image)).data
         low, high = np.frombuffer(content, "<f4", 32).reshape(2, 16, 1)
@@ -89,6 +90,7 @@ def test_a_name_that_the_data_server_cannot_read_is_told(client):
         *(("header", {"step": step}) for step in ("", "1.5", "-1", "1e3", "0x1", "٣", " 1", "9" * 19, HOSTILE)),
         ("image", {"image": None}),
         ("image", {"image": "one"}),
+        ("without", {"image": "-1"}),
         ("map", {"map": None}),
         ("map", {"map": ["0", "0"]}),
     ],

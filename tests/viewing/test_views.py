@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from werkzeug.serving import make_server
 
-from sagan.viewing.page import Shown, page, save_page
+from sagan.viewing.page import Shown, page
 from sagan.viewing.plugin import NAME
 from sagan.viewing.records import encode, record_tag
 from sagan.viewing.rows import most_attended
@@ -44,7 +44,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
     shown = [Shown(step, [VIEWS[step], REAL[step]], KINDS) for step in VIEWS]
-    return save_page(page("</script><b>run", shown), tmp_path_factory.mktemp("site") / "maps.html")
+    file = tmp_path_factory.mktemp("site") / "maps.html"
+    file.write_text(page("</script><b>run", shown))
+    return file
 
 
 @pytest.fixture(scope="module", params=["tab", "page"])
@@ -219,6 +221,17 @@ def test_all_layers_and_heads_at_a_glance(view):
     view.state(0, tag=LAYERS[1], state="ready")
     view.browser.evaluate(f"{cells}[2].click()")
     view.state(0, tag=LAYERS[0], group=1, state="ready")
+
+
+def test_what_the_image_would_be_without_the_layer(view):
+    image, without = (t[1].double().numpy() for t in (VIEWS[30].images, VIEWS[30].without))
+    apart = np.abs(image - without).mean(0)
+    view.browser.evaluate("document.querySelectorAll('.images button')[1].click()")
+    view.state(0, image=1, state="ready", effect=f"{apart.mean():.4f},{apart.max():.4f}")
+    assert view.text(0, ".effect figure:last-child").startswith("differ by ")
+    view.choose(0, "layer", LAYERS[1])  # of D, which makes no image
+    view.state(0, tag=LAYERS[1], state="ready", effect="")
+    assert view.browser.evaluate(f"{view.panel(0)}.querySelector('.effect-section').hidden")
 
 
 def test_the_keyboard_does_all_and_a_sheet_says_so(view):

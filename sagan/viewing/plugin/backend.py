@@ -14,7 +14,7 @@ from tensorboard.plugins import base_plugin
 from werkzeug import Request, Response
 
 from sagan.viewing.plugin import NAME
-from sagan.viewing.plugin.record import BadRecord, blob_of_image, read_header, read_image, read_map
+from sagan.viewing.plugin.record import BadRecord, blob_of_image, blob_without, read_header, read_image, read_map
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {".js": "text/javascript", ".css": "text/css"}
@@ -50,7 +50,7 @@ class AttentionPlugin(base_plugin.TBPlugin):
     def get_plugin_apps(self) -> dict[str, Callable]:
         files = {f"/{file.name}": partial(_file, file) for file in sorted(STATIC.iterdir()) if file.suffix in TYPES}
         routes = {"/tags": self.tags, "/steps": self.steps, "/header": self.header, "/image": self.image,
-                  "/map": self.map}  # fmt: skip
+                  "/without": self.without, "/map": self.map}  # fmt: skip
         return {path: _route(answer) for path, answer in {**files, **routes}.items()}
 
     def tags(self, request: Request) -> tuple[Any, str]:
@@ -78,6 +78,14 @@ class AttentionPlugin(base_plugin.TBPlugin):
         datum, header = self._record(request)
         image = _number(request, "image", below=header["images"])
         return read_image(self._blob(request, datum, blob_of_image(header, image))), "image/png"
+
+    def without(self, request: Request) -> tuple[Any, str]:
+        """Answer with the PNG of one image as it would be without the layer."""
+        datum, header = self._record(request)
+        if not header["without"]:
+            raise Refused(404, "This record has no images without the layer.")
+        image = _number(request, "image", below=header["images"])
+        return read_image(self._blob(request, datum, blob_without(header, image))), "image/png"
 
     def map(self, request: Request) -> tuple[Any, str]:
         """Answer with one map of one image, as `read_map` returns it."""

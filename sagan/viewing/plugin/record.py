@@ -41,8 +41,10 @@ def read_header(blob: bytes, blobs: int) -> dict:
     change = header.setdefault("change", None)  # older records have none
     _expect(change is None or _is_list(change, images, _is_number), "change is not one number for each image")
     _expect(_is_list(header.get("size"), 2, _is_count), "size is not a height and a width")
-    _expect(blobs == 1 + images * (1 + len(maps)), "the number of blobs does not fit the header")
-    known = ("network", "layer", "source", "kind", "gamma", "change", "labels", "images", "size")
+    without = header.setdefault("without", False)
+    _expect(isinstance(without, bool), "without is not true or false")
+    _expect(blobs == 1 + images * (1 + len(maps) + without), "the number of blobs does not fit the header")
+    known = ("network", "layer", "source", "kind", "gamma", "change", "labels", "images", "without", "size")
     return {**{key: header[key] for key in known}, "maps": [_read_entry(entry, images) for entry in maps]}
 
 
@@ -69,6 +71,11 @@ def read_image(blob: bytes) -> bytes:
 def blob_of_image(header: dict, image: int) -> int:
     """Return the index of an image's picture among the blobs; its maps follow it."""
     return 1 + image * (1 + len(header["maps"]))
+
+
+def blob_without(header: dict, image: int) -> int:
+    """Return the index of what an image would be without the layer; only if the header says that there is one."""
+    return 1 + header["images"] * (1 + len(header["maps"])) + image
 
 
 def _read_entry(entry: Any, images: int) -> dict[str, Any]:

@@ -10,8 +10,9 @@ export const listSteps = (run, tag) => ask("steps", { run, tag });
 /* A record's parts. `wallTime` distinguishes a step that a restarted run repeated from its earlier version. */
 export const header = (at) => part("header", at, {}, (response) => response.json());
 export const map = (at, image, map) => part("map", at, { image, map }, (response) => response.arrayBuffer());
-export const picture = (at, image) =>
-  part("image", at, { image }, async (response) => createImageBitmap(await response.blob()));
+const bitmap = async (response) => createImageBitmap(await response.blob());
+export const picture = (at, image) => part("image", at, { image }, bitmap);
+export const without = (at, image) => part("without", at, { image }, bitmap);
 
 async function ask(route, parameters) {
   return (await answer(route, parameters)).json();

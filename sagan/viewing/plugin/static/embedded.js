@@ -12,13 +12,15 @@ export function embedded({ runs }) {
     return found;
   };
   const blob = ({ header, blobs }, image, part) => bytes(blobs[image * (1 + header.maps.length) + part]);
+  const bitmap = (content) => createImageBitmap(new Blob([content], { type: "image/png" }));
   return {
     listRuns: async () => runs.map(({ run, tags }) => [run, Object.keys(tags)]),
     listSteps: async (run, tag) => steps(run, tag).map(({ step, wall_time }) => ({ step, wall_time })),
     header: async (at) => record(at).header,
     map: (at, image, map) => keep(["map", at, image, map], async () => inflate(blob(record(at), image, 1 + map))),
-    picture: (at, image) => keep(["picture", at, image], async () =>
-      createImageBitmap(new Blob([blob(record(at), image, 0)], { type: "image/png" }))),
+    picture: (at, image) => keep(["picture", at, image], async () => bitmap(blob(record(at), image, 0))),
+    without: (at, image) => keep(["without", at, image], async () =>
+      bitmap(blob(record(at), record(at).header.images, image))), // they come last
   };
 }
 

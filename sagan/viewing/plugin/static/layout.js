@@ -40,6 +40,7 @@ export function layout() {
     group("pinsSection", "pins-section", "Pinned queries", "pins"),
     group("headsSection", "heads-section", "Heads", "heads"),
     group("evolution", "evolution", "Over the training steps", "strip"),
+    group("effectSection", "effect-section", "Without this layer", "effect"),
     keep("sheet", element("details", { className: "sheet", open: true },
       element("summary", { textContent: "All layers and heads" }), keep("sheetBody", element("div")))));
   keep("stage", element("div", { className: "stage" }, image,

@@ -8,6 +8,7 @@ import { listenToPointing } from "./pointing.js";
 import { Sheet } from "./sheet.js";
 import { show } from "./show.js";
 import { Failure } from "./source.js";
+import { showEffect } from "./effect.js";
 import { describeMap, describePooling, describeTag } from "./words.js";
 
 const MOST_HEADS = 16; // side by side; more, and channels, are chosen by a slider
@@ -156,9 +157,10 @@ export class Panel {
     const like = this.where?.run === this.run && this.where.tag === this.tag ? this.header : await coming;
     const image = Math.min(this.shared.image, like.images - 1);
     const mapIndex = Math.min(this.mapIndex, like.maps.length - 1);
-    const [header, buffer, picture] = await Promise.all([
-      coming, this.source.map(where, image, mapIndex), this.source.picture(where, image)]);
-    return { where, header, image, mapIndex, picture, map: parseMap(buffer, header.maps[mapIndex]) };
+    const [header, buffer, picture, without] = await Promise.all([
+      coming, this.source.map(where, image, mapIndex), this.source.picture(where, image),
+      like.without ? this.source.without(where, image) : null]);
+    return { where, header, image, mapIndex, picture, without, map: parseMap(buffer, header.maps[mapIndex]) };
   }
 
   fail(token, error) {
@@ -185,6 +187,7 @@ export class Panel {
     parts.channelField.hidden = !groups || sideBySide;
     Object.assign(parts.channel, { min: -1, max: groups - 1, value: this.group });
     parts.stage.classList.toggle("bars", isBars(map.entry));
+    showEffect(this);
     offerPins(this);
     parts.grid.tabIndex = isBars(map.entry) ? 0 : -1;
     setText(parts.kind, `${header.kind}: ${map.entry.kind}`);

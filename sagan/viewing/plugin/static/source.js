@@ -1,7 +1,7 @@
 /* What the sources of records have in common: `client.js` asks TensorBoard, `embedded.js` reads the page itself.
 
    A source has listRuns() -> [[run, [tag, ...]], ...], the newest run first; listSteps(run, tag) -> [{step, wall_time}];
-   and the parts of a record at {run, tag, step, wallTime}: header(at), map(at, image, map), picture(at, image). */
+   and the parts of a record at {run, tag, step, wallTime}: header(at), map(at, image, map), picture(at, image), without(at, image). */
 
 const MOST_KEPT = 160;
 

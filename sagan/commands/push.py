@@ -1,0 +1,38 @@
+"""`sagan push`: upload a run's weights to the Hugging Face Hub."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sagan.commands.options import Checkpoint, Flat, Licence, Run, TrustModule
+
+Repository = Annotated[str, Parameter(help="user/name on the Hub; it is created if it is missing")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which weights are uploaded, and what is said about them."""
+
+    checkpoint: Checkpoint = None
+    licence: Licence = None
+    private: bool = False
+    """Create the repository as one that only you can read."""
+    trust_module: TrustModule = field(default_factory=list)
+
+
+def push(run: Run, repository: Repository, /, *, options: Flat[Options] = Options()) -> None:
+    """Upload the weights of a run with a card to the Hugging Face Hub, and print the address to load them by.
+
+    The address names the commit and the SHA-256 of the weights, so that it means the same weights for ever.
+    Nothing else of the run is uploaded. The account is that of `hf auth login`.
+
+    examples:
+      sagan push runs/quickstart user/name --licence mit
+      sagan sample hf://user/name                      # on any machine
+    """
+    from sagan.runs.networks import trust
+    from sagan.sharing.hub import push as upload
+
+    trust(options.trust_module)
+    print(upload(run, repository, options.checkpoint, licence=options.licence, private=options.private))

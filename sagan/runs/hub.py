@@ -1,0 +1,97 @@
+"""Exported weights on the Hugging Face Hub, by addresses such as hf://user/name@REVISION#SHA256.
+
+A revision may move if it is a branch, which `main` is. A commit does not, nor does a digest: an address with both names
+the same weights for ever. What is downloaded stays in the cache of the package `huggingface_hub`.
+"""
+
+import hashlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from sagan.config import ConfigError, UserError
+from sagan.runtime.extras import require_extra
+
+PREFIX = "hf://"
+GENERATOR = "generator.safetensors"
+PATTERN = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?:#([0-9a-f]{64}))?")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Address(NamedTuple):
+    """The place of exported weights on the Hub."""
+
+    repository: str
+    revision: str | None
+    digest: str | None
+    """SHA-256 of generator.safetensors."""
+
+    def __str__(self) -> str:
+        revision, digest = f"@{self.revision}" if self.revision else "", f"#{self.digest}" if self.digest else ""
+        return f"{PREFIX}{self.repository}{revision}{digest}"
+
+
+def is_address(run: str | Path) -> bool:
+    """Return whether a RUN is an address on the Hub."""
+    return str(run).startswith(PREFIX)
+
+
+def parsed(address: str) -> Address:
+    """Return the parts of an address. Raise ConfigError for one that cannot be read."""
+    found = PATTERN.fullmatch(address)
+    if found is None:
+        expected = f"expected {PREFIX}user/name, with @REVISION and #SHA256 (64 hexadecimal digits) after it if wanted"
+        raise ConfigError(f"{address}: {expected}")
+    return Address(*found.groups())
+
+
+def fetch(address: str, file: str = GENERATOR) -> Path:
+    """Return the local copy of a file of exported weights, downloaded unless it is in the cache.
+
+    An address that is not pinned is printed on stderr as one that is. If the repository has no such file, the path does
+    not exist. Raise UserError, naming the address, if it cannot be had, or if its content has another digest.
+    """
+    place = parsed(address)
+    require_extra("hub", ("huggingface_hub",), address)
+    from huggingface_hub import errors, hf_hub_download
+
+    def download(name: str) -> Path:
+        endpoint = os.environ.get("HF_ENDPOINT")  # the library reads it once, when it is imported
+        return Path(hf_hub_download(place.repository, name, revision=place.revision, endpoint=endpoint))
+
+    path: Path | None = None
+    try:
+        generator = download(GENERATOR)
+        require_digest(address, place, generator)
+        if (path := generator.with_name(file)).exists():
+            return path
+        place = place._replace(revision=generator.parent.name)  # the commit of G, wherever the branch is by now
+        return download(file)
+    except errors.LocalEntryNotFoundError as error:
+        raise UserError(f"{address}: not in the cache, and the Hub cannot be reached: {first_line(error)}") from error
+    except errors.EntryNotFoundError as error:
+        if path is None:
+            raise UserError(f"{address}: holds no {GENERATOR}") from error
+        return path
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+        raise UserError(f"{address}: cannot be downloaded: {first_line(error)}") from error
+
+
+def require_digest(address: str, place: Address, generator: Path) -> None:
+    """Raise UserError unless G's file has the digest of the address, and the one that the Hub stores it under."""
+    with open(generator, "rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    stored = generator.resolve().name  # the cache names a large file by its SHA-256
+    for expected in (place.digest, stored if re.fullmatch(r"[0-9a-f]{64}", stored) else None):
+        if expected not in (None, digest):
+            raise UserError(f"{address}: the SHA-256 of {GENERATOR} is {digest}, expected {expected} ({generator})")
+    if place.digest is None or not COMMIT.fullmatch(place.revision or ""):
+        pinned = Address(place.repository, generator.parent.name, digest)
+        print(f"{address} is {pinned}", file=sys.stderr)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error, without its type if it says anything."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,123 @@
+"""A model card: what exported weights are, how good they were found to be, and how to load them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sagan import sampling
+from sagan.config import AttentionConfig
+from sagan.evaluation import Scores
+from sagan.models.generator import Generator
+from sagan.models.origin import origin_of
+from sagan.runs.directory import run_directory
+from sagan.runs.networks import load_data_facts, load_discriminator, load_generator
+from sagan.runs.records import read_records
+from sagan.runtime.captions import Captions
+from sagan.runtime.files import write_atomically
+from sagan.runtime.pictures import save_picture
+from sagan.runtime.wording import counted, printable
+from sagan.version import __version__
+
+NAMES_SHOWN = 20
+USE = """\
+```python
+from sagan import load_generator  # https://arxiv.org/abs/1805.08318 in PyTorch; the distribution is sagan-pytorch
+
+generator = load_generator("{address}")
+images = generator.sample(20, seed=0)  # uint8 (20, {channels}, {height}, {width})
+```
+
+From a shell: `sagan sample {address}`. The files are safetensors; the configuration is in their metadata."""
+
+
+def write_card(
+    run: str | Path, out: Path, checkpoint: str | None = None, *, licence: str | None = None, address: str | None = None
+) -> list[Path]:
+    """Write README.md and samples.png about the weights that `export` writes. Return the files.
+
+    `licence` is an identifier such as mit; `address` is where the weights can be loaded from. Raise UserError if the
+    run cannot be read or a file cannot be written.
+    """
+    generator = load_generator(run, checkpoint=checkpoint)
+    picture, card = out / "samples.png", out / "README.md"
+    classes = list(range(min(generator.num_classes, sampling.ROWS)))
+    num = sampling.COLUMNS * (len(classes) or sampling.ROWS)
+    images, _ = sampling.generate(generator, num, classes, sampling.Draw())
+    titles = sampling.class_titles(generator)
+    captions = Captions([titles[c] for c in classes]) if classes else None
+    save_picture(sampling.by_class(images, len(classes)), picture, captions)
+    text = card_text(generator, run, checkpoint, licence, address or "generator.safetensors")
+    write_atomically(card, lambda file: file.write(text.encode()))
+    return [card, picture]
+
+
+def card_text(generator: Generator, run: str | Path, checkpoint: str | None, licence: str | None, address: str) -> str:
+    """Return the card as Markdown."""
+    origin = origin_of(generator)
+    front: dict[str, Any] = {"library_name": "sagan", "pipeline_tag": "unconditional-image-generation"}
+    front |= {
+        "tags": ["gan", "sagan", "self-attention", "image-generation"],
+        **({"license": licence} if licence else {}),
+    }
+    height, width = generator.size
+    use = USE.format(address=address, channels=generator.image_channels, height=height, width=width)
+    rows = facts(generator, run, checkpoint, licence)
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        f"# A Self-Attention GAN for images of {height}x{width}",
+        "![Samples](samples.png)",
+        f"*{'A class per row, one latent vector per column' if generator.num_classes else 'Samples'}, seed 0.*",
+        "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]),
+        "## Scores",
+        scores_text(run, origin.step),
+        "## Use",
+        use,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def facts(generator: Generator, run: str | Path, checkpoint: str | None, licence: str | None) -> dict[str, str]:
+    """Return what is known of the weights, by its name."""
+    origin = origin_of(generator)
+    config, names = origin.config, origin.class_names
+    images = load_data_facts(run, checkpoint).get("images")
+    data = [config.data.source, *([counted(images, "image")] if images else [])]
+    data.append(counted(generator.num_classes, "class", "classes") if generator.num_classes else "no classes")
+    shown = ", ".join(printable(name, keep="").replace("|", "\\|") for name in (names or ())[:NAMES_SHOWN])
+    more = ", ..." if len(names or ()) > NAMES_SHOWN else ""
+    discriminator = load_discriminator(run, checkpoint=checkpoint)
+    counts = {name: sum(p.numel() for p in n.parameters()) for name, n in (("G", generator), ("D", discriminator))}
+    model = config.model
+    return {
+        "data": ", ".join(data),
+        **({"classes": f"{shown}{more}"} if shown else {}),
+        "training": f"{counted(origin.step, 'step')} of {counted(config.training.batch_size, 'image')}",
+        "weights of G": "moving average" if origin.averaged else "as trained",
+        "attention in G": attention_words(model.generator.attention),
+        "attention in D": attention_words(model.discriminator.attention),
+        "parameters": ", ".join(f"{count:,} in {name}" for name, count in counts.items()),
+        "licence": licence or "not stated",
+        "program": f"sagan-pytorch {__version__}",
+    }
+
+
+def attention_words(spec: AttentionConfig) -> str:
+    """Return a kind of attention and where it is."""
+    return spec.kind if spec.kind == "none" else f"{spec.kind} at {', '.join(map(str, spec.resolutions))}"
+
+
+def scores_text(run: str | Path, step: int) -> str:
+    """Return the newest scores of a step by each extractor, with their protocol."""
+    directory = run_directory(run)
+    found: dict[str, Scores] = {}
+    for record in read_records(directory / "metrics.jsonl") if directory else []:
+        evaluation = record.get("evaluation")
+        if record["step"] == step and isinstance(evaluation, dict) and isinstance(evaluation.get("protocol"), dict):
+            numbers = {k: v for k, v in record.items() if k != "step" and type(v) in (int, float)}
+            found[json.dumps(evaluation["protocol"].get("extractor"))] = Scores(numbers, evaluation["protocol"])
+    if not found:
+        return f"None were recorded at step {step}."
+    reports = "\n\n".join(f"```\n{printable(scores.report())}\n```" for scores in found.values())
+    return f"{reports}\n\nScores compare only with scores by the same protocol."

@@ -1,0 +1,48 @@
+"""Exported weights with their card, pushed to the Hugging Face Hub."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sagan.config import UserError
+from sagan.runs.hub import GENERATOR, PREFIX, Address, first_line, parsed
+from sagan.runs.networks import export
+from sagan.runtime.extras import require_extra
+from sagan.sharing.card import write_card
+
+
+def push(
+    run: str | Path,
+    repository: str,
+    checkpoint: str | None = None,
+    *,
+    licence: str | None = None,
+    private: bool = False,
+) -> str:
+    """Upload the weights of G and D with their card in one commit, and return the pinned address.
+
+    A repository that is missing is created. Raise ConfigError for a name that is none, UserError if the run cannot be
+    read, the package is missing, or the Hub refuses.
+    """
+    place = parsed(f"{PREFIX}{repository}")
+    require_extra("hub", ("huggingface_hub",), f"push {repository}")
+    from huggingface_hub import HfApi, errors
+
+    with tempfile.TemporaryDirectory() as folder:
+        generator, _ = export(run, Path(folder), checkpoint)
+        write_card(run, Path(folder), checkpoint, licence=licence, address=str(place))
+        digest = hashlib.sha256(generator.read_bytes()).hexdigest()
+        message = f"{GENERATOR} with SHA-256 {digest}"
+        try:
+            api: Any = HfApi()
+            api.create_repo(place.repository, private=private, exist_ok=True)
+            commit = api.upload_folder(repo_id=place.repository, folder_path=folder, commit_message=message)
+        except (
+            errors.HfHubHTTPError,
+            errors.LocalTokenNotFoundError,
+            OSError,
+        ) as error:
+            login = "`hf auth login` stores the token of an account that may write there"
+            raise UserError(f"{repository}: the Hub refuses: {first_line(error)}; {login}") from error
+    return str(Address(place.repository, commit.oid, digest))

@@ -1,0 +1,61 @@
+"""What the attention does to the image: the same z and y with a layer of the generator and without it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from sagan.attention import ablate_layers, attention_layers
+from sagan.layers import evaluating
+from sagan.models.generator import Generator
+from sagan.runtime.pictures import to_uint8
+from sagan.viewing import drawing
+
+LEAST = 32  # of 255: the top of the colour scale of a difference, unless the largest is more
+
+
+@contextmanager
+def without_layers(network: nn.Module, layer: str) -> Iterator[list[str]]:
+    """Turn an attention layer, or "all", into the identity inside the block. Raise ConfigError if there is none."""
+    names = ablate_layers(network, layer)
+    try:
+        yield names
+    finally:
+        for name in names:
+            attention_layers(network)[name].bypassed = False
+
+
+@torch.no_grad()
+def images_without(generator: Generator, z: Tensor, y: Tensor | None, layer: str) -> Tensor:
+    """Return what G makes of z and y without an attention layer, or without "all": uint8 (N, C, H, W) on the CPU."""
+    with evaluating(generator), without_layers(generator, layer):
+        return to_uint8(generator(z, y)).cpu()
+
+
+def difference(images: Tensor, others: Tensor) -> Tensor:
+    """Return the mean absolute difference of uint8 images (N, C, H, W) over their channels: float32 (N, H, W)."""
+    return (images.float() - others.float()).abs().mean(1)
+
+
+def ablation_picture(
+    images: Tensor, others: Tensor, names: list[str], layer: str, title: str, tile: int
+) -> Image.Image:
+    """Return a picture with a row for each image: with the layer, without it, and where the two differ.
+
+    `images` and `others` are uint8 (N, C, H, W), `names` say what each shows.
+    """
+    scale, strips = drawing.scale_for(images.shape[2:], tile), []
+    for image, other, apart, name in zip(images, others, difference(images, others), names, strict=True):
+        shade = drawing.colours(apart / max(LEAST, apart.max().item())).round().to(torch.uint8)
+        said = f"differ by {apart.mean():.1f} of 255, at most {apart.max():.0f}"
+        panels = {f"{name}, as it is": image, f"without {layer}": other, said: shade}
+        pictures = (
+            drawing.captioned(drawing.framed(drawing.picture(drawing.rgb(panel, scale)), "white"), words)
+            for words, panel in panels.items()
+        )
+        strips.append(drawing.in_a_row(pictures))
+    legend = drawing.legend("0", drawing.HEAT, f"largest difference of the panel, or {LEAST} of 255 if more")
+    body = drawing.in_a_column(strips)
+    return drawing.in_a_column([drawing.text_lines([title], max(body.width, legend.width)), legend, body])
