@@ -159,7 +159,8 @@ def _kind(name: str, option: str) -> type[Attention] | None:
     module, _, attribute = name.rpartition(".")
     if not module:
         raise ConfigError(
-            f"{option}.kind {shown(name)}: expected one of {known}, or the path of a class such as my_module.MyAttention"
+            f"{option}.kind {shown(name)}: expected one of {known}, "
+            "or the path of a class such as my_module.MyAttention"
         )
     try:
         kind = getattr(importlib.import_module(module), attribute)
@@ -181,7 +182,8 @@ def _options(kind: type[Attention], spec: AttentionConfig, option: str) -> objec
     for key in spec.options:
         if key not in known:
             raise ConfigError(
-                f"{option}.options.{shown(key)}: not an option of kind {spec.kind}, which has {', '.join(known) or 'none'}"
+                f"{option}.options.{shown(key)}: not an option of kind {spec.kind}, "
+                f"which has {', '.join(known) or 'none'}"
             )
     if not known:
         return kind.Options()
