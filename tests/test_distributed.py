@@ -150,6 +150,12 @@ def test_auto_takes_this_processes_gpu_or_the_cpu(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
     assert choose_device("cuda:0") == torch.device("cuda:0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="device cuda:0: torchrun gives each process a GPU of its own"):
+        choose_device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as SLURM shows each task its own
+    assert choose_device("cuda") == torch.device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(ConfigError, match="requested CUDA device 2, but found 2"):
         choose_device("auto")

@@ -32,7 +32,13 @@ def weights(tmp_path_factory):
 
 def graph_of(build, **options):
     """A network whose attention does something, as a graph with maps."""
-    config = load_config(None, [f"{k}={v}" for k, v in {**TINY, "data.num_classes": 3, **options}.items()])
+    options = {
+        **TINY,
+        "data.num_classes": 3,
+        "model.discriminator.channels": 16,
+        **options,
+    }  # maps of 32 channels in both
+    config = load_config(None, [f"{k}={v}" for k, v in options.items()])
     network = build(config).eval().requires_grad_(False)
     network.origin = Origin(config, 0, False, ("a", "b", "c"))
     for layer in attention_layers(network).values():

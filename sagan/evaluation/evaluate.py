@@ -10,10 +10,11 @@ from torch import Tensor
 from sagan.config import EvaluationConfig
 from sagan.evaluation.agreement import agreement_scores
 from sagan.evaluation.extractors import Extractor
-from sagan.evaluation.features import Features, extract, from_rank_0
+from sagan.evaluation.features import Features, extract
 from sagan.evaluation.folder import FolderImages
 from sagan.evaluation.reference import Images, Reference, reference
 from sagan.evaluation.scores import MAX_MANIFOLD, Scores, score_features
+from sagan.runtime.distributed import from_main
 from sagan.runtime.draws import labels
 from sagan.version import __version__
 
@@ -52,7 +53,7 @@ def evaluate(
         real.rule,
     )
     facts = {"seed": config.seed, "truncation": config.truncation, **(protocol or {})}
-    return from_rank_0(compare(known, made, y, num_classes, real, split, extractor, facts))
+    return from_main(compare(known, made, y, num_classes, real, split, extractor, facts))
 
 
 def compare_folders(real_dir: str, fake_dir: str, extractor: Extractor, batch_size: int = 64) -> Scores:
@@ -75,7 +76,7 @@ def compare_images(real: FolderImages, fake: FolderImages, extractor: Extractor,
     facts = {"fake_data": fake.fingerprint, "fake_size": "x".join(map(str, fake.size))}
     if real.resized_to:
         facts["images"] = f"centre-cropped and resized to {'x'.join(map(str, real.resized_to))}, bicubic antialiased"
-    return from_rank_0(compare(known, made, None, 0, real, "folder", extractor, facts))
+    return from_main(compare(known, made, None, 0, real, "folder", extractor, facts))
 
 
 def compare(

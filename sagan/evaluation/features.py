@@ -7,7 +7,7 @@ number of processes.
 
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -83,12 +83,3 @@ def gather_rows(local: Tensor, n: int) -> Tensor:
             begin, end = min(bounds[r] + first, bounds[r + 1]), min(bounds[r] + first + rows, bounds[r + 1])
             table[begin:end] = received[: end - begin]
     return table
-
-
-def from_rank_0(value: Any) -> Any:
-    """What rank 0 passed, on all ranks; what the others pass is ignored."""
-    if distributed.world_size() == 1:
-        return value
-    box = [value]
-    dist.broadcast_object_list(box)
-    return box[0]

@@ -21,9 +21,9 @@ from torch import Tensor
 from sagan.config import ConfigError, UserError
 from sagan.data.rules import Rule
 from sagan.evaluation.extractors import Extractor
-from sagan.evaluation.features import extract, from_rank_0
+from sagan.evaluation.features import extract
 from sagan.evaluation.metrics import Moments, moments
-from sagan.runtime.distributed import is_main
+from sagan.runtime.distributed import from_main, is_main
 from sagan.runtime.draws import generator_for
 from sagan.runtime.files import write_atomically
 from sagan.version import __version__
@@ -105,7 +105,7 @@ def reference(real: Images, split: str, num_real: int, extractor: Extractor, bat
     if is_main():  # a fingerprint may read all images: one process is enough
         description = reference_key(real, split, indices, extractor)
         found = read_reference(cache_file(description), description)
-    if from_rank_0(found is not None):
+    if from_main(found is not None):
         return found
 
     images: Callable[[int, int], Tensor] = lambda start, stop: real.batch(indices[start:stop])  # noqa: E731

@@ -47,7 +47,7 @@ def evaluate_run(
         generator = load_generator(run, checkpoint=checkpoint, ema=config.ema, device=place)
         require_same_images(data, generator)
         ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
-        with main_first():  # one process downloads
+        with main_first("loads the extractor"):  # one process downloads
             real = find_data(data, split, download) if dataset is None else wrap_dataset(dataset, data)
             extractor = build_extractor(config.extractor, place)
         require_room(config, extractor)

@@ -3,16 +3,29 @@
 Everything here also works in a single process without a process group.
 """
 
+import itertools
 import os
-from collections.abc import Iterator
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import DistError, Store, distributed_c10d  # pyright: ignore[reportPrivateImportUsage]
 
-PATIENCE = timedelta(hours=2)  # how long the others wait for the main process to download data or compute features
+from sagan.config import ConfigError, UserError
+from sagan.config.types import shown
+from sagan.runtime.rendezvous import attempt_store
+from sagan.runtime.wording import counted
+
+T = TypeVar("T")
+PATIENCE = timedelta(minutes=30)  # for an operation in which all processes take part
+FIRST_WORD, NEXT_WORD = 60.0, 600.0  # seconds of waiting for the main process before a process says so
 
 
 def rank() -> int:
@@ -38,8 +51,11 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    store, rank, world_size = attempt_store(PATIENCE)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
     try:
+        require_own_gpus(device)
         yield
         dist.barrier()  # gloo's threads may abort a process whose peers have already left
     finally:
@@ -97,10 +113,96 @@ def barrier() -> None:
 
 
 @contextmanager
-def main_first() -> Iterator[None]:
-    """Run the block in the main process before the others enter it."""
-    if not is_main():
-        barrier()
-    yield
+def main_first(what: str) -> Iterator[None]:
+    """Run the block in the main process before the others enter it, however long that takes.
+
+    `what` is what the main process does, such as "opens the data". The others say that they wait for it. Raise
+    UserError in them if it ends without having done that.
+    """
+    if world_size() == 1:
+        yield
+        return
+    key = f"sagan/main first {next(_blocks)}"
     if is_main():
-        barrier()
+        yield
+        _store().set(key, "done")
+    else:
+        _wait_for_main(key, what)
+        yield
+
+
+_blocks = itertools.count()  # all processes pass the same blocks in the same order
+
+
+def _store() -> Store:
+    return distributed_c10d._get_default_store()
+
+
+def _wait_for_main(key: str, what: str) -> None:
+    start = time.monotonic()
+    next_word = FIRST_WORD
+    while True:
+        try:
+            if _store().check([key]):
+                return
+        except (DistError, RuntimeError):  # the store ends with the main process
+            raise UserError(f"rank {rank()}: rank 0 has ended, which this process waited for: it {what}") from None
+        if (waited := time.monotonic() - start) > next_word:
+            next_word += NEXT_WORD
+            minutes = counted(round(waited / 60), "minute")
+            print(f"rank {rank()} has waited {minutes} for rank 0, which {what}", file=sys.stderr, flush=True)
+        time.sleep(0.2)
+
+
+def from_main(value: Any) -> Any:
+    """Return what the main process passed, in all processes; what the others pass is ignored."""
+    if world_size() == 1:
+        return value
+    box: list[Any] = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+def read_by_main(read: Callable[[], T]) -> T:
+    """Return what `read` returns in the main process, in all processes: only its machine may have the files.
+
+    A UserError that it raises is raised in all of them.
+    """
+    result: tuple[Any, str | None] = None, None
+    if is_main():
+        try:
+            result = read(), None
+        except UserError as error:
+            if world_size() == 1:
+                raise
+            result = None, str(error)
+    value, problem = from_main(result)
+    if problem is not None:
+        raise UserError(problem)
+    return value
+
+
+def require_agreement(facts: dict[str, Any]) -> None:
+    """Raise ConfigError, naming the rank and both values, if processes differ in something that they must share."""
+    if world_size() == 1:
+        return
+    everyone: list[dict[str, Any]] = [{} for _ in range(world_size())]
+    dist.all_gather_object(everyone, facts)
+    for other, theirs in enumerate(everyone):
+        for name, value in everyone[0].items():
+            if theirs.get(name) != value:
+                raise ConfigError(
+                    f"rank {other}: {name} {shown(theirs.get(name))}, but rank 0 has {shown(value)}; "
+                    "all processes of a run need the same"
+                )
+
+
+def require_own_gpus(device: torch.device) -> None:
+    """Raise ConfigError if two processes have the same GPU."""
+    if world_size() == 1 or device.type != "cuda":
+        return
+    gpus: list[str] = [""] * world_size()
+    dist.all_gather_object(gpus, f"{socket.gethostname()}, GPU {torch.cuda.get_device_properties(device).uuid}")
+    for other, gpu in enumerate(gpus):
+        if (first := gpus.index(gpu)) != other:
+            raise ConfigError(f"device {device}: ranks {first} and {other} have the same GPU, that of {gpu}")

@@ -15,6 +15,11 @@ class NonFiniteError(UserError):
 
     exit_code = 3
 
+    def __init__(self, message: str, step: int = 0):
+        super().__init__(message)
+        self.step = step
+        """The first bad step."""
+
 
 class FiniteWatch:
     """A record of the first step at which each loss and weight was not finite.
@@ -52,7 +57,8 @@ class FiniteWatch:
         more = f" and {counted(len(bad) - 3, 'more tensor')}" if len(bad) > 3 else ""
         raise NonFiniteError(
             f"step {first}: not finite: {', '.join(bad[:3])}{more}. Earlier checkpoints are "
-            "untouched. A lower learning rate or training.precision float32 may help."
+            "untouched. A lower learning rate or training.precision float32 may help.",
+            first,
         )
 
 

@@ -29,6 +29,8 @@ from sagan.runtime.distributed import (
     main_first,
     process_group,
     rank,
+    read_by_main,
+    require_agreement,
     world_size,
 )
 from sagan.runtime.files import check_writable, write_atomically
@@ -36,16 +38,19 @@ from sagan.runtime.wording import counted
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
 from sagan.training.feed import Feed
-from sagan.training.health import CollapseWatch, FiniteWatch
+from sagan.training.health import CollapseWatch, FiniteWatch, NonFiniteError
 from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.resume import (
+    data_facts,
     finished,
+    refuse_to_diverge_again,
     require_fit,
     require_same_data,
     require_same_dtype,
     resumed_config,
     set_damaged_aside,
+    shared_facts,
 )
 from sagan.training.run import (
     Callback,
@@ -77,15 +82,18 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
     keep_freed_memory()
     with process_group(device):
         barrier()  # the main process may still be saving the previous run
-        saved, damaged = newest_whole(directory)
+        saved, damaged = read_by_main(lambda: newest_whole(directory))
         config = check_start(config, saved, dataset is not None)
+        require_agreement(shared_facts(config, saved))
         if saved and finished(config, saved):
             if is_main():
                 with suppress(UserError), RunLog(directory):  # unless it is busy, or may not be written to
                     tidy(config)
                 print(*farewell(directory, saved["step"], last), sep="\n")
             return directory
+        refuse_to_diverge_again(directory, saved)
         data, evaluator = find_inputs(config, device, dataset)
+        require_agreement(data_facts(data))
         if is_main():
             prepare_run_dir(directory)
         with RunLog(directory, active=is_main()) as log:
@@ -94,7 +102,11 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
             run = set_up(config, saved, data, evaluator, device, log, callbacks)
             del saved  # as large as the state itself
             with stop_requests() as stop:
-                fit(run, stop)
+                try:
+                    fit(run, stop)
+                except NonFiniteError as error:
+                    log.record(error.step, {}, diverged=str(error))
+                    raise
             log.say(*farewell(directory, run.state.step, last))
     return directory
 
@@ -124,7 +136,7 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
 
 def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dataset, Evaluator | None]:
     """Return the data set, before any image is read, and the evaluator. Raise UserError if something is missing."""
-    with main_first():  # one process downloads
+    with main_first("opens the data"):  # one process downloads
         data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
     if config.evaluation.every:
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")

@@ -1,21 +1,26 @@
 """Whether a run can resume from its newest checkpoint with the current configuration, data and machine."""
 
+import os
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from sagan.config import Config, ConfigError, UserError, refuse_changes
+from sagan.config import Config, ConfigError, UserError, flatten, refuse_changes
 from sagan.data import Dataset
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.runs.checkpoints import checkpoint_config, set_aside
 from sagan.runs.contents import check_adam, check_weights
 from sagan.runs.directory import checkpoint_path, configured_run_dir
 from sagan.runs.log import RunLog
-from sagan.runs.records import evaluated
+from sagan.runs.records import evaluated, read_records
+from sagan.runtime.distributed import read_by_main
 from sagan.runtime.wording import counted, printable
+from sagan.training.health import NonFiniteError
 
+OF_A_MACHINE = ("run_dir", "device", "data.path", "data.memory_gb", "data.workers", "evaluation.extractor.weights")
 SHOWN = 5  # differing classes in a message, at most
 
 
@@ -50,6 +55,29 @@ def set_damaged_aside(damaged: dict[Path, str], step: int, log: RunLog) -> None:
             f"warning: {reason}; renamed to {set_aside(path).name}. "
             f"The run continues from step {step}, and its records after that step are dropped"
         )
+
+
+def shared_facts(config: Config, saved: dict | None) -> dict[str, Any]:
+    """Return the options and the step in which the processes of a run must agree. Paths may differ between machines."""
+    step = saved["step"] if saved else 0
+    return {"step": step} | {key: value for key, value in flatten(config) if key not in OF_A_MACHINE}
+
+
+def refuse_to_diverge_again(run_dir: Path, saved: dict | None) -> None:
+    """Raise NonFiniteError if torchrun restarts a run that has diverged after its newest checkpoint.
+
+    The same steps would diverge again. A command that a person repeats is not refused.
+    """
+
+    def last_divergence() -> str | None:
+        if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+            return None
+        records = read_records(run_dir / "metrics.jsonl")
+        step = saved["step"] if saved else 0
+        return next((str(r["diverged"]) for r in reversed(records) if "diverged" in r and r["step"] > step), None)
+
+    if text := read_by_main(last_divergence):
+        raise NonFiniteError(f"{text} An earlier attempt recorded this, and another one would end in the same way.")
 
 
 def require_same_dtype(saved: dict, config: Config, dtype: torch.dtype) -> None:

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# An ablation on a SLURM cluster: each task of the array runs all variants of a plan with one seed.
+#   sbatch --array=0-4 experiments/launch/slurm-sweep.sh
+#   sagan ablate attention-kinds --size gpu --report-only   # afterwards: tables, plots and report of all seeds
+# The array's numbers are the plan's seeds. Options of `sagan ablate` may follow.
+#SBATCH --job-name=sagan-sweep
+#SBATCH --gpus=1
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00
+#SBATCH --signal=TERM@120
+#SBATCH --requeue
+set -euo pipefail
+
+PLAN=${PLAN:-attention-kinds}
+SIZE=${SIZE:-gpu}
+
+exec srun sagan ablate "$PLAN" --size "$SIZE" --seeds "[$SLURM_ARRAY_TASK_ID]" "$@"

@@ -1,0 +1,97 @@
+"""The scripts of experiments/launch, run on one machine."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sagan.runs.directory import checkpoint_path
+from tests.helpers.pages import ROOT
+from tests.helpers.tiny_commands import TINY_PLAN
+from tests.helpers.tiny_runs import TINY, tokens
+
+LAUNCH = ROOT / "experiments" / "launch"
+OPTIONS = tokens({**TINY, "data.num_classes": 0, "logging.images_every": 0, "logging.attention_every": 0})
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """launch(script, arguments, variables): a process in an empty folder that finds `sagan` and `torchrun`."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    stand_ins = {
+        "sagan": f'exec {sys.executable} -m sagan "$@"',
+        "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
+        "srun": 'exec "$@"',
+        "scontrol": 'test "$1 $2" = "show hostnames" && echo localhost',
+    }
+    for name, line in stand_ins.items():
+        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tools / name).chmod(0o755)
+
+    def start(script, arguments, **variables):
+        path = {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [LAUNCH / script, *arguments],
+            env={**os.environ, **path, **variables},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
+
+
+def assert_ended_well(process):
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+
+
+def a_free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_two_nodes_on_one_machine(launch, tmp_path):
+    settings = {"PRESET": "quickstart", "PROCESSES": "1", "NODES": "2", "MASTER": f"127.0.0.1:{a_free_port()}"}
+    nodes = [launch("several-nodes.sh", [*OPTIONS, "--run_dir", "run"], **settings) for _ in range(2)]
+    for node in nodes:
+        assert_ended_well(node)
+    assert checkpoint_path(tmp_path / "run", 2).is_file()
+
+
+@pytest.mark.slow
+def test_one_machine(launch, tmp_path):
+    options = [*OPTIONS, "--run_dir", "run"]
+    assert_ended_well(launch("single-node.sh", options, PRESET="quickstart", PROCESSES="2"))
+    assert checkpoint_path(tmp_path / "run", 2).is_file()
+
+
+@pytest.mark.slow
+def test_a_run_on_slurm(launch, tmp_path):
+    job = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NNODES": "1", "SLURM_JOB_ID": "7"}
+    options = [*OPTIONS, "--run_dir", "run"]
+    assert_ended_well(launch("slurm-run.sh", options, PRESET="quickstart", PROCESSES="2", **job))
+    assert checkpoint_path(tmp_path / "run", 2).is_file()
+
+
+def test_a_sweep_on_slurm(launch, tmp_path):
+    plan = {**TINY_PLAN, "seeds": [0, 1], "evaluation": {**TINY_PLAN["evaluation"], "num_samples": 4}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    assert_ended_well(launch("slurm-sweep.sh", [], PLAN="plan.yaml", SIZE="gpu", SLURM_ARRAY_TASK_ID="1"))
+    rows = (tmp_path / "gpu" / "results.csv").read_text().splitlines()
+    assert len(rows) == 2 and rows[1].startswith("none,1,2,")
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize("script", sorted(LAUNCH.glob("*.sh")), ids=lambda path: path.name)
+def test_the_shell_finds_nothing_wrong(script: Path):
+    done = subprocess.run(["shellcheck", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,138 @@
+"""Runs under torchrun whose processes are killed, differ or wait: what is promised to somebody with a cluster."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoint_path
+from tests.helpers.tiny_runs import TINY, tokens
+
+STEPS = 12
+OPTIONS = {
+    **TINY,
+    "model.generator.channels": 4,
+    "model.discriminator.channels": 4,
+    "data.num_classes": 0,
+    "training.batch_size": 8,
+    "training.steps": STEPS,
+    "checkpoint.every": 2,
+    "checkpoint.keep": 20,
+    "logging.every": 1,
+    "logging.images_every": 0,
+    "logging.attention_every": 0,
+}
+
+
+def torchrun(run_dir, ranks, *more, restarts=0):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+    train = ["-m", "sagan", "train", "quickstart", *tokens({**OPTIONS, "run_dir": run_dir}), *more]
+    return subprocess.Popen(
+        [sys.executable, *launcher, "--max-restarts", str(restarts), *train],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"}
+        | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def workers(launcher):
+    """Return the processes of the ranks, by rank."""
+    found = {}
+    for child in psutil.Process(launcher.pid).children(recursive=True):
+        if "LOCAL_RANK" in (environment := child.environ()):
+            found[int(environment["LOCAL_RANK"])] = child
+    return found
+
+
+def steps_recorded(run_dir):
+    """Return the records of every step without what depends on the machine's speed, the last of each step."""
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    loose = ("time", "speed/images_per_second", "memory/peak_gib")
+    return {r["step"]: {k: v for k, v in r.items() if k not in loose} for r in records if "loss/generator" in r}
+
+
+def assert_same_end(one, other):
+    states = [load_checkpoint(checkpoint_path(run, STEPS)) for run in (one, other)]
+    for part in ("generator", "discriminator", "generator_ema"):
+        for name, tensor in states[0][part].items():
+            assert torch.equal(tensor, states[1][part][name]), f"{part}.{name}"
+    assert steps_recorded(one) == steps_recorded(other)
+
+
+def kill_one(tmp_path, ranks, victims):
+    """Train with each of the victims killed once, one attempt after another; compare with an undisturbed run."""
+    calm = torchrun(tmp_path / "calm", ranks)
+    assert calm.wait(400) == 0, calm.stdout.read()
+    disturbed = torchrun(tmp_path / "killed", ranks, restarts=len(victims))
+    for count, victim in enumerate(victims):
+        awaited = checkpoint_path(tmp_path / "killed", 4 + 4 * count)
+        deadline = time.monotonic() + 300
+        while not awaited.exists():
+            assert disturbed.poll() is None and time.monotonic() < deadline, disturbed.communicate()[0]
+            time.sleep(0.02)
+        os.kill(workers(disturbed)[victim].pid, signal.SIGKILL)
+    output, _ = disturbed.communicate(timeout=400)
+    assert disturbed.returncode == 0, output
+    assert output.count("resuming from step") == len(victims), output
+    assert_same_end(tmp_path / "calm", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_killed_rank_of_two_costs_nothing(victim, tmp_path):
+    kill_one(tmp_path, 2, [victim])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victims", [[0, 1], [3, 0]])
+def test_two_kills_of_four_ranks_cost_nothing(victims, tmp_path):
+    kill_one(tmp_path, 4, victims)
+
+
+def test_a_restart_of_a_diverged_run_ends_at_once(tmp_path):
+    run = torchrun(tmp_path / "run", 2, "--optimizer.generator_lr", "1e30", restarts=2)
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode != 0
+    assert output.count("An earlier attempt recorded this") == 4, output  # two ranks in two restarts
+    assert output.count(" images, ") == 1  # only the first attempt opened the data
+
+
+DIFFERENT = """
+import os, sys
+from dataclasses import replace
+import torch
+from sagan.presets import load_config
+from sagan.training import loop
+
+config = load_config(sys.argv[1])
+if os.environ["RANK"] == "1":
+    config = replace(config, optimizer=replace(config.optimizer, beta2=0.5))
+try:
+    loop.train(config)
+except Exception as error:
+    print(f"rank {os.environ['RANK']} said {type(error).__name__}: {error}", flush=True)
+"""
+
+
+def test_a_rank_with_other_options_is_named_with_both_values(tmp_path):
+    (tmp_path / "run.yaml").write_text("".join(f"{k}: {json.dumps(v)}\n" for k, v in OPTIONS.items() if k != "device"))
+    (tmp_path / "script.py").write_text(DIFFERENT)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launcher, tmp_path / "script.py", tmp_path / "run.yaml"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=200,
+    )
+    words = "ConfigError: rank 1: optimizer.beta2 0.5, but rank 0 has 0.9; all processes of a run need the same"
+    for rank in (0, 1):
+        assert f"rank {rank} said {words}" in done.stdout, done.stdout + done.stderr
