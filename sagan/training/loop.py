@@ -1,18 +1,19 @@
 """The training run: `train` sets it up, takes the steps and closes it. `steps.py` defines a step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sagan.config import Config, ConfigError, UserError, to_yaml
+from sagan.config import Config, ConfigError, EvaluationConfig, UserError, to_yaml
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
+from sagan.evaluation.scores import MEASURES, suffix
 from sagan.runs.best import write_best
 from sagan.runs.checkpoints import checkpoint_config, newest_whole, prune
 from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
@@ -35,11 +36,14 @@ from sagan.runtime.distributed import (
 from sagan.runtime.files import check_writable, write_atomically
 from sagan.runtime.wording import counted
 from sagan.training import diagnostics
+from sagan.training.blocks import Places, ahead, pack
 from sagan.training.evaluator import Evaluator
 from sagan.training.feed import Feed
 from sagan.training.health import CollapseWatch, FiniteWatch, NonFiniteError
+from sagan.training.inputs import step_inputs
 from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
+from sagan.training.performance import choose_updates
 from sagan.training.resume import (
     data_facts,
     finished,
@@ -169,11 +173,19 @@ def set_up(
     elif config.training.init_from:
         start = start_from(state, config.training.init_from)
     log.begin(state.step)
+    if state.step == 0:
+        told = replace(config, run_dir=None)  # TensorBoard names the run itself
+        log.describe(asdict(told), to_yaml(told), metrics_of(config.evaluation))
     if is_main():
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
         tidy(config)
     log.say(*introduction(config, state, data), *start)
     return Run(config, directory, state, data, log, evaluator, FiniteWatch(state), callbacks)
+
+
+def metrics_of(config: EvaluationConfig) -> list[str]:
+    """Return the tags of the scores that evaluations add to TensorBoard; none without evaluations."""
+    return [f"evaluation/{measure}{suffix(config.extractor.name)}" for measure in MEASURES] if config.every else []
 
 
 def tidy(config: Config) -> None:
@@ -187,7 +199,7 @@ def tidy(config: Config) -> None:
 def fit(run: Run, stop: StopRequest) -> None:
     """Take steps until the last one or a request to stop. After each, do what is due."""
     state, last = run.state, run.config.training.steps
-    feed = Feed(real_batches(run), run.config.training.d_steps)
+    feed, updates = feed_of(run), choose_updates(state)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
     throughput, watch = diagnostics.Throughput(run.config.training.batch_size, state.step), CollapseWatch()
@@ -195,7 +207,7 @@ def fit(run: Run, stop: StopRequest) -> None:
     stopping = any_process(feed.failure is not None)
     with Progress(run.log, state.step, run.config) as progress:
         while state.step < last and not stopping:
-            metrics = train_step(state, feed.take())
+            metrics = train_step(state, feed.take(), updates)
             run.finite.note(state.step, metrics)
             if state.step < last:
                 feed.fetch()
@@ -229,22 +241,28 @@ def catch_up(run: Run) -> None:
         write_evaluation(run)
 
 
-def real_batches(run: Run) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Return an iterator over this process's real images and labels, from the first batch not used yet."""
-    training = run.config.training
+def feed_of(run: Run) -> Feed:
+    """Return the inputs of this process's steps, from the first one not taken yet."""
+    config, state, training = run.config, run.state, run.config.training
     batches = TrainingBatches(
         run.data,
         seed=training.seed,
         batch_size=training.batch_size,
-        flip=run.config.data.flip,
+        flip=config.data.flip,
         rank=rank(),
         world_size=world_size(),
-        start=run.state.step * training.d_steps,
-        workers=run.config.data.workers,
-        device=run.state.device,
+        start=state.step * training.d_steps,
+        workers=config.data.workers,
+        device=state.device,
     )
-    conditional = run.state.generator.num_classes > 0
-    return ((real, y if conditional else None) for real, y in batches)
+    state.images = batches.resident
+    generator = state.generator
+    inputs = step_inputs(training, generator.z_dim, generator.num_classes, batches.raw(), state.step)
+    updates = training.d_steps + 1
+    if state.device.type == "cpu":
+        return Feed(inputs, updates, lambda inputs: inputs)
+    blocks = ahead((pack(i, pin=state.device.type == "cuda") for i in inputs), depth=2 * updates)
+    return Feed(blocks, updates, Places(state.device).load)
 
 
 def as_numbers(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]:
@@ -254,4 +272,4 @@ def as_numbers(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]
     """
     if everywhere:
         average(list(metrics.values()))
-    return {name: value.item() for name, value in metrics.items()}
+    return diagnostics.numbers(metrics)
