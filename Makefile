@@ -36,5 +36,5 @@ wheel: .venv/installed
 # The wheels of torch are large: quiet, and only when pyproject.toml has changed.
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,offline,ray,onnx,hub]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,offline,ray,onnx,hub,video]'
 	touch $@

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sagan.config import DRAWN, STORED, Config, ConfigError, Setting, file_settings, override_settings, read
+from sagan.config.types import shown
 from sagan.models.sizes import split_size
 
 PACKAGE = Path(__file__).parent
@@ -59,7 +60,8 @@ def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:
         check(config)
     except ConfigError as error:  # it begins with an option: its last setting is at fault
         at_fault = (s.where for s in reversed(settings) if re.match(rf"{re.escape(s.key)}[ .:]", str(error)))
-        raise ConfigError(f"{next(at_fault, '')}{error}") from None
+        only_file = f"{file}: " if file and all(s.where == f"{file}: " for s in settings) else ""
+        raise ConfigError(f"{next(at_fault, only_file)}{error}") from None
     return config
 
 
@@ -76,7 +78,7 @@ def check(config: Config) -> None:
         needed = {"zip": "an archive", "huggingface": "a folder or the name of a data set"}.get(data.source, "a folder")
         raise ConfigError(f"data.path {data.path or 'null'}: data.source {data.source} needs {needed}")
     if data.source in DRAWN and data.path:
-        raise ConfigError(f"data.path {data.path}: data.source {data.source} draws its images, so expected null")
+        raise ConfigError(f"data.path {shown(data.path)}: data.source {data.source} draws its images, so expected null")
     from sagan.models.places import check_attention  # last: torch is slow to import
 
     check_attention(config)

@@ -22,6 +22,7 @@ from sagan.attention.residual_attention import ResidualAttention
 from sagan.attention.sagan import ResidualControl, SaganAttention
 from sagan.attention.squeeze_excite import EfficientChannelAttention, SqueezeExcite
 from sagan.config import AttentionConfig, ConfigError, Setting, read
+from sagan.config.types import shown
 from sagan.layers import Conv2d, Linear
 
 __all__ = [
@@ -158,12 +159,15 @@ def _kind(name: str, option: str) -> type[Attention] | None:
     module, _, attribute = name.rpartition(".")
     if not module:
         raise ConfigError(
-            f"{option}.kind {name}: expected one of {known}, or the path of a class such as my_module.MyAttention"
+            f"{option}.kind {shown(name)}: expected one of {known}, "
+            "or the path of a class such as my_module.MyAttention"
         )
     try:
         kind = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a user's module may raise anything
-        raise ConfigError(f"{option}.kind {name}: cannot be imported: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"{option}.kind {shown(name)}: cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     if not (isinstance(kind, type) and issubclass(kind, Attention)):
         raise ConfigError(f"{option}.kind {name}: expected a subclass of sagan.attention.Attention, got {kind!r}")
     if kind.transform is Attention.transform and kind.forward is Attention.forward:
@@ -178,7 +182,8 @@ def _options(kind: type[Attention], spec: AttentionConfig, option: str) -> objec
     for key in spec.options:
         if key not in known:
             raise ConfigError(
-                f"{option}.options.{key}: not an option of kind {spec.kind}, which has {', '.join(known) or 'none'}"
+                f"{option}.options.{shown(key)}: not an option of kind {spec.kind}, "
+                f"which has {', '.join(known) or 'none'}"
             )
     if not known:
         return kind.Options()

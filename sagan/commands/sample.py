@@ -1,15 +1,14 @@
 """`sagan sample`: generate images from a run."""
 
-import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, TrustModule, chosen_classes
-from sagan.config import STORED, ConfigError, ExtractorConfig, UserError
-from sagan.config.schema import Source
+from sagan.commands.sample_checks import check, nearest_source
+from sagan.commands.sample_names import default_out, form_of
+from sagan.config import ConfigError, EvaluationConfig, ExtractorConfig
 from sagan.config.types import FilePath, NonNegative, Positive, Truncation
-from sagan.runtime.files import check_writable
 from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
@@ -19,16 +18,14 @@ if TYPE_CHECKING:
     from sagan.runtime.captions import Captions
     from sagan.sampling import Draw
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-LONGEST = 40  # characters of the classes in the name of a file
-
 
 @dataclass(frozen=True)
 class Options:
     """What to generate."""
 
     num: Positive | None = None
-    """Number of images, or of images in a row with --interpolate; null: ten of each class, ten in a row."""
+    """Number of images, or of images in a row with --interpolate; null: ten of each class, ten in a row. With --video,
+    frames from one class to the next; null: 25."""
     classes: Classes | None = None
     """Classes, by number or name; null: all (the first ten in a picture)."""
     seed: NonNegative = 0
@@ -37,6 +34,11 @@ class Options:
     """Redraw entries of z beyond this many standard deviations; 0: never."""
     interpolate: Literal["z", "classes"] | None = None
     """Draw rows from one latent vector to another, or from one class to the next."""
+    truncation_curve: str | None = None
+    """Real images (a folder, a packed data set, or shapes, cifar10, ...) against which num images are scored at each of
+    seven truncations: precision, recall and others, as a table and a plot."""
+    video: FilePath | None = None
+    """FILE.mp4, .webp or .gif: a loop through latent vectors and classes, 25 frames a second."""
     out: FilePath | None = None
     """FILE.png, .jpg or .webp: one picture; FILE.npz: arrays images (N, H, W, C) and labels; a name without a suffix: a
     folder with a folder of PNG files for each class, which sagan train takes. null: a new picture, which never
@@ -70,6 +72,8 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
       sagan sample runs/quickstart --num 1000 --out generated  # a data set
       sagan sample runs/quickstart --interpolate z             # between latents
       sagan sample runs/cifar10 --nearest cifar10              # beside real images
+      sagan sample runs/quickstart --video loop.mp4            # a moving picture
+      sagan sample runs/cifar10 --truncation_curve cifar10     # quality, variety
     """
     check(options)
     from sagan.models.sampling import set_standing_statistics
@@ -86,57 +90,15 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     print(printable(write(generator, options, classes, run)))
 
 
-def check(options: Options) -> None:
-    """Refuse options that no generator can follow. Raise ConfigError or UserError."""
-    one_picture = "--interpolate" if options.interpolate else "--nearest" if options.nearest else None
-    if options.interpolate and options.nearest:
-        raise ConfigError(f"--interpolate {options.interpolate} and --nearest {options.nearest}: only one at a time")
-    form = form_of(options.out) if options.out else "picture"
-    if one_picture and form != "picture":
-        expected = f"expected a name that ends in {', '.join(PICTURES)}"
-        raise ConfigError(f"--out {options.out}: {one_picture} makes one picture, so {expected}")
-    if options.interpolate == "classes" and options.classes and len(options.classes) < 2:
-        raise ConfigError(f"--classes {options.classes}: --interpolate classes goes between two classes or more")
-    if options.out:
-        check_writable(Path(options.out), "--out", folder=form == "folder")
-    if options.nearest:
-        nearest_source(options.nearest)
-
-
-def form_of(out: str) -> Literal["picture", "arrays", "folder"]:
-    """Return what `--out` asks for. Raise ConfigError for a suffix that means nothing."""
-    suffix = Path(out).suffix.lower()
-    if suffix in PICTURES:
-        return "picture"
-    if suffix == ".npz":
-        return "arrays"
-    if suffix and not out.endswith("/") and not Path(out).is_dir():
-        known = ", ".join([*PICTURES, ".npz"])
-        raise ConfigError(f"--out {out}: expected a name that ends in {known}; or in / for a folder")
-    return "folder"
-
-
-def nearest_source(name: str) -> tuple[str, str | None]:
-    """Return the `data.source` and `data.path` that `--nearest` means: a folder, an archive, or a name such as cifar10.
-
-    Raise UserError if it is neither.
-    """
-    path = Path(name).expanduser()
-    named = [s for s in get_args(Source) if s not in (*STORED, "dataset")]
-    if path.suffix == ".zip" and path.is_file():
-        return "zip", name
-    if path.is_dir():
-        return "packed" if (path / "meta.json").is_file() else "folder", name
-    if name in named:
-        return name, None
-    raise UserError(f"--nearest {name}: no such folder; expected one with images, or one of {', '.join(named)}")
-
-
 def write(generator: "Generator", options: Options, classes: list[int], run: str) -> str:
     """Write what the options ask for; return where, in words."""
     from sagan import sampling
     from sagan.runtime.pictures import save_new_picture, save_picture
 
+    if options.video:
+        return save_video(generator, options, classes if options.classes else classes[: sampling.ROWS], options.video)
+    if options.truncation_curve:
+        return save_curve(generator, options, options.truncation_curve, run)
     form = form_of(options.out) if options.out else "picture"
     if form == "picture":
         image, captions = picture(generator, options, classes if options.classes else classes[: sampling.ROWS])
@@ -157,6 +119,34 @@ def write(generator: "Generator", options: Options, classes: list[int], run: str
     return str(out)
 
 
+def save_video(generator: "Generator", options: Options, classes: list[int], file: str) -> str:
+    """Write the moving picture of `--video` and return its name."""
+    from sagan.sampling import progress, video
+
+    between = options.num or video.RATE
+    frames = video.loop_frames(generator, classes, between, drawn(options))
+    video.save_video(iter(progress(frames, "frames", video.number_of_frames(classes, between))), Path(file))
+    return file
+
+
+def save_curve(generator: "Generator", options: Options, name: str, run: str) -> str:
+    """Write the plot and the table of `--truncation_curve`; return their names, the table and its protocol."""
+    from sagan import sampling
+    from sagan.data import open_data
+    from sagan.evaluation import build_extractor
+    from sagan.models.origin import origin_of
+    from sagan.sampling import truncation
+
+    extractor, origin = build_extractor(options.extractor, next(generator.parameters()).device), origin_of(generator)
+    real = open_data(sampling.data_like(origin.config.data, *nearest_source(name)))
+    num, out = options.num or truncation.NUM, Path(options.out or default_out(run, generator, options))
+    settings = {"num_samples": num, "num_real": min(num, len(real)), "seed": options.seed}
+    protocol = replace(EvaluationConfig(), extractor=options.extractor, batch_size=options.batch_size, **settings)
+    rows, last = truncation.truncation_curve(generator, real, extractor, protocol)
+    table = truncation.save_curve(rows, out, extractor.name, f"step {origin.step}, {num} images against {name}")
+    return "\n".join([str(out), str(table), truncation.as_table(rows), *last.notes()])
+
+
 def picture(generator: "Generator", options: Options, classes: list[int]) -> "tuple[Tensor, Captions | None]":
     """Return the picture that the options ask for, and the words in its margins, None for none."""
     from sagan import sampling
@@ -174,51 +164,6 @@ def picture(generator: "Generator", options: Options, classes: list[int]) -> "tu
         images, _ = sampling.generate(generator, num, classes, drawn(options))
         image, captions = sampling.by_class(images, len(classes)), Captions(rows[:num])
     return image, captions if rows else None
-
-
-def default_out(run: str, generator: "Generator", options: Options) -> Path:
-    """Return the file of a picture: in the samples/ of the run, or in the working directory for a file on its own.
-
-    Its name tells the step, the seed and every option that changes the picture.
-    """
-    from sagan.models.origin import origin_of
-    from sagan.runs.directory import run_directory
-
-    name = "-".join([f"{kind(options)}-step-{origin_of(generator).step:08d}-seed-{options.seed}", *deviations(options)])
-    directory = run_directory(run)
-    return directory / "samples" / f"{name}.png" if directory else Path(f"{name}.png")
-
-
-def kind(options: Options) -> str:
-    """Return what a picture shows, for its name."""
-    from sagan.sampling import safe_name
-
-    if options.interpolate:
-        return f"interpolate-{options.interpolate}"
-    if not options.nearest:
-        return "grid"
-    default = ExtractorConfig().name
-    by = "" if options.extractor.name == default else f"-{options.extractor.name}"
-    return f"nearest-{safe_name(Path(options.nearest).name)[:40]}{by}"
-
-
-def deviations(options: Options) -> list[str]:
-    """Return the parts of a picture's name that tell which options differ from their defaults."""
-    from sagan.sampling import safe_name
-
-    classes = "-".join(map(str, options.classes or []))
-    if len(classes) > LONGEST:
-        digest = hashlib.sha256(classes.encode()).hexdigest()[:8]
-        classes = f"{len(options.classes or [])}-{digest}"
-    parts = {
-        f"classes-{safe_name(classes)}": options.classes,
-        f"num-{options.num}": options.num,
-        f"truncation-{options.truncation:g}": options.truncation,
-        "no-ema": not options.ema,
-        f"standing-{options.standing_statistics}x{options.batch_size}": options.standing_statistics,
-        "bare": not options.captions,
-    }
-    return [name for name, differs in parts.items() if differs]
 
 
 def words_of_nearest(options: Options) -> str:

@@ -14,7 +14,7 @@ import yaml
 from sagan.config.errors import ConfigError
 from sagan.config.plain_yaml import load_yaml, problem
 from sagan.config.schema import Config
-from sagan.config.types import as_text, convert
+from sagan.config.types import convert, shown
 
 T = TypeVar("T")
 
@@ -82,14 +82,14 @@ def override_settings(overrides: Iterable[str]) -> list[Setting]:
     """Return the settings of words such as `training.steps=1000`. Raise ConfigError for any other word."""
     for override in overrides:
         if "=" not in override:
-            raise ConfigError(f"{override}: expected an override such as training.steps=1000")
+            raise ConfigError(f"{shown(override)}: expected an override such as training.steps=1000")
     return [Setting(*override.split("=", 1)) for override in overrides]
 
 
 def flat_settings(content: Any, types: Mapping[str, Any], where: str, prefix: str = "") -> Iterator[Setting]:
     """Yield a setting for each option of a nested mapping. Raise ConfigError if it is no mapping."""
     if not isinstance(content, Mapping):
-        raise ConfigError(f"{where}expected options as `section: {{key: value}}`, given {content!r}")
+        raise ConfigError(f"{where}expected options as `section: {{key: value}}`, given {shown(content)}")
     for name, value in content.items():
         key = f"{prefix}{name}"
         if _is_section(key, types) and isinstance(value, Mapping):
@@ -128,8 +128,8 @@ def option_of(setting: Setting, types: Mapping[str, Any]) -> str:
         return option
     if _is_section(key, types):
         example = next(known for known in types if known.startswith(f"{key}."))
-        raise ConfigError(f"{where}{key} {as_text(value)}: expected one of its options, such as {example}")
-    raise ConfigError(f"{where}{key}: {no_such_option(key, types)}")
+        raise ConfigError(f"{where}{key} {shown(value)}: expected one of its options, such as {example}")
+    raise ConfigError(f"{where}{shown(key)}: {no_such_option(key, types)}")
 
 
 def is_option_of(types: Mapping[str, Any], key: str) -> bool:

@@ -101,8 +101,7 @@ def as_text(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """Return a value as an error shows it: text as `as_text` writes it, cut if nobody would read it all."""
-    text = as_text(value)
-    text = text or chr(34) * 2
+    text = " ".join(as_text(value).splitlines()) or '""'
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 20]}... ({len(text):,} characters)"
 
 

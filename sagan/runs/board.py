@@ -13,6 +13,8 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from sagan.runs.dashboard import description
+
 NAME = re.compile(r"events\.out\.tfevents\.(\d{1,12})\.")
 VERSION = "brain.Event:2"  # what TensorBoard calls this format
 
@@ -42,13 +44,20 @@ class Board:
         from torch.utils.tensorboard.summary import scalar
 
         for name, value in values.items():
-            self.summary(scalar(name, value), step)
+            # The new style: of the old one, TensorBoard's data server drops the description.
+            self.summary(_described(scalar(name, value, new_style=True)), step)
 
     def image(self, name: str, image: Tensor, step: int) -> None:
         """Add a uint8 image (C, H, W)."""
         from torch.utils.tensorboard.summary import image as image_summary
 
-        self.summary(image_summary(name, image, dataformats="CHW"), step)
+        self.summary(_described(image_summary(name, image, dataformats="CHW")), step)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """Add a text in Markdown."""
+        from torch.utils.tensorboard.summary import text as text_summary
+
+        self.summary(text_summary(name, text), step)
 
     def blobs(self, name: str, blobs: list[bytes], step: int, plugin: str) -> None:
         """Add a list of blobs for a plugin of TensorBoard."""
@@ -78,6 +87,13 @@ class Board:
     def _write(self, **content: Any) -> None:
         event = _protos("event_pb2").Event(wall_time=time.time(), **content)
         self.writer.write(event.SerializeToString())
+
+
+def _described(summary: Any) -> Any:
+    """Return a summary with the description of its tag, which TensorBoard shows beside it."""
+    for value in summary.value:
+        value.metadata.summary_description = description(value.tag)
+    return summary
 
 
 def _protos(module: str) -> Any:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from filelock import FileLock, Timeout
 from torch import Tensor
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from sagan.config import UserError
 from sagan.runs.board import Board
+from sagan.runs.dashboard import summaries_of, table
 from sagan.runs.directory import checkpoints
 from sagan.runs.records import forget_after
 from sagan.runtime.wording import printable
@@ -89,14 +90,38 @@ class RunLog:
             text.write("".join(f"{stamp}  {line}\n" for line in lines))
             text.flush()
 
-    def record(self, step: int, values: dict[str, float], *, group: str = "", **extra: object) -> None:
-        """Append a line to metrics.jsonl, and add the values to TensorBoard with `group` as a prefix of their names."""
+    def describe(self, configuration: dict[str, Any], text: str, metrics: list[str]) -> None:
+        """Tell TensorBoard once how to chart a run and what its configuration is; see `dashboard.summaries_of`."""
+        if not self.active:
+            return
+        with self._writing():
+            board = _opened(self.board)
+            for summary in summaries_of(configuration, text, metrics):
+                board.summary(summary, 0)
+            board.flush()
+
+    def record(
+        self,
+        step: int,
+        values: dict[str, float],
+        *,
+        group: str = "",
+        charted: dict[str, float] | None = None,
+        **extra: object,
+    ) -> None:
+        """Append a line to metrics.jsonl, and add the values to TensorBoard with `group` as a prefix of their names.
+
+        `charted`, if given, are the numbers for TensorBoard in their place; it gets the values themselves as a table.
+        """
         if not self.active:
             return
         with self._writing():
             metrics, board = _opened(self.metrics), _opened(self.board)
             # The record comes last: only if it is whole does a resumed run not repeat what it records.
-            board.scalars({f"{group}{name}": value for name, value in values.items()}, step)
+            if charted is not None:
+                board.text(next(iter(values)).partition("/")[0], table(values), step)
+            shown = values if charted is None else charted
+            board.scalars({f"{group}{name}": value for name, value in shown.items()}, step)
             board.flush()
             metrics.write(json.dumps({"step": step, **extra, **values}) + "\n")
             metrics.flush()

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,18 @@ def singular_values(state: TrainState) -> dict[str, float]:
         for network in ("generator", "discriminator")
         for name, layer in spectral_weights(getattr(state, network)).items()
     })  # fmt: skip
+
+
+def of_each_network(values: dict[str, float]) -> dict[str, float]:
+    """Return the largest and the median of singular values of each network, by names that begin like theirs."""
+    found: dict[str, list[float]] = {}
+    for name, value in values.items():
+        found.setdefault(name.partition(".")[0], []).append(value)
+    return {
+        f"{network}.{name}": of(several)
+        for network, several in found.items()
+        for name, of in (("largest", max), ("median", median))
+    }
 
 
 def grid_inputs(state: TrainState, columns: int = 10, rows: int = 10) -> tuple[Tensor, Tensor | None]:

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sagan.config import Config, ConfigError, UserError, to_yaml
+from sagan.config import Config, ConfigError, EvaluationConfig, UserError, to_yaml
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
+from sagan.evaluation.scores import MEASURES, suffix
 from sagan.runs.best import write_best
 from sagan.runs.checkpoints import checkpoint_config, newest_whole, prune
 from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
@@ -172,11 +173,19 @@ def set_up(
     elif config.training.init_from:
         start = start_from(state, config.training.init_from)
     log.begin(state.step)
+    if state.step == 0:
+        told = replace(config, run_dir=None)  # TensorBoard names the run itself
+        log.describe(asdict(told), to_yaml(told), metrics_of(config.evaluation))
     if is_main():
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
         tidy(config)
     log.say(*introduction(config, state, data), *start)
     return Run(config, directory, state, data, log, evaluator, FiniteWatch(state), callbacks)
+
+
+def metrics_of(config: EvaluationConfig) -> list[str]:
+    """Return the tags of the scores that evaluations add to TensorBoard; none without evaluations."""
+    return [f"evaluation/{measure}{suffix(config.extractor.name)}" for measure in MEASURES] if config.every else []
 
 
 def tidy(config: Config) -> None:

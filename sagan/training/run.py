@@ -119,7 +119,8 @@ def write_samples(run: Run, z: Tensor, y: Tensor | None) -> None:
     grid = diagnostics.sample_grid(state, z, y)
     save_picture(grid, run.directory / "samples" / f"step-{state.step:08d}.png")
     run.log.image("samples/ema" if state.generator_ema is not None else "samples/generator", grid, state.step)
-    run.log.record(state.step, diagnostics.singular_values(state))
+    if values := diagnostics.singular_values(state):
+        run.log.record(state.step, values, charted=diagnostics.of_each_network(values))
 
 
 def write_real_images(run: Run) -> None:

@@ -65,7 +65,8 @@ def view_queries(view: LayerView, number: int = QUERIES) -> list[list[Point]]:
 def board_images(views: list[LayerView], number: int = 4, queries: int = 3, tile: int = 96) -> dict[str, Tensor]:
     """Return small pictures for TensorBoard, uint8 (3, H, W), of the first images of each view, by tag.
 
-    Tags are attention/generator.LAYER/generated/PART and so on. There is no text, and single heads are left out.
+    Tags are views/generator.LAYER/generated/PART and so on; TensorBoard sorts its images, so that samples come first.
+    There is no text, and single heads are left out.
     """
     tagged = {}
     for view in views:
@@ -73,7 +74,7 @@ def board_images(views: list[LayerView], number: int = 4, queries: int = 3, tile
         few = replace(few, images=drawing.shrunk(few.images, tile))
         for part, picture in layer_pictures(few, view_queries(few, queries), tile=tile, width=0, text=False).items():
             if part.partition(".")[0] != "heads":
-                tagged[f"attention/{view.network}.{view.layer}/{view.source}/{part}"] = drawing.tensor(picture)
+                tagged[f"views/{view.network}.{view.layer}/{view.source}/{part}"] = drawing.tensor(picture)
     return tagged
 
 

@@ -51,9 +51,8 @@ def board(run_dir: Path) -> dict:
     loaded = EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
     loaded.Reload()
     tags = loaded.Tags()
-    shown: dict = {f"scalar {t}": [(e.step, e.value) for e in loaded.Scalars(t)] for t in tags["scalars"]}
-    shown |= {f"image {t}": [(e.step, e.encoded_image_string) for e in loaded.Images(t)] for t in tags["images"]}
+    shown = {f"image {t}": [(e.step, e.encoded_image_string) for e in loaded.Images(t)] for t in tags["images"]}
     for tag in tags["tensors"]:
-        shown[f"tensor {tag}"] = [(e.step, tuple(e.tensor_proto.string_val)) for e in loaded.Tensors(tag)]
+        shown[f"tensor {tag}"] = [(e.step, e.tensor_proto.SerializeToString()) for e in loaded.Tensors(tag)]
     # A repeated evaluation adds the same point once more, and this loader keeps tensors that TensorBoard drops.
-    return {t: list(dict.fromkeys(e)) for t, e in shown.items() if t.removeprefix("scalar ") not in UNSTEADY}
+    return {t: list(dict.fromkeys(e)) for t, e in shown.items() if t.removeprefix("tensor ") not in UNSTEADY}

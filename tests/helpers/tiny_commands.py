@@ -117,8 +117,9 @@ def make_tiny(words, images):
         options |= tiny_samples(words)
     if value_of(words, "--split") == "test":
         options["data.source"] = "shapes"
-    if value_of(words, "--nearest") == "cifar10":  # which would be downloaded
-        options["nearest"] = images
+    for option in ("nearest", "truncation_curve"):
+        if value_of(words, f"--{option}") == "cifar10":  # which would be downloaded
+            options[option] = images
     return [*words, *tokens(options)]
 
 
@@ -133,6 +134,8 @@ def write_arrays(folder):
 def tiny_samples(words):
     """Return options that make a `sagan sample` tiny, and empty the folder that it writes."""
     options, out, classes = {}, Path(value_of(words, "--out") or ""), value_of(words, "--classes")
+    if value_of(words, "--truncation_curve"):
+        options["num"] = 12
     if value_of(words, "--num"):
         options["num"] = min(12, int(value_of(words, "--num")))
     if classes and classes[0].isalpha():  # names, which a tiny run has too, but others

@@ -152,15 +152,22 @@ def test_files_and_records_of_a_run(configure, tmp_path, capsys):
     board = EventAccumulator(str(run_dir), size_guidance={"images": 0})
     board.Reload()
     tags = board.Tags()
-    assert training | (set(looks) - {"step"}) | set(entropies) == set(tags["scalars"])
-    assert [e.step for e in board.Scalars("loss/generator")] == [1, 2, 3]
-    assert [e.step for e in board.Images("samples/real")] == [0]
-    assert [e.step for e in board.Images("samples/ema")] == [2, 3]
+    singular = {
+        f"singular_value/{network}.{which}"
+        for network in ("generator", "discriminator")
+        for which in ("largest", "median")
+    }
+    texts = {"configuration/text_summary", "singular_value/text_summary", "custom_scalars__config__"}
+    hparams = {"_hparams_/experiment", "_hparams_/session_start_info"}
     attention = {
         "attention-maps/generator/blocks.1.attention/generated",
         "attention-maps/discriminator/blocks.0.attention/generated",
         "attention-maps/discriminator/blocks.0.attention/real",
     }
+    assert training | singular | set(entropies) | texts | attention == set(tags["tensors"]) - hparams
+    assert [e.step for e in board.Tensors("loss/generator")] == [1, 2, 3]
+    assert [e.step for e in board.Images("samples/real")] == [0]
+    assert [e.step for e in board.Images("samples/ema")] == [2, 3]
     assert attention == set(board.PluginTagToContent(PLUGIN))
     assert all([e.step for e in board.Tensors(tag)] == [2, 3] for tag in attention)
 

@@ -7,11 +7,13 @@ import logging
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.context import RequestContext
 
 from sagan.config import UserError
 from sagan.runs.directory import checkpoint_path, prepare_run_dir
 from sagan.runs.log import RunLog
 from sagan.runs.records import append_evaluation, forget_after, read_evaluations, read_records
+from tests.helpers.providers import loaded
 
 
 def test_records_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):
@@ -92,9 +94,12 @@ def test_processes_other_than_the_main_one_write_nothing(tmp_path, capsys):
 
 
 def scalars(run_dir, tag):
-    board = EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "images": 0})
+    """What TensorBoard shows under a tag, and its log by another reader."""
+    board = EventAccumulator(str(run_dir), size_guidance={"tensors": 0, "images": 0})
     board.Reload()
-    return [(e.step, round(e.value, 3)) for e in board.Scalars(tag)], board
+    with loaded("python", run_dir) as data:
+        series = data.read_scalars(RequestContext(), experiment_id="", plugin_name="scalars", downsample=100)
+    return [(point.step, round(point.value, 3)) for point in series["."][tag]], board
 
 
 @pytest.mark.parametrize("kept", [0, 2])

@@ -268,7 +268,7 @@ def test_the_board_has_small_pictures_of_the_first_images():
     gate = AttentionMap("channel gate", torch.rand(6, 8), SIZE)
     views = [make_view(*maps, number=6) for maps in ([random_matrix(number=6, heads=2)], [gate], [])]
     board = board_images(views)
-    tag = "attention/generator.blocks.1.attention/generated"
+    tag = "views/generator.blocks.1.attention/generated"
     assert set(board) == {f"{tag}/map", f"{tag}/channels"}
     drawn = board[f"{tag}/map"]
     assert drawn.dtype == torch.uint8 and drawn.shape[0] == 3 and max(drawn.shape) < 500

@@ -1,0 +1,72 @@
+"""What TensorBoard says of a run beside its curves: descriptions of tags, charts of several, the configuration."""
+
+from collections.abc import Iterator
+from typing import Any
+
+DESCRIPTIONS = {
+    "loss/discriminator": "Loss of the discriminator, of the last of its updates in the step.",
+    "loss/generator": "Loss of the generator.",
+    "logits/real": "Mean output of the discriminator for real images.",
+    "logits/fake": "Mean output of the discriminator for generated images.",
+    "accuracy/real": "Share of real images that the discriminator takes for real.",
+    "accuracy/fake": "Share of generated images that the discriminator takes for generated.",
+    "spread/": "Mean standard deviation of a pixel over a batch. A generator that collapses has a small one.",
+    "gradient/": "L2 norm of the gradient of the network's last update.",
+    "attention/gamma/": "Gain of an attention layer. At 0 the layer is the identity.",
+    "attention/entropy/": "Entropy of the attention of generated images: 1 is uniform, 0 is a single key.",
+    "lr/": "Learning rate.",
+    "speed/": "Training images a second, without the time of samples, checkpoints and evaluations.",
+    "memory/": "Peak memory so far, in GiB: of tensors on a GPU, of the whole process on a CPU.",
+    "singular_value/": "Estimated largest singular values of the weights under spectral norm, before the division: the "
+    "largest and the median of a network. The text page has all of them.",
+    "evaluation/": "Score of the generated images; metrics.jsonl has the protocol that it depends on.",
+    "samples/real": "Real images, a class in each row.",
+    "samples/": "Generated images of fixed latent vectors, a class in each row and a latent vector in each column.",
+    "views/": "Where a layer attends, for three points on each image. The Attention tab has all points and heads.",
+}
+CHARTS = {
+    "Training": {
+        "Losses": ["loss/discriminator", "loss/generator"],
+        "Logits, real and generated": ["logits/real", "logits/fake"],
+        "Accuracy of the discriminator": ["accuracy/real", "accuracy/fake"],
+        "Spread of a pixel, real and generated": ["spread/real", "spread/fake"],
+        "Gradient norms": ["gradient/discriminator", "gradient/generator"],
+    },
+    "Attention": {"Gain": ["attention/gamma/.*"], "Entropy": ["attention/entropy/.*"]},
+    "Spectral norm": {"Singular values": ["singular_value/.*"]},
+}
+
+
+def description(tag: str) -> str:
+    """Return what a tag shows, by the longest beginning that is known; empty if none is."""
+    known = [start for start in DESCRIPTIONS if tag.startswith(start)]
+    return DESCRIPTIONS[max(known, key=len)] if known else ""
+
+
+def summaries_of(configuration: dict[str, Any], text: str, metrics: list[str]) -> Iterator[Any]:
+    """Yield what a new run tells TensorBoard once: charts, the configuration as text and as hyperparameters.
+
+    `metrics` are the tags of the scores by which TensorBoard's HParams page compares runs.
+    """
+    from torch.utils.tensorboard import summary  # slow to import
+
+    yield summary.custom_scalars({title: {name: ["Multiline", tags] for name, tags in charts.items()}
+                                  for title, charts in CHARTS.items()})  # fmt: skip
+    yield summary.text("configuration", f"```yaml\n{text}\n```")
+    experiment, start, _ = summary.hparams(dict(leaves(configuration)), dict.fromkeys(metrics, 0))
+    yield from (experiment, start)
+
+
+def leaves(configuration: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | str | float]]:
+    """Yield the options of a nested configuration by their full names; lists and the like as text."""
+    for name, value in configuration.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield prefix + name, value if isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def table(values: dict[str, float]) -> str:
+    """Return numbers by name as a table in Markdown, the largest first."""
+    rows = sorted(values.items(), key=lambda item: -item[1])
+    return "\n".join(["| weight | value |", "|---|---:|", *(f"| {name} | {value:.4g} |" for name, value in rows)])
