@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sagan.benchmark import data as bench_data
+from sagan.benchmark import forms
 from sagan.benchmark import step as bench
 from sagan.commands.app import main
 from sagan.runtime.wording import counted
@@ -20,17 +21,21 @@ CPU = torch.device("cpu")
 def quick(monkeypatch):
     """Use the fewest possible rounds and a ceiling of 2 GFLOP/s, or 5 in bf16."""
     monkeypatch.setattr(bench, "SECONDS", 0.0)
-    monkeypatch.setattr(bench, "matmul_gflops", lambda dtype, device: 2.0 if dtype == torch.float32 else 5.0)
+    monkeypatch.setattr(bench, "PART_ROUNDS", 1)
+    monkeypatch.setattr(bench, "ceiling", lambda dtype, device: 2.0 if dtype == torch.float32 else 5.0)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_the_report_follows_from_the_measurements(make_config, tmp_path, capsys, monkeypatch, quick, precision):
-    monkeypatch.setattr(bench, "fastest", lambda functions, device: {"step": 0.5, "plain": 2.0})
+    measured = {"auto": [0.4, 0.5, 0.8], "plain": [1.0, 2.0, 4.0]}
+    monkeypatch.setattr(bench, "rounds", lambda functions, device: measured)
+    monkeypatch.setattr(bench, "parts", lambda *args: {"d": 0.3, "g": 0.1})
     result = bench.bench(make_config(f"training.precision={precision}"), tmp_path / "bench.json")
     said = capsys.readouterr().out
     assert json.loads((tmp_path / "bench.json").read_text()) == result
 
-    flops = bench.useful_flops(bench.plain_state(make_config(), CPU))
+    plain = forms.plain_state(make_config(), CPU)
+    flops = forms.counted_flops(lambda: forms.plain_step(plain, forms.noise_inputs(plain)))
     known = {
         "speedup_over_plain": 4.0,
         "images_per_second": 8.0,
@@ -43,28 +48,41 @@ def test_the_report_follows_from_the_measurements(make_config, tmp_path, capsys,
         "batch_size": 4,
     }
     assert {key: result[key] for key in known} == pytest.approx(known)
-    about = {"peak_memory_gib", "precision", "device", "threads", "torch"}
-    bf16 = precision == "bf16"
-    assert set(result) == {*known, *about, *(["matmul_gflops_bf16"] if bf16 else [])}
-    fraction, name, ceiling = (result["gflops"] / 5, "bfloat16", 5) if bf16 else (result["gflops"] / 2, "float32", 2)
+    assert 0.4 * flops < result["executed_gflop_per_image"] * 4e9 < 0.8 * flops  # fusion saves more than a third
+    assert result["forms"]["auto"] == {"median": 0.5, "fastest": 0.4, "slowest": 0.8, "rounds": 3}
+    best, name = (5, "bfloat16") if precision == "bf16" else (2, "float32")
     for words in (
         f"{result['device']}, {counted(torch.get_num_threads(), 'thread')}, {name}, 4 images",
-        f"8.0 images/s  {result['gflops']:8.1f} useful GFLOP/s, {fraction:.2f} of the best {name} matrix product "
-        f"({ceiling} GFLOP/s)",
-        f"2.0 images/s  {result['plain_gflops']:8.1f} useful GFLOP/s, {result['plain_gflops'] / 2:.2f} of the best "
-        "float32 matrix product (2 GFLOP/s)",
+        "this program       8.0 images/s (from 5.0 to 10.0, 3 rounds)",
+        "plain              2.0 images/s (from 1.0 to 4.0, 3 rounds)",
         "speedup over plain 4.00",
+        f"{result['executed_gflops'] / best:.2f} of the best product or convolution in {name} ({best})",
+        "parts, each alone: d 300.0 ms (75 %), g 100.0 ms (25 %)",
     ):
         assert words in said
 
 
-def test_both_forms_are_timed(make_config, quick):
+def test_every_form_and_part_is_timed(make_config, quick):
     result = bench.bench(make_config("data.num_classes=null"))
     assert result["seconds_per_step"] > 0 and result["plain_images_per_second"] > 0
+    assert list(result["parts"]) == ["data", "d", "g", "optimizer", "ema", "logging"]
+    assert all(seconds > 0 for seconds in result["parts"].values())
 
 
-def test_a_matrix_product_has_a_speed():
-    assert 0.01 < bench.matmul_gflops(torch.float32, CPU) < 1e5
+def test_the_ceiling_is_the_faster_of_product_and_convolution(monkeypatch):
+    fast = {"matmul": 1e-3, "conv": 1e-1}
+    kinds = []
+
+    def quickest(function, device):
+        x = function()
+        kinds.append("matmul" if x.ndim == 2 else "conv")
+        return fast[kinds[-1]]
+
+    monkeypatch.setattr(bench, "quickest", quickest)
+    assert bench.ceiling(torch.float32, CPU) == pytest.approx(2 * 2048**3 / 1e-3 / 1e9)
+    assert set(kinds) == {"matmul", "conv"}
+    fast["matmul"] = 10.0
+    assert bench.ceiling(torch.float32, CPU) == pytest.approx(2 * 9 * 256**2 * 32 * 32 * 32 / 1e-1 / 1e9)
 
 
 def losses_of(step, state, monkeypatch):
@@ -75,22 +93,23 @@ def losses_of(step, state, monkeypatch):
         return lambda *logits: losses.append(loss(*logits)) or losses[-1]
 
     with monkeypatch.context() as patch:
-        for module in (steps, bench):
+        for module in (steps, forms):
             for name in ("discriminator_hinge", "generator_hinge"):
                 patch.setattr(module, name, noted(getattr(module, name)))
         torch.manual_seed(0)
-        step(state, bench.noise_batches(state))
+        step(state, forms.noise_inputs(state))
     return torch.stack(losses).detach()
 
 
 def test_both_forms_of_the_step_compute_the_same_in_float32(make_config, monkeypatch):
     # Adam's first steps follow the signs of gradients, even of rounding errors: a larger eps damps those.
     config = make_config("training.d_steps=2", "optimizer.eps=1e-3")
-    fast, plain = build_state(config, CPU, torch.float32), bench.plain_state(config, CPU)
+    fast, plain = build_state(config, CPU, torch.float32), forms.plain_state(config, CPU)
     before = fast.generator.to_image.weight.detach().clone()
-    losses = [losses_of(*pair, monkeypatch) for pair in ((steps.train_step, fast), (bench.plain_step, plain))]
+    losses = [losses_of(*pair, monkeypatch) for pair in ((steps.train_step, fast), (forms.plain_step, plain))]
     assert len(losses[0]) == 3
-    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
+    # The forms round sigma differently, and batch norm over four images amplifies that.
+    torch.testing.assert_close(*losses, rtol=5e-5, atol=1e-6)
     assert (fast.generator.to_image.weight - before).abs().max() > 1e-5  # more than the tolerance
     for network in ("generator", "discriminator"):
         one, other = (getattr(state, network).state_dict() for state in (fast, plain))

@@ -51,10 +51,10 @@ for (name, one), other in zip(alone.state_dict().items(), generator.state_dict()
     assert torch.equal(one, other), name  # statistics do not depend on the number of processes
 
 step = steps.generator_step
-def signalled(state, draws):
+def signalled(state, inputs):
     if rank == 1 and state.step == 3:
         os.kill(os.getpid(), signal.SIGTERM)  # this process alone is told to stop
-    return step(state, draws)
+    return step(state, inputs)
 steps.generator_step = signalled
 loop.train(replace(config, training=replace(config.training, steps=100)))
 dist.barrier()  # a peer that leaves early may abort the other
@@ -74,7 +74,7 @@ STEPS = (
 )
 
 
-def run_processes(config, tmp_path, count=2):
+def run_processes(config, tmp_path, count=2, script=PROCESS):
     file = tmp_path / "two.yaml"
     file.write_text(to_yaml(config))
     with socket.socket() as s:
@@ -83,7 +83,7 @@ def run_processes(config, tmp_path, count=2):
     known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(file)],
+            [sys.executable, "-c", script, str(file)],
             env={**os.environ, **known, "RANK": str(r), "LOCAL_RANK": str(r)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -125,6 +125,34 @@ def test_two_processes_equal_one_and_stop_together(make_config, tmp_path):
     assert checkpoints(together)[-1] == checkpoint_path(together, 4)
     assert "2 processes on cpu" in out[0] and "stopped after step 4 of 100" in out[0]
     assert out[1] == ""  # one process speaks
+
+
+RESUMED = """
+import sys
+from dataclasses import replace
+import torch.distributed as dist
+from sagan.presets import load_config
+from sagan.training.loop import train
+
+dist.init_process_group("gloo")
+whole = load_config(sys.argv[1])
+train(whole)
+for steps in (2, 4):
+    train(replace(whole, run_dir=whole.run_dir + "-parts", training=replace(whole.training, steps=steps)))
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def test_four_processes_resume_bit_for_bit(make_config, tmp_path):
+    changes = ("training.steps=4", "checkpoint.every=2", "training.micro_batches=2", f"run_dir={tmp_path / 'run'}")
+    run_processes(make_config(*STEPS, *changes), tmp_path, count=4, script=RESUMED)
+    one, two = (load_checkpoint(checkpoint_path(tmp_path / name, 4)) for name in ("run", "run-parts"))
+    for part in ("generator", "discriminator", "generator_ema"):
+        assert all(torch.equal(value, two[part][name]) for name, value in one[part].items()), part
+    for part in ("generator_optimizer", "discriminator_optimizer"):
+        for i, entry in one[part]["state"].items():
+            assert all(torch.equal(value, two[part]["state"][i][name]) for name, value in entry.items()), (part, i)
 
 
 def test_one_process_needs_no_group():

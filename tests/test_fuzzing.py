@@ -71,7 +71,7 @@ def test_what_the_strategies_call_fitting_fits(folder, values):
     assert config.training.batch_size == values["training.batch_size"] >= 1
 
 
-@tried(25, 1500)
+@tried(25, 600)
 @given(values=settings(), data=st.data())
 def test_settings_make_a_configuration_or_one_error(folder, values, data):
     words = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
@@ -81,7 +81,7 @@ def test_settings_make_a_configuration_or_one_error(folder, values, data):
         assert to_config(asdict(config)) == config and to_config(yaml.safe_load(to_yaml(config))) == config
 
 
-@tried(25, 1500)
+@tried(25, 600)
 @given(values=settings(), text=st.none() | TEXT)
 def test_a_yaml_file_makes_a_configuration_or_one_error_that_names_it(folder, values, text):
     file = Path(folder) / "x.yaml"
@@ -107,7 +107,7 @@ def saved(tmp_path_factory):
 PARTS = ("step", "config", "dtype", "data", "digest", "generator", "discriminator", "generator_ema", "other")
 
 
-@pytest.mark.parametrize("number", [20, pytest.param(1500, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
+@pytest.mark.parametrize("number", [20, pytest.param(600, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
 def test_a_checkpoint_with_other_content_loads_or_is_one_error_that_names_it(saved, number):
     file, content = saved
 

@@ -20,7 +20,8 @@ from sagan.training.loop import check_start
 from tests.helpers.mutations import mutated_blobs, mutated_contents, mutated_exports
 from tests.helpers.tiny_runs import TINY, cheap_extractor, tokens, train_run
 
-SHARE = 15  # of the mutations, one in so many is tried by `make test`, and all by the slow tests
+SLOW = [pytest.mark.slow, pytest.mark.timeout(7200)]
+SHARE, SLOW_SHARE = 30, 3  # one in so many mutations is tried by `make test`, and by the slow tests
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def load_all_exports(run, out, every, failed):
     return len(tried), worked
 
 
-@pytest.mark.parametrize("every", [SHARE, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
+@pytest.mark.parametrize("every", [SHARE, pytest.param(SLOW_SHARE, marks=SLOW)])
 def test_mutated_checkpoints_load_or_are_one_error(run, image_folder, every):
     failed = []
     tried, worked = load_all(run, image_folder, every, failed)
@@ -110,7 +111,7 @@ def test_mutated_checkpoints_load_or_are_one_error(run, image_folder, every):
     assert tried >= 335 // every and worked < tried / 2
 
 
-@pytest.mark.parametrize("every", [SHARE, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])])
+@pytest.mark.parametrize("every", [SHARE, pytest.param(SLOW_SHARE, marks=SLOW)])
 def test_mutated_exports_load_or_are_one_error(run, tmp_path, every):
     failed = []
     tried, worked = load_all_exports(run, tmp_path, every, failed)

@@ -22,7 +22,7 @@ import torch
 from safetensors import safe_open
 
 from sagan.attention import KINDS, Place, build_attention
-from sagan.benchmark.step import plain_state, useful_flops
+from sagan.benchmark.forms import plain_state, useful_flops
 from sagan.config import AttentionConfig
 from sagan.models.build import build_discriminator, build_generator
 from sagan.models.sizes import DISCRIMINATOR_WIDTHS, GENERATOR_WIDTHS

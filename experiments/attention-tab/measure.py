@@ -16,9 +16,9 @@ import torch
 from werkzeug.serving import make_server
 
 from sagan.attention import KINDS, AttentionMap, Place, build_attention, capture_maps
+from sagan.benchmark.forms import noise_inputs
 from sagan.config import AttentionConfig
 from sagan.data import open_data
-from sagan.data.batches import to_float
 from sagan.layers import initialize
 from sagan.presets import load_config
 from sagan.runs.log import RunLog
@@ -57,8 +57,8 @@ def _training(name: str, overrides: list[str]) -> tuple[float, float, float, int
     """Seconds of a step, of a record, and of encoding and writing; the steps from record to record."""
     config = load_config(name, ["data.source=shapes", "data.num_classes=10", "data.memory_gb=0", *overrides])
     data, state = open_data(config.data), build_state(config, torch.device("cpu"), torch.float32)
-    real, y = to_float(data.batch(torch.arange(config.training.batch_size))), data.labels[: config.training.batch_size]
-    step = _best(lambda: train_step(state, iter([(real, y)] * config.training.d_steps)), 3)
+    inputs = noise_inputs(state)
+    step = _best(lambda: train_step(state, inputs), 3)
     views, steps = recorder.attention_views(state, data), itertools.count(1)
     looking = _best(lambda: recorder.attention_entropies(recorder.attention_views(state, data)), 5)
     with tempfile.TemporaryDirectory() as directory, RunLog(Path(directory)) as log:

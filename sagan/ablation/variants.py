@@ -22,6 +22,7 @@ INCIDENTAL = (
     "data.workers",
     "logging.",
     "checkpoint.",
+    "training.performance",
     "evaluation.batch_size",
     "evaluation.extractor.weights",
 )

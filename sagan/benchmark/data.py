@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sagan.benchmark import step
+from sagan.benchmark.forms import noise_inputs
 from sagan.config import Config
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
 from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
@@ -48,12 +49,8 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
 
 def seconds_of_step(state: TrainState) -> float:
     """Return the seconds of the fastest training step, on images that are there already."""
-    batches = step.noise_batches(state)
-
-    def take() -> None:
-        train_step(state, batches)
-
-    return step.fastest({"step": take}, state.device)["step"]
+    inputs = noise_inputs(state)
+    return min(step.rounds({"step": lambda: train_step(state, inputs)}, state.device)["step"])
 
 
 def batches_of(config: Config, data: Dataset, state: TrainState) -> TrainingBatches:

@@ -1,138 +1,115 @@
-"""`sagan bench`: the cost of a training step, compared with the same model written plainly, in one run.
+"""`sagan bench`: the time of a training step in each form, in one run, and where it goes.
 
-Useful FLOPs are those of the plain form (1 multiply-add = 2), whatever form is measured: so an algebraic saving shows
-as speed, not as less work.
+Useful FLOPs are those of the plain form (1 multiply-add = 2), whatever form is measured: an algebraic saving shows as
+speed. Executed FLOPs are those of this program's form.
 """
 
-import itertools
 import json
-import math
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+import torch.nn.functional as F
 from tqdm import tqdm
 
+from sagan.benchmark.forms import (
+    counted_flops,
+    mimicry_step,
+    noise_inputs,
+    our_step,
+    plain_state,
+    plain_step,
+)
 from sagan.config import Config
-from sagan.layers import Conv2d, power_iteration, spectral_weights
+from sagan.data import MemoryDataset, TrainingBatches
 from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
-from sagan.training.diagnostics import peak_memory
-from sagan.training.losses import discriminator_hinge, generator_hinge
+from sagan.training import steps
+from sagan.training.diagnostics import numbers, peak_memory
+from sagan.training.health import FiniteWatch
+from sagan.training.inputs import step_inputs
 from sagan.training.memory import require_memory_for
-from sagan.training.state import TrainState, build_state
-from sagan.training.steps import draw, frozen, train_step
+from sagan.training.state import build_state
 
-SECONDS = 30.0  # of measuring, about
-
-Batches = Iterator[tuple[torch.Tensor, torch.Tensor | None]]
-"""Real images and labels, update after update."""
+SECONDS = 60.0  # of measuring the forms, about
+PART_ROUNDS = 5
 
 
 def bench(config: Config, json_file: Path | None = None) -> dict:
     """Measure a preset's training step, print the result, and write it to `json_file` if one is given.
 
-    The step as this program takes it and the plain one alternate, so that a machine's changing load meets both; each is
-    given its fastest round.
+    The forms take turns, so that a machine's changing load meets all of them; each is given the median of its rounds.
     """
     if config.data.num_classes is None:
         config = replace(config, data=replace(config.data, num_classes=10))
     device = choose_device(config.device)
     require_memory_for(config, device)
     keep_freed_memory()
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32 here
     dtype = activation_dtype(config.training.precision, device)
-    fast, plain = build_state(config, device, dtype), plain_state(config, device)
-    flops = useful_flops(plain)
-    batches, plain_batches = noise_batches(fast), noise_batches(plain)
-    steps = {"step": lambda: train_step(fast, batches), "plain": lambda: plain_step(plain, plain_batches)}
-    seconds = fastest(steps, device)
+    auto = our_step(config, device, dtype, "auto")
+    auto()
+    memory = peak_memory(device)  # before the other forms take theirs
+    forms = {"auto": auto}
+    for mode in ("eager", "compiled", "graphs") if device.type == "cuda" else ():
+        forms[mode] = our_step(config, device, dtype, mode)
+    plain = plain_state(config, device)
+    inputs = noise_inputs(plain)
+    forms["plain"] = lambda: plain_step(plain, inputs)
+    if mimicry := mimicry_step(config, device):
+        forms["mimicry"] = mimicry
+    eager = our_step(config, device, dtype, "eager")
+    executed, useful = counted_flops(eager), counted_flops(forms["plain"])
+    times = rounds(forms, device)
+    median = {name: statistics.median(values) for name, values in times.items()}
     images = config.training.batch_size
     result = {
-        "speedup_over_plain": seconds["plain"] / seconds["step"],
-        "images_per_second": images / seconds["step"],
-        "plain_images_per_second": images / seconds["plain"],
-        "gflops": flops / seconds["step"] / 1e9,
-        "plain_gflops": flops / seconds["plain"] / 1e9,
-        "matmul_gflops": matmul_gflops(torch.float32, device),
-        "useful_gflop_per_image": flops / images / 1e9,
-        "seconds_per_step": seconds["step"],
-        "peak_memory_gib": peak_memory(device),
+        "speedup_over_plain": median["plain"] / median["auto"],
+        "images_per_second": images / median["auto"],
+        "plain_images_per_second": images / median["plain"],
+        "gflops": useful / median["auto"] / 1e9,
+        "executed_gflops": executed / median["auto"] / 1e9,
+        "plain_gflops": useful / median["plain"] / 1e9,
+        "matmul_gflops": ceiling(torch.float32, device),
+        "useful_gflop_per_image": useful / images / 1e9,
+        "executed_gflop_per_image": executed / images / 1e9,
+        "seconds_per_step": median["auto"],
+        "forms": {name: spread(values) for name, values in times.items()},
+        "parts": parts(config, device, dtype),
+        "peak_memory_gib": memory,
         "precision": str(dtype).removeprefix("torch."),
+        "tf32": False,
         "batch_size": images,
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+    if "mimicry" in median:
+        result["speedup_over_mimicry"] = median["mimicry"] / median["auto"]
     if dtype != torch.float32:
-        result["matmul_gflops_bf16"] = matmul_gflops(dtype, device)
+        result["matmul_gflops_bf16"] = ceiling(dtype, device)
     print(report(result))
     if json_file:
         write_atomically(json_file, lambda file: file.write(json.dumps(result, indent=2).encode()))
     return result
 
 
-def noise_batches(state: TrainState) -> Batches:
-    """Yield batches of noise with labels, in place of data."""
-    for index in itertools.count():
-        yield real_images(state), draw(state, "bench", index, groups=1).y
+def spread(seconds: list[float]) -> dict[str, float]:
+    """Return the median of some times, the fastest, the slowest, and their number."""
+    return {
+        "median": statistics.median(seconds),
+        "fastest": min(seconds),
+        "slowest": max(seconds),
+        "rounds": len(seconds),
+    }
 
 
-def plain_state(config: Config, device: torch.device) -> TrainState:
-    """Return the same model in the default layout and float32, with resampling by its definition."""
-    state = build_state(config, device, torch.float32)
-    for network in state.networks.values():
-        network.to(memory_format=torch.contiguous_format)
-        setattr(network, "memory_format", torch.contiguous_format)  # noqa: B010  # both networks declare it
-        for module in network.modules():
-            if isinstance(module, Conv2d):
-                module.fused = False
-    return state
-
-
-def plain_step(state: TrainState, batches: Batches) -> None:
-    """Take the same step as most implementations write it: real and fake images in separate passes."""
-    generator, discriminator = state.generator, state.discriminator
-    of_g, of_d = (spectral_weights(network).values() for network in (generator, discriminator))
-    for i in range(d_steps := state.config.training.d_steps):
-        (real, y), draws = next(batches), draw(state, "discriminator", state.step * d_steps + i, groups=2)
-        state.discriminator_optimizer.zero_grad()
-        power_iteration(of_g)
-        with torch.no_grad():
-            fake = generator(draws.z, draws.y)
-        power_iteration(of_d)
-        real_logits = discriminator(real, y)
-        fake_logits = discriminator(fake, draws.y)
-        discriminator_hinge(real_logits, fake_logits).backward()
-        state.discriminator_optimizer.step()
-    draws = draw(state, "generator", state.step, groups=1)
-    state.generator_optimizer.zero_grad()
-    power_iteration(of_g)
-    with frozen(discriminator):
-        generator_hinge(discriminator(generator(draws.z, draws.y), draws.y)).backward()
-    state.generator_optimizer.step()
-    state.step += 1
-
-
-def real_images(state: TrainState) -> torch.Tensor:
-    """Return a batch of noise in place of data."""
-    generator, n = state.generator, state.config.training.batch_size
-    return torch.rand(n, generator.image_channels, *generator.size, device=state.device) * 2 - 1
-
-
-def useful_flops(plain: TrainState) -> int:
-    """Return the FLOPs of one plain step, which also warms it up."""
-    batches = noise_batches(plain)
-    with FlopCounterMode(display=False) as counter:
-        plain_step(plain, batches)
-    return counter.get_total_flops()
-
-
-def fastest(functions: dict[str, Callable[[], None]], device: torch.device) -> dict[str, float]:
-    """Return the seconds of each function's fastest call, in alternating rounds: at least three after a warm-up."""
+def rounds(functions: dict[str, Callable[[], object]], device: torch.device) -> dict[str, list[float]]:
+    """Return the seconds of each function's calls, in alternating rounds: at least three after a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     start = time.perf_counter()
     with tqdm(total=SECONDS, desc="measuring", bar_format="{l_bar}{bar}", disable=None, leave=False) as bar:
@@ -140,48 +117,130 @@ def fastest(functions: dict[str, Callable[[], None]], device: torch.device) -> d
             for name, function in functions.items():
                 times[name].append(timed(function, device))
             bar.update(min(time.perf_counter() - start, SECONDS) - bar.n)
-    return {name: min(values[1:]) for name, values in times.items()}
+    return {name: values[1:] for name, values in times.items()}
 
 
 def timed(function: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of one call."""
-    wait_for(device)
+    """Return the seconds of one call: on a GPU, between two events in its queue."""
+    if device.type == "cuda":
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        before.record()
+        function()
+        after.record()
+        wait_for(device)
+        return before.elapsed_time(after) / 1e3
     start = time.perf_counter()
     function()
-    wait_for(device)
     return time.perf_counter() - start
 
 
-def matmul_gflops(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the GFLOP/s of the fastest product of square matrices; each takes about a second at most."""
+def parts(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """Return the median seconds of the parts of a step, each taken alone and eagerly."""
+    state = build_state(config, device, dtype)
+    inputs, loaded, watch = noise_inputs(state), loading(config), FiniteWatch(state)
+    d_steps = config.training.d_steps
+    times: dict[str, list[float]] = {name: [] for name in ("data", "d", "g", "optimizer", "ema", "logging")}
+    for _ in range(PART_ROUNDS + 1):
+        of_d = [next(inputs) for _ in range(d_steps)]
+        of_g = next(inputs)
+        found: dict[str, tuple[list[torch.Tensor], steps.Metrics]] = {}
+
+        def d() -> None:
+            for i in of_d:  # noqa: B023  # called in this round
+                found["d"] = steps.discriminator_gradients(state, i)  # noqa: B023
+
+        def g() -> None:
+            found["g"] = steps.generator_gradients(state, of_g)  # noqa: B023
+
+        def optimizer() -> None:
+            for _ in range(d_steps):
+                steps.apply_to_discriminator(state, found["d"][0])  # noqa: B023
+            steps.adam_step(state.generator_optimizer, found["g"][0])  # noqa: B023
+
+        def ema() -> None:
+            if state.moving_average is not None and of_g.decay is not None:  # noqa: B023
+                state.moving_average.update(of_g.decay)  # noqa: B023
+
+        def logging() -> None:
+            metrics = {**found["d"][1], **found["g"][1]}  # noqa: B023
+            watch.note(1, metrics)
+            watch.require()
+            numbers(metrics)
+
+        def data() -> None:
+            for _ in range(d_steps + 1):
+                next(loaded)
+
+        for name, part in zip(times, (data, d, g, optimizer, ema, logging), strict=True):
+            times[name].append(timed(part, device))
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def loading(config: Config):
+    """Return an iterator over the inputs of updates on the CPU, with images of noise loaded from memory."""
+    data, training = config.data, config.training
+    images = torch.randint(256, (1024, data.channels, *data.size), dtype=torch.uint8)
+    labels = torch.zeros(1024, dtype=torch.long)
+    batches = TrainingBatches(
+        MemoryDataset(images, labels, [], "noise"), seed=0, batch_size=training.batch_size, flip=data.flip
+    )
+    z_dim = config.model.generator.z_dim
+    return step_inputs(training, z_dim, data.num_classes or 0, batches.raw(), step=0)
+
+
+def ceiling(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the GFLOP/s of the fastest matrix product or 3x3 convolution of several sizes.
+
+    A ceiling has to be the best of both: on some CPUs the library of one is much faster than that of the other.
+    """
     best = 0.0
     for n in (512, 1024, 2048) if device.type == "cpu" else (4096, 8192):
         a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-        seconds = timed(lambda a=a, b=b: a @ b, device)
-        for _ in range(5 if seconds < 1 else 0):
-            seconds = min(seconds, timed(lambda a=a, b=b: a @ b, device))
-        best = max(best, 2 * n**3 / seconds / 1e9)
-        if seconds > 1:
-            break
+        best = max(best, 2 * n**3 / quickest(lambda a=a, b=b: a @ b, device) / 1e9)
+    for channels, images in ((128, 32), (256, 32)) if device.type == "cpu" else ((256, 256), (512, 256)):
+        x = torch.randn(images, channels, 32, 32, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+        w = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+        flops = 2 * 9 * channels**2 * images * 32 * 32
+        best = max(best, flops / quickest(lambda x=x, w=w: F.conv2d(x, w, padding=1), device) / 1e9)
     return best
+
+
+@torch.no_grad()
+def quickest(function: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of the fastest of a few calls, of one if that takes more than a second."""
+    seconds = timed(function, device)
+    for _ in range(6 if seconds < 1 else 0):
+        seconds = min(seconds, timed(function, device))
+    return seconds
 
 
 def report(result: dict) -> str:
     """Return the result in words."""
-    ceilings = {"float32": result["matmul_gflops"], "bfloat16": result.get("matmul_gflops_bf16", math.nan)}
-
-    def line(name: str, precision: str, images_per_second: float, gflops: float) -> str:
-        ceiling = ceilings[precision]
-        return (
-            f"  {name:13} {images_per_second:8.1f} images/s  {gflops:8.1f} useful GFLOP/s, {gflops / ceiling:.2f} of "
-            f"the best {precision} matrix product ({ceiling:.0f} GFLOP/s)"
+    ceilings = {"float32": result["matmul_gflops"], "bfloat16": result.get("matmul_gflops_bf16")}
+    names = {"auto": "this program", "plain": "plain", "mimicry": "torch-mimicry"}
+    images, lines = result["batch_size"], []
+    for form, times in result["forms"].items():
+        low, high = images / times["slowest"], images / times["fastest"]
+        lines.append(
+            f"  {names.get(form, form):13} {images / times['median']:8.1f} images/s (from {low:.1f} to {high:.1f}, "
+            f"{counted(times['rounds'], 'round')})"
         )
-
+    best = ceilings[result["precision"]]
+    whole = sum(result["parts"].values())
+    shares = ", ".join(f"{name} {1e3 * s:.1f} ms ({100 * s / whole:.0f} %)" for name, s in result["parts"].items())
+    mimicry = f", over torch-mimicry {result['speedup_over_mimicry']:.2f}" if "speedup_over_mimicry" in result else ""
     return "\n".join([
         f"{result['device']}, {counted(result['threads'], 'thread')}, {result['precision']}, "
-        f"{result['batch_size']} images, torch {result['torch']}",
-        line("this program", result["precision"], result["images_per_second"], result["gflops"]),
-        line("plain", "float32", result["plain_images_per_second"], result["plain_gflops"]),
-        f"  speedup over plain {result['speedup_over_plain']:.2f}; {result['useful_gflop_per_image']:.2f} useful GFLOP "
-        f"an image and step; peak memory {result['peak_memory_gib']:.2f} GiB",
+        f"{counted(images, 'image')}, torch {result['torch']}, no TF32",
+        *lines,
+        f"  speedup over plain {result['speedup_over_plain']:.2f}{mimicry}",
+        f"  useful {result['gflops']:.1f} GFLOP/s, executed {result['executed_gflops']:.1f}: "
+        f"{result['executed_gflops'] / best:.2f} of the best product or convolution in {result['precision']} "
+        f"({best:.0f})",
+        f"  plain {result['plain_gflops']:.1f} GFLOP/s: {result['plain_gflops'] / result['matmul_gflops']:.2f} of the "
+        f"best in float32 ({result['matmul_gflops']:.0f})",
+        f"  {result['useful_gflop_per_image']:.2f} useful GFLOP an image and step, "
+        f"{result['executed_gflop_per_image']:.2f} executed",
+        f"  parts, each alone: {shares}",
+        f"  peak memory {result['peak_memory_gib']:.2f} GiB",
     ])  # fmt: skip

@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 
 from sagan.commands.options import Flat, Given, Preset
 from sagan.config import DRAWN, Config, ConfigError, to_yaml
+from sagan.config.types import NonNegative
 from sagan.presets import describe_preset, load_settings, presets
 from sagan.runtime.wording import printable
 
@@ -24,6 +25,8 @@ class Options:
     """Print it, itself such a YAML file, and stop."""
     dry_run: bool = False
     """Say what would run, and stop: nothing is written, read into memory or downloaded."""
+    profile: NonNegative = 0
+    """Write a trace of this many steps to RUN/profile, after the first three; Perfetto and TensorBoard open it."""
 
 
 def train(
@@ -50,8 +53,9 @@ def train(
     if options.dry_run:
         return print(*map(printable, plan_of(config)), sep="\n")
     from sagan.api import train as train_run
+    from sagan.training.profiling import Profile
 
-    train_run(config)
+    train_run(config, callbacks=[Profile(options.profile)] if options.profile else ())
 
 
 def plan_of(config: Config) -> list[str]:

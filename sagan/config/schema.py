@@ -172,6 +172,9 @@ class TrainingConfig:
     listed. null: random weights."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Activation dtype; weights are float32. auto: bf16 if the device multiplies it natively, else float32."""
+    performance: Literal["auto", "eager", "compiled", "graphs"] = "auto"
+    """How updates run. eager: one operation after another; compiled: by torch.compile; graphs: recorded as CUDA graphs;
+    auto: graphs on a GPU if they can be recorded, else eager."""
     d_steps: Positive = 1
     """Discriminator updates per generator update."""
     micro_batches: Positive = 1

@@ -17,6 +17,7 @@ CHANGEABLE = (
     "data.memory_gb",
     "data.workers",
     "training.steps",
+    "training.performance",
     "evaluation.",
     "logging.",
     "checkpoint.",

@@ -37,13 +37,25 @@ class TrainingBatches:
         self.workers = 0 if isinstance(dataset, MemoryDataset) else workers
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        numbers, pin = itertools.count(self.start), self.device.type == "cuda"
-        for images, y, mirrored in read_ahead(self.dataset, self.read, numbers, self.workers, pin):
-            real = to_float(images.to(self.device, non_blocking=True))
-            if self.flip:
-                mirrored = mirrored.to(self.device, non_blocking=True)
-                real = torch.where(mirrored[:, None, None, None], real.flip(3), real)
-            yield real, y.to(self.device, non_blocking=True)
+        for images, y, mirrored in self.raw():
+            real = to_float(images.to(self.device) if self.resident is None else self.dataset.batch(images))
+            if mirrored is not None:
+                real = torch.where(mirrored.to(self.device)[:, None, None, None], real.flip(3), real)
+            yield real, y.to(self.device)
+
+    @property
+    def resident(self) -> Tensor | None:
+        """All images if they lie on an accelerator, else None."""
+        images = self.dataset.images if isinstance(self.dataset, MemoryDataset) else None
+        return None if images is None or images.device.type == "cpu" else images
+
+    def raw(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield batches as they are read, on the CPU: uint8 images, labels, and which images to mirror, None for none.
+
+        If all images are `resident` on an accelerator, their indices are yielded instead.
+        """
+        for images, y, mirrored in read_ahead(self.dataset, self.read, itertools.count(self.start), self.workers):
+            yield images, y, mirrored if self.flip else None
 
     def indices(self, number: int) -> Tensor:
         """Return this rank's image indices of batch `number`."""
@@ -59,9 +71,10 @@ class TrainingBatches:
         return (draws < 0.5)[self.share]
 
     def read(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return batch `number` before conversion: uint8 images, labels, and which images to mirror."""
+        """Return batch `number` before conversion: uint8 images (or indices), labels, and which images to mirror."""
         indices = self.indices(number)
-        return self.dataset.batch(indices), self.dataset.labels[indices], self.mirrored(number)
+        images = self.dataset.batch(indices) if self.resident is None else indices
+        return images, self.dataset.labels[indices], self.mirrored(number)
 
 
 @lru_cache(maxsize=4)  # consecutive batches share an epoch or two; a permutation of a million takes 8 MB

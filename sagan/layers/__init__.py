@@ -3,13 +3,14 @@
 from sagan.layers.network import evaluating, initialize
 from sagan.layers.norm import BatchNorm
 from sagan.layers.ready import Weights
-from sagan.layers.spectral import Conv2d, Embedding, Linear, SpectralWeight, power_iteration, spectral_weights
+from sagan.layers.spectral import Conv2d, Embedding, Linear, Spectral, SpectralWeight, power_iteration, spectral_weights
 
 __all__ = [
     "BatchNorm",
     "Conv2d",
     "Embedding",
     "Linear",
+    "Spectral",
     "SpectralWeight",
     "Weights",
     "evaluating",

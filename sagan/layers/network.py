@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from sagan.layers.norm import BatchNorm
-from sagan.layers.spectral import SpectralWeight, power_iteration, spectral_weights
+from sagan.layers.spectral import Spectral, SpectralWeight, spectral_weights
 
 
 @contextmanager
@@ -37,6 +37,6 @@ def initialize(network: nn.Module, kind: str) -> None:
             nn.init.constant_(module.gain.weight, module.initial_gain)
             nn.init.zeros_(module.bias.weight)
     # A random u underestimates sigma, and the errors multiply from layer to layer: start near convergence.
-    layers = spectral_weights(network).values()
+    layers = Spectral(spectral_weights(network).values())
     for _ in range(15):
-        power_iteration(layers)
+        layers.iterate()

@@ -10,13 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sagan.layers.spectral import (
-    Conv2d,
-    SingularVectors,
-    SpectralWeight,
-    power_iteration,
-    singular_vectors,
-)
+from sagan.layers.spectral import Conv2d, SingularVectors, Spectral, SpectralWeight
 
 # torch's own optimizers call these private functions too: one call for all layers.
 # pyright: reportPrivateImportUsage=false
@@ -27,32 +21,38 @@ class Weights:
 
     def __init__(self, network: nn.Module):
         layers = [m for m in network.modules() if isinstance(m, SpectralWeight)]
-        self.spectral = [layer for layer in layers if layer.spectral_norm]
+        self.parameters = list(network.parameters())
+        self.spectral = Spectral(layer for layer in layers if layer.spectral_norm)
         self.convolutions = [layer for layer in layers if isinstance(layer, Conv2d)]
 
     @contextmanager
-    def ready(self, dtype: torch.dtype, *, iterate: bool) -> Iterator[None]:
+    def ready(self, dtype: torch.dtype, *, iterate: bool, gradients: bool = True) -> Iterator[None]:
         """Let the layers use weights that are made ready once, for the duration of the block.
 
         dtype is that of the activations. With `iterate`, a power iteration comes first. The weights must not change in
-        the block. Gradients flow to them as always; several passes in the block share this part of the graph.
+        the block. Gradients flow to them as always, unless `gradients` is false; several passes in the block share this
+        part of the graph.
         """
-        vectors = (power_iteration if iterate else singular_vectors)(self.spectral)
+        vectors = self.spectral.iterate() if iterate else self.spectral.vectors()
         try:
-            normalized = normalize(self.spectral, vectors)
-            for layer, weight in zip(self.spectral, normalized, strict=True):
-                layer.normalized = weight
-            operands = [(layer.kernel(), layer.bias) for layer in self.convolutions]
-            rounded = iter(cast([t for pair in operands for t in pair if t is not None], dtype))
-            for layer, (kernel, bias) in zip(self.convolutions, operands, strict=True):
-                layer.operands = {kernel.dtype: (kernel, bias)}
-                layer.operands[dtype] = next(rounded), None if bias is None else next(rounded)
+            with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
+                self._make_ready(dtype, vectors)
             yield
         finally:
-            for layer in self.spectral:
-                layer.normalized = None
+            for layer in self.spectral.layers:
+                layer.ready.weight = None
             for layer in self.convolutions:
-                layer.operands = {}
+                layer.ready.operands = {}
+
+    def _make_ready(self, dtype: torch.dtype, vectors: SingularVectors) -> None:
+        layers = self.spectral.layers
+        for layer, weight in zip(layers, normalize(layers, vectors), strict=True):
+            layer.ready.weight = weight
+        operands = [(layer.kernel(), layer.bias) for layer in self.convolutions]
+        rounded = iter(cast([t for pair in operands for t in pair if t is not None], dtype))
+        for layer, (kernel, bias) in zip(self.convolutions, operands, strict=True):
+            layer.ready.operands = {kernel.dtype: (kernel, bias)}
+            layer.ready.operands[dtype] = next(rounded), None if bias is None else next(rounded)
 
 
 def normalize(layers: Sequence[SpectralWeight], vectors: SingularVectors) -> Sequence[Tensor]:

@@ -6,7 +6,7 @@ often the singular vectors are updated (once per discriminator step, as in the a
 and viewing never update them.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import torch
@@ -26,6 +26,16 @@ from sagan.layers.resampling import (
 EPS = 1e-12
 
 
+class Ready:
+    """What a layer multiplies by while `Weights.ready` holds it for a whole update; empty otherwise."""
+
+    def __init__(self):
+        self.weight: Tensor | None = None
+        """The normalized weight."""
+        self.operands: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}
+        """Kernel and bias of a convolution by dtype."""
+
+
 class SpectralWeight(nn.Module):
     """A weight (out, ...); with `spectral_norm`, divided by its largest singular value as an (out, rest) matrix.
 
@@ -35,9 +45,6 @@ class SpectralWeight(nn.Module):
     u: Tensor
     v: Tensor
 
-    normalized: Tensor | None = None
-    """The normalized weight, while `ready.Weights` holds it for a whole update."""
-
     def __init__(self, shape: tuple[int, ...], spectral_norm: bool, zero: bool = False):
         super().__init__()
         if zero and spectral_norm:
@@ -45,6 +52,7 @@ class SpectralWeight(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape))
         self.spectral_norm = spectral_norm
         self.zero = zero
+        self.ready = Ready()
         if spectral_norm:
             rows, columns = shape[0], self.weight[0].numel()
             self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=EPS))
@@ -61,10 +69,7 @@ class SpectralWeight(nn.Module):
 
     def unmatrix(self, matrix: Tensor) -> Tensor:
         """Invert `matrix` for a dense one: the result has the weight's shape and strides."""
-        if self.weight.ndim == 4 and not self.weight.is_contiguous():
-            out, channels, height, width = self.weight.shape
-            return matrix.view(out, height, width, channels).permute(0, 3, 1, 2)
-        return matrix.view_as(self.weight)
+        return matrix.as_strided(self.weight.shape, self.weight.stride())
 
     def row(self) -> Tensor:
         """Return a view of v that flattens to the order of the columns of `matrix`."""
@@ -77,8 +82,8 @@ class SpectralWeight(nn.Module):
 
     def normalized_weight(self) -> Tensor:
         """Return the weight that the layer multiplies by, in float32."""
-        if self.normalized is not None:
-            return self.normalized
+        if self.ready.weight is not None:
+            return self.ready.weight
         return self.weight / self.sigma() if self.spectral_norm else self.weight
 
     def _flags(self) -> str:
@@ -105,35 +110,48 @@ def spectral_weights(network: nn.Module) -> dict[str, SpectralWeight]:
 # pyright: reportPrivateImportUsage=false
 
 
-@torch.no_grad()
-def power_iteration(layers: Collection[SpectralWeight]) -> SingularVectors:
-    """Run one power iteration on each layer: v <- W^T u, u <- W v, each scaled to unit length. Return the results."""
-    if not layers:
-        return SingularVectors([], [], [])
-    vs, products = [], []
-    for layer in layers:  # both products of a layer in a row, while a large W is still in the cache
-        matrix = layer.matrix(layer.weight)
-        vs.append(torch.mv(matrix.T, layer.u))
-        products.append(torch.mv(matrix, vs[-1]))
-    lengths = torch._foreach_clamp_min(torch._foreach_norm(vs), EPS)
-    torch._foreach_div_(vs, lengths)
-    torch._foreach_div_(products, lengths)  # now W v for the unit vector v, whose length is sigma
-    sigmas = torch._foreach_norm(products)
-    us = torch._foreach_div(products, torch._foreach_clamp_min(sigmas, EPS))
-    rows = [layer.row() for layer in layers]
-    torch._foreach_copy_([layer.u for layer in layers], us)
-    torch._foreach_copy_(rows, [v.view_as(row) for v, row in zip(vs, rows, strict=True)])
-    return SingularVectors(list(us), vs, list(sigmas))
+class Spectral:
+    """Several layers under spectral norm, whose estimates of the largest singular value are refined together."""
+
+    def __init__(self, layers: Iterable[SpectralWeight]):
+        self.layers = list(layers)
+        # Views of weights and vectors, which stay where they are: making hundreds of them takes a millisecond.
+        with torch.no_grad():
+            self.matrices = [layer.matrix(layer.weight) for layer in self.layers]
+            self.transposed = [matrix.T for matrix in self.matrices]
+            self.u = [layer.u for layer in self.layers]
+            self.rows = [layer.row() for layer in self.layers]
+
+    @torch.no_grad()
+    def iterate(self) -> SingularVectors:
+        """Run one power iteration on each layer, v <- W^T u and u <- W v, scaled to unit length. Return the results."""
+        if not self.layers:
+            return SingularVectors([], [], [])
+        vs, products = [], []
+        for matrix, transposed, u in zip(self.matrices, self.transposed, self.u, strict=True):
+            # Both products of a layer in a row, while a large W is still in the cache.
+            vs.append(torch.mv(transposed, u))
+            products.append(torch.mv(matrix, vs[-1]))
+        lengths = torch._foreach_clamp_min(torch._foreach_norm(vs), EPS)
+        torch._foreach_div_(vs, lengths)
+        torch._foreach_div_(products, lengths)  # now W v for the unit vector v, whose length is sigma
+        sigmas = torch._foreach_norm(products)
+        us = torch._foreach_div(products, torch._foreach_clamp_min(sigmas, EPS))
+        torch._foreach_copy_(self.u, us)
+        torch._foreach_copy_(self.rows, [v.view(row.shape) for v, row in zip(vs, self.rows, strict=True)])
+        return SingularVectors(list(us), vs, list(sigmas))
+
+    @torch.no_grad()
+    def vectors(self) -> SingularVectors:
+        """Return the estimates as they are."""
+        vs = [row.flatten() for row in self.rows]
+        products = [torch.mv(matrix, v) for matrix, v in zip(self.matrices, vs, strict=True)]
+        return SingularVectors(self.u, vs, [torch.dot(u, p) for u, p in zip(self.u, products, strict=True)])
 
 
-@torch.no_grad()
-def singular_vectors(layers: Collection[SpectralWeight]) -> SingularVectors:
-    """Return the estimates as they are."""
-    return SingularVectors(
-        [layer.u for layer in layers],
-        [layer.row().flatten() for layer in layers],
-        [layer.sigma() for layer in layers],
-    )
+def power_iteration(network: nn.Module) -> None:
+    """Run one power iteration on each spectrally normalized weight of a network."""
+    Spectral(spectral_weights(network).values()).iterate()
 
 
 class Conv2d(SpectralWeight):
@@ -162,8 +180,6 @@ class Conv2d(SpectralWeight):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.resample = resample
         self.dilation = dilation
-        self.operands: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}
-        """Kernel and bias by dtype, while `ready.Weights` holds them for a whole update."""
         if resample and kernel_size == 3:
             self.register_buffer("shifts", torch.tensor(SHIFTS), persistent=False)
 
@@ -181,7 +197,7 @@ class Conv2d(SpectralWeight):
         return (upsample_kernel if self.resample == "up" else pool_kernel)(weight, self.shifts)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel, bias = self.operands.get(x.dtype) or (self.kernel(), self.bias)
+        kernel, bias = self.ready.operands.get(x.dtype) or (self.kernel(), self.bias)
         kernel, bias = kernel.to(x.dtype), None if bias is None else bias.to(x.dtype)
         if self.resample == "up":
             return (upsample_conv if self.fused else plain_upsample_conv)(x, kernel, bias)

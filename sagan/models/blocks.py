@@ -34,9 +34,9 @@ class GeneratorBlock(nn.Module):
         self.in_residual = in_residual
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        h = F.relu(self.norm1(x, y))  # (N, I, H, W)
+        h = F.relu_(self.norm1(x, y))  # (N, I, H, W)
         h = self.conv1(h)  # (N, O, 2H, 2W)
-        h = F.relu(self.norm2(h, y))
+        h = F.relu_(self.norm2(h, y))
         h = self.conv2(h)
         if self.in_residual:
             return self.attention(h) + self.shortcut(x)
@@ -74,7 +74,7 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = x if self.first else F.relu(x)  # (N, I, H, W)
-        h = F.relu(self.conv1(h))  # (N, O, H, W)
+        h = F.relu_(self.conv1(h))  # (N, O, H, W)
         h = self.conv2(h)  # (N, O, H/2, W/2)
         if self.in_residual:
             return self.attention(h) + self.shortcut(x)

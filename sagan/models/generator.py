@@ -68,7 +68,7 @@ class Generator(nn.Module):
         h = h.to(self.compute_dtype, memory_format=self.memory_format)
         for block in self.blocks:
             h = block(h, y)  # (N, C_i, a 2^i, b 2^i)
-        h = F.relu(self.norm(h))
+        h = F.relu_(self.norm(h))
         return torch.tanh(self.to_image(h).to(z.dtype))  # (N, channels, H, W)
 
     @torch.no_grad()

@@ -29,7 +29,7 @@ def check_labels(y: Tensor | None, num_classes: int, n: int, network: str) -> No
     """Raise ValueError unless y fits a network with `num_classes` classes and a batch of n.
 
     y is int64 (N,) in 0..num_classes-1, or float (N, num_classes) for mixtures, or None for an unconditional network.
-    The range is checked on a CPU only: on a GPU the check would wait for queued work.
+    The range is checked on a CPU only, and not in compiled code: on a GPU the check would wait for queued work.
     """
     if y is None or num_classes == 0:
         if (y is None) != (num_classes == 0):
@@ -40,7 +40,8 @@ def check_labels(y: Tensor | None, num_classes: int, n: int, network: str) -> No
         raise ValueError(f"y has shape {tuple(y.shape)}, expected {expected}")
     if torch.compiler.is_compiling():  # a graph cannot read values
         return
-    if y.device.type == "cpu" and not y.is_floating_point() and n and not _within(y, num_classes):
+    on_cpu = y.device.type == "cpu" and not torch.compiler.is_compiling()
+    if on_cpu and not y.is_floating_point() and n and not _within(y, num_classes):
         raise ValueError(f"y has labels from {int(y.min())} to {int(y.max())}, expected 0 to {num_classes - 1}")
 
 

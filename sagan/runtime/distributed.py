@@ -102,8 +102,9 @@ def average(tensors: list[Tensor]) -> None:
     flat = torch.cat([t.detach().flatten().float() for t in tensors])
     dist.all_reduce(flat)
     flat /= world_size()
-    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        tensor.detach().copy_(mean.view_as(tensor))
+    means = [m.view_as(t) for m, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
+    # torch's own DistributedDataParallel calls this private function too.
+    torch._foreach_copy_([t.detach() for t in tensors], means)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def barrier() -> None:

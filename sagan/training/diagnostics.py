@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
 
@@ -12,44 +12,50 @@ from torch import Tensor, nn
 
 from sagan.attention import attention_layers
 from sagan.data import Dataset
-from sagan.layers import evaluating, spectral_weights
+from sagan.layers import Weights, evaluating, spectral_weights
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import image_grid, to_uint8
 from sagan.training.state import TrainState
 
+GRID_BATCH = 50  # images of a grid made at a time
+
+
+def numbers(scalars: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return scalars as numbers. On a GPU this waits for queued work, once."""
+    if not scalars:
+        return {}
+    return dict(zip(scalars, torch.stack([s.detach().float() for s in scalars.values()]).tolist(), strict=True))
+
 
 def gradient_norms(state: TrainState) -> dict[str, float]:
     """Return the L2 norm of the gradient of each network's last update."""
-    return {
-        "gradient/generator": _norm(state.generator),
-        "gradient/discriminator": _norm(state.discriminator),
-    }
+    return numbers({"gradient/generator": _norm(state.generator), "gradient/discriminator": _norm(state.discriminator)})
 
 
-def _norm(network: nn.Module) -> float:
+def _norm(network: nn.Module) -> Tensor:
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     # torch's own gradient clipping calls this private function too.
     norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
-    return torch.stack(norms).norm().item()
+    return torch.stack(norms).norm()
 
 
 def gammas(state: TrainState) -> dict[str, float]:
     """Return gamma of every attention layer that has one."""
-    return {
-        f"attention/gamma/{network}.{name}": layer.gamma.item()
+    return numbers({
+        f"attention/gamma/{network}.{name}": layer.gamma
         for network in ("generator", "discriminator")
         for name, layer in attention_layers(getattr(state, network)).items()
         if layer.gamma is not None
-    }
+    })  # fmt: skip
 
 
 def singular_values(state: TrainState) -> dict[str, float]:
     """Return the estimated largest singular value of every weight under spectral norm, before the division."""
-    return {
-        f"singular_value/{network}.{name}": layer.sigma().item()
+    return numbers({
+        f"singular_value/{network}.{name}": layer.sigma()
         for network in ("generator", "discriminator")
         for name, layer in spectral_weights(getattr(state, network)).items()
-    }
+    })  # fmt: skip
 
 
 def of_each_network(values: dict[str, float]) -> dict[str, float]:
@@ -77,9 +83,10 @@ def grid_inputs(state: TrainState, columns: int = 10, rows: int = 10) -> tuple[T
 @torch.no_grad()
 def sample_grid(state: TrainState, z: Tensor, y: Tensor | None, columns: int = 10) -> Tensor:
     """Return the images of the shown generator for z and y, as one uint8 image (C, H, W)."""
-    with evaluating(state.shown_generator) as generator:
-        rows = [slice(i, i + columns) for i in range(0, len(z), columns)]
-        images = [to_uint8(generator(z[row], None if y is None else y[row])) for row in rows]
+    parts = [slice(i, i + GRID_BATCH) for i in range(0, len(z), GRID_BATCH)]
+    generator = state.shown_generator
+    with evaluating(generator), Weights(generator).ready(generator.compute_dtype, iterate=False):
+        images = [to_uint8(generator(z[p], None if y is None else y[p])) for p in parts]
     return image_grid(torch.cat(images), columns)
 
 

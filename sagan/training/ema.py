@@ -1,7 +1,10 @@
 """The moving average (EMA) of the generator, which is evaluated and sampled instead of the generator itself."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+# torch's own averaged models call these private functions too.
+# pyright: reportPrivateImportUsage=false
 
 
 def ema_decay(step: int, decay: float, start: int) -> float:
@@ -10,18 +13,28 @@ def ema_decay(step: int, decay: float, start: int) -> float:
     return 0.0 if t <= 0 else min(decay, (1 + t) / (10 + t))
 
 
-@torch.no_grad()
-def update_ema(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Update weights and running statistics: average <- decay * average + (1 - decay) * network.
+class MovingAverage:
+    """Updates of the weights and running statistics of one network as the moving average of another's.
 
     Singular vectors are copied, because an average of unit vectors is not a unit vector.
     """
-    averaged, newest = [], []
-    for (name, mean), value in zip(average.state_dict().items(), network.state_dict().values(), strict=True):
-        if name.endswith((".u", ".v")):
-            mean.copy_(value)
-        else:
-            averaged.append(mean)
-            newest.append(value)
-    # torch's own averaged models call this private function too.
-    torch._foreach_lerp_(averaged, newest, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
+
+    def __init__(self, average: nn.Module, network: nn.Module):
+        pairs = zip(average.state_dict().items(), network.state_dict().values(), strict=True)
+        named = [(name, mean, value) for (name, mean), value in pairs]
+        averaged = [pair for name, *pair in named if not name.endswith((".u", ".v"))]
+        copied = [pair for name, *pair in named if name.endswith((".u", ".v"))]
+        self.means, self.values = [mean for mean, _ in averaged], [value for _, value in averaged]
+        self.copies, self.originals = [mean for mean, _ in copied], [value for _, value in copied]
+
+    @torch.no_grad()
+    def update(self, decay: Tensor) -> None:
+        """Set average <- decay * average + (1 - decay) * network; an exact copy for a decay of 0."""
+        if self.copies:
+            torch._foreach_copy_(self.copies, self.originals)
+        if decay.device.type == "cpu":  # one pass over memory instead of three
+            torch._foreach_lerp_(self.means, self.values, 1 - decay.item())
+            return
+        torch._foreach_sub_(self.means, self.values)  # lerp takes no weight that is on the device
+        torch._foreach_mul_(self.means, decay)
+        torch._foreach_add_(self.means, self.values)

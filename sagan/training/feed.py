@@ -1,41 +1,41 @@
-"""The images of a step, fetched before the step begins."""
+"""The inputs of a step, fetched before the step begins."""
 
-from collections.abc import Iterator
-
-from torch import Tensor
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from sagan.config import UserError
 from sagan.runtime.distributed import any_process
-
-Batch = tuple[Tensor, Tensor | None]
+from sagan.training.inputs import Inputs
 
 
 class Feed:
-    """The batches of one step at a time: all are there before the step begins, so none is left half done.
+    """The inputs of one step at a time: all are there before the step begins, so none is left half done.
 
-    A failure to get them is kept for later, so that the run can save the steps taken so far.
+    `source` yields the inputs of `updates` updates per step, in a form that `place` turns into those on the device when
+    the update begins. A failure to get them is kept for later, so that the run can save the steps taken so far.
     """
 
-    def __init__(self, batches: Iterator[Batch], d_steps: int):
-        self.batches = batches
-        self.d_steps = d_steps
-        self.ready: list[Batch] = []
+    def __init__(self, source: Iterator[Any], updates: int, place: Callable[[Any], Inputs]):
+        self.source = source
+        self.updates = updates
+        self.place = place
+        self.ready: list[Any] = []
         self.failure: UserError | None = None
 
     def fetch(self) -> None:
-        """Get the batches of the next step, or set `failure`."""
+        """Get the inputs of the next step, or set `failure`."""
         self.ready.clear()  # before the next ones take memory
         try:
-            self.ready += (next(self.batches) for _ in range(self.d_steps))
+            self.ready += (next(self.source) for _ in range(self.updates))
         except UserError as error:
             self.failure = error
 
-    def take(self) -> Iterator[Batch]:
-        """Return an iterator over the batches of a step."""
-        return iter(self.ready)
+    def take(self) -> Iterator[Inputs]:
+        """Return an iterator over the inputs of a step."""
+        return map(self.place, self.ready)
 
     def require(self, step: int) -> None:
-        """Raise UserError, in all processes, if any of them could not get its batches after `step`."""
+        """Raise UserError, in all processes, if any of them could not get its inputs after `step`."""
         if not any_process(self.failure is not None):
             return
         reason = self.failure or "another process of this run could not read its images"

@@ -1,6 +1,6 @@
 """The training run: `train` sets it up, takes the steps and closes it. `steps.py` defines a step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -36,11 +36,14 @@ from sagan.runtime.distributed import (
 from sagan.runtime.files import check_writable, write_atomically
 from sagan.runtime.wording import counted
 from sagan.training import diagnostics
+from sagan.training.blocks import Places, ahead, pack
 from sagan.training.evaluator import Evaluator
 from sagan.training.feed import Feed
 from sagan.training.health import CollapseWatch, FiniteWatch, NonFiniteError
+from sagan.training.inputs import step_inputs
 from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
+from sagan.training.performance import choose_updates
 from sagan.training.resume import (
     data_facts,
     finished,
@@ -196,7 +199,7 @@ def tidy(config: Config) -> None:
 def fit(run: Run, stop: StopRequest) -> None:
     """Take steps until the last one or a request to stop. After each, do what is due."""
     state, last = run.state, run.config.training.steps
-    feed = Feed(real_batches(run), run.config.training.d_steps)
+    feed, updates = feed_of(run), choose_updates(state)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
     throughput, watch = diagnostics.Throughput(run.config.training.batch_size, state.step), CollapseWatch()
@@ -204,7 +207,7 @@ def fit(run: Run, stop: StopRequest) -> None:
     stopping = any_process(feed.failure is not None)
     with Progress(run.log, state.step, run.config) as progress:
         while state.step < last and not stopping:
-            metrics = train_step(state, feed.take())
+            metrics = train_step(state, feed.take(), updates)
             run.finite.note(state.step, metrics)
             if state.step < last:
                 feed.fetch()
@@ -238,22 +241,28 @@ def catch_up(run: Run) -> None:
         write_evaluation(run)
 
 
-def real_batches(run: Run) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Return an iterator over this process's real images and labels, from the first batch not used yet."""
-    training = run.config.training
+def feed_of(run: Run) -> Feed:
+    """Return the inputs of this process's steps, from the first one not taken yet."""
+    config, state, training = run.config, run.state, run.config.training
     batches = TrainingBatches(
         run.data,
         seed=training.seed,
         batch_size=training.batch_size,
-        flip=run.config.data.flip,
+        flip=config.data.flip,
         rank=rank(),
         world_size=world_size(),
-        start=run.state.step * training.d_steps,
-        workers=run.config.data.workers,
-        device=run.state.device,
+        start=state.step * training.d_steps,
+        workers=config.data.workers,
+        device=state.device,
     )
-    conditional = run.state.generator.num_classes > 0
-    return ((real, y if conditional else None) for real, y in batches)
+    state.images = batches.resident
+    generator = state.generator
+    inputs = step_inputs(training, generator.z_dim, generator.num_classes, batches.raw(), state.step)
+    updates = training.d_steps + 1
+    if state.device.type == "cpu":
+        return Feed(inputs, updates, lambda inputs: inputs)
+    blocks = ahead((pack(i, pin=state.device.type == "cuda") for i in inputs), depth=2 * updates)
+    return Feed(blocks, updates, Places(state.device).load)
 
 
 def as_numbers(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]:
@@ -263,4 +272,4 @@ def as_numbers(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]
     """
     if everywhere:
         average(list(metrics.values()))
-    return {name: value.item() for name, value in metrics.items()}
+    return diagnostics.numbers(metrics)

@@ -1,41 +1,36 @@
 """Everything that a training step changes, and its conversion to and from a checkpoint."""
 
 import copy
-import inspect
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 
 from sagan.config import Config, OptimizerConfig
 from sagan.layers import Weights
 from sagan.models.build import build_discriminator, build_generator
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
-from sagan.runtime.distributed import average, world_size
+from sagan.runtime.distributed import average
+from sagan.training.ema import MovingAverage
 
 
 @dataclass
 class TrainState:
-    """Networks, their optimizers and the number of finished steps.
-
-    `*_parallel` is the network itself in a single process, else its DistributedDataParallel wrapper. Only passes whose
-    gradients are used go through it.
-    """
+    """Networks, their optimizers and the number of finished steps."""
 
     config: Config
     device: torch.device
     generator: Generator
     discriminator: Discriminator
     generator_ema: Generator | None
-    generator_optimizer: torch.optim.Optimizer
-    discriminator_optimizer: torch.optim.Optimizer
-    generator_parallel: nn.Module
-    discriminator_parallel: nn.Module
+    generator_optimizer: torch.optim.Adam
+    discriminator_optimizer: torch.optim.Adam
     generator_weights: Weights
     discriminator_weights: Weights
+    moving_average: MovingAverage | None
+    images: Tensor | None = None
+    """All training images, uint8 (N, C, H, W), if they are on the device: inputs then hold indices of images."""
     step: int = 0
 
     @property
@@ -73,6 +68,7 @@ class TrainState:
         for name, optimizer in self.optimizers.items():
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": checkpoint[name]["state"], "param_groups": groups})
+            _lay_out_moments(optimizer)
         self.step = checkpoint["step"]
 
     def average_statistics(self) -> None:
@@ -95,10 +91,9 @@ def build_state(config: Config, device: torch.device, dtype: torch.dtype) -> Tra
         generator_ema=generator_ema,
         generator_optimizer=_adam(generator, config.optimizer.generator_lr, config.optimizer),
         discriminator_optimizer=_adam(discriminator, config.optimizer.discriminator_lr, config.optimizer),
-        generator_parallel=_parallel(generator, device),
-        discriminator_parallel=_parallel(discriminator, device),
         generator_weights=Weights(generator),
         discriminator_weights=Weights(discriminator),
+        moving_average=None if generator_ema is None else MovingAverage(generator_ema, generator),
     )
 
 
@@ -106,11 +101,9 @@ def _adam(network: nn.Module, lr: float, config: OptimizerConfig) -> torch.optim
     return torch.optim.Adam(network.parameters(), lr=lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
 
 
-def _parallel(network: nn.Module, device: torch.device) -> nn.Module:
-    if world_size() == 1:
-        return network
-    # Do not synchronize buffers: singular vectors agree anyway, as functions of equal weights.
-    known = inspect.signature(DistributedDataParallel.__init__).parameters
-    option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
-    options: dict[str, Any] = {option: False}
-    return DistributedDataParallel(network, [device.index] if device.type == "cuda" else None, **options)
+def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Give the averages of an optimizer the memory layout of their weights: its kernel walks through both alike."""
+    for weight, averages in optimizer.state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            if averages[name].stride() != weight.stride():
+                averages[name] = torch.empty_like(weight).copy_(averages[name])

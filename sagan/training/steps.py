@@ -1,155 +1,185 @@
-"""The two updates of a training step, as functions of the state, the images and the random draws of the step."""
+"""The two updates of a training step, as functions of the state and of the update's inputs.
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+Neither reads a number from the device or copies one to it, so the host never waits and a CUDA graph can hold them. An
+update is its gradients, their mean over the processes, and a step of Adam.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from sagan.runtime.distributed import rank, world_size
-from sagan.runtime.draws import generator_for
+from sagan.runtime.distributed import average
+from sagan.training.adam import adam_step
 from sagan.training.augment import diffaugment
-from sagan.training.ema import ema_decay, update_ema
+from sagan.training.inputs import Inputs
 from sagan.training.losses import discriminator_hinge, generator_hinge
 from sagan.training.state import TrainState
 
 Metrics = dict[str, Tensor]
 
-
-@dataclass(frozen=True)
-class Draws:
-    """This process's share of the random draws of one update."""
-
-    z: Tensor
-    """Latents (n, z_dim)."""
-    y: Tensor | None
-    """Labels (n,), None without classes."""
-    uniform: Tensor | None
-    """Draws (m, 7) from [0, 1) for augmentation: m = 2n in a discriminator update, real images first, else n."""
-
-    def part(self, index: int, parts: int, groups: int) -> "Draws":
-        """Return the draws of one micro-batch. The rows of `uniform` are `groups` groups of n."""
-        uniform = None
-        if self.uniform is not None:
-            uniform = torch.cat([g.chunk(parts)[index] for g in self.uniform.chunk(groups)])
-        return Draws(self.z.chunk(parts)[index], None if self.y is None else self.y.chunk(parts)[index], uniform)
+DISCRIMINATOR_METRICS = (
+    "loss/discriminator",
+    "logits/real",
+    "logits/fake",
+    "accuracy/real",
+    "accuracy/fake",
+    "spread/real",
+    "spread/fake",
+)
 
 
-def draw(state: TrainState, purpose: str, index: int, groups: int) -> Draws:
-    """Draw for update `index` of a purpose: for the whole batch, of which this process keeps its own rows."""
-    config, device = state.config, state.device
-    n, generator = config.training.batch_size, generator_for(config.training.seed, purpose, index)
-    share = slice(rank() * n // world_size(), (rank() + 1) * n // world_size())
-    z = torch.randn(n, state.generator.z_dim, generator=generator)[share].to(device)
-    y = uniform = None
-    if state.generator.num_classes:
-        y = torch.randint(state.generator.num_classes, (n,), generator=generator)[share].to(device)
-    if config.training.diffaugment:
-        rows = torch.rand(groups, n, 7, generator=generator)[:, share]
-        uniform = rows.flatten(0, 1).to(device)
-    return Draws(z, y, uniform)
+class Updates(NamedTuple):
+    """Two functions that do what `discriminator_step` and `generator_step` do."""
+
+    discriminator: Callable[[TrainState, Inputs], Metrics]
+    generator: Callable[[TrainState, Inputs], Metrics]
 
 
-def train_step(state: TrainState, batches: Iterator[tuple[Tensor, Tensor | None]]) -> Metrics:
+def train_step(state: TrainState, inputs: Iterator[Inputs], updates: Updates | None = None) -> Metrics:
     """Take one step: `d_steps` updates of D, then one of G. The metrics of D are those of its last update."""
+    update = updates or Updates(discriminator_step, generator_step)
     metrics: Metrics = {}
-    for i in range(d_steps := state.config.training.d_steps):
-        index = state.step * d_steps + i
-        metrics = discriminator_step(state, *next(batches), draw(state, "discriminator", index, groups=2))
-    return metrics | generator_step(state, draw(state, "generator", state.step, groups=1))
-
-
-def discriminator_step(state: TrainState, real: Tensor, y: Tensor | None, draws: Draws) -> Metrics:
-    """Update D on real images (n, C, H, W) in [-1, 1] with labels y (n,), and on n fake images."""
-    parts, dtype = state.config.training.micro_batches, state.generator.compute_dtype
-    state.discriminator_optimizer.zero_grad()
-    with torch.no_grad(), state.generator_weights.ready(dtype, iterate=True):
-        fakes = [state.generator(d.z, d.y) for d in (draws.part(i, parts, groups=2) for i in range(parts))]
-    metrics = []
-    with state.discriminator_weights.ready(dtype, iterate=True):
-        for i in range(parts):
-            draws_i = draws.part(i, parts, groups=2)
-            real_i, y_i = real.chunk(parts)[i], None if y is None else y.chunk(parts)[i]
-            # One pass for real and fake: larger products. D does not mix images of a batch.
-            images = _augment(state, torch.cat([real_i, fakes[i]]), draws_i)
-            labels = None if y_i is None or draws_i.y is None else torch.cat([y_i, draws_i.y])
-            with _backward_scope(state.discriminator_parallel, last=i == parts - 1):
-                real_logits, fake_logits = state.discriminator_parallel(images, labels).chunk(2)
-                loss = discriminator_hinge(real_logits, fake_logits)
-                (loss / parts).backward(retain_graph=i < parts - 1)
-            metrics.append(_discriminator_metrics(loss, real_logits, fake_logits, real_i, fakes[i]))
-            del loss, real_logits, fake_logits  # and with them this part's activations
-    state.discriminator_optimizer.step()
-    return _mean(metrics)
-
-
-def generator_step(state: TrainState, draws: Draws) -> Metrics:
-    """Update G and its moving average."""
-    training, dtype = state.config.training, state.generator.compute_dtype
-    state.generator_optimizer.zero_grad()
-    metrics = []
-    with (
-        frozen(state.discriminator),
-        state.generator_weights.ready(dtype, iterate=True),
-        state.discriminator_weights.ready(dtype, iterate=False),
-    ):
-        for i in range(training.micro_batches):
-            draws_i = draws.part(i, training.micro_batches, groups=1)
-            last = i == training.micro_batches - 1
-            with _backward_scope(state.generator_parallel, last):
-                fake = state.generator_parallel(draws_i.z, draws_i.y)
-                logits = state.discriminator(_augment(state, fake, draws_i), draws_i.y)
-                loss = generator_hinge(logits)
-                (loss / training.micro_batches).backward(retain_graph=not last)
-            metrics.append({"loss/generator": loss.detach()})
-            del loss, logits, fake
-    state.generator_optimizer.step()
+    for _ in range(state.config.training.d_steps):
+        metrics = update.discriminator(state, next(inputs))
+    metrics |= update.generator(state, next(inputs))
     state.step += 1
-    if state.generator_ema is not None:
-        decay = ema_decay(state.step, training.ema_decay, training.ema_start)
-        update_ema(state.generator_ema, state.generator, decay)
-    return _mean(metrics)
+    return metrics
 
 
-@contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Compute no gradients for the weights of the network inside the block; they still flow to its input."""
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.requires_grad_(True)
+def discriminator_step(state: TrainState, inputs: Inputs) -> Metrics:
+    """Update D on n real images and n fake ones."""
+    gradients, metrics = discriminator_gradients(state, inputs)
+    average(gradients)
+    apply_to_discriminator(state, gradients)
+    return metrics
 
 
-def _augment(state: TrainState, images: Tensor, draws: Draws) -> Tensor:
-    if draws.uniform is None:
+def generator_step(state: TrainState, inputs: Inputs) -> Metrics:
+    """Update G and its moving average."""
+    gradients, metrics = generator_gradients(state, inputs)
+    average(gradients)
+    apply_to_generator(state, gradients, inputs)
+    return metrics
+
+
+def discriminator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Tensor], Metrics]:
+    """Return the gradients of D's loss, and the metrics of this update, after power iterations on G and D."""
+    generator, discriminator, dtype = state.generator, state.discriminator, state.generator.compute_dtype
+    gradients, metrics = Gradients(state.discriminator_weights.parameters), []
+    parts = inputs.parts(state.config.training.micro_batches)
+    with torch.no_grad(), state.generator_weights.ready(dtype, iterate=True):
+        fakes = [generator(part.z, part.y) for part in parts]
+    with state.discriminator_weights.ready(dtype, iterate=True):
+        for part, fake in zip(parts, fakes, strict=True):
+            real = real_images(state, part)
+            # One pass for real and fake: larger products. D does not mix images of a batch.
+            images = _augment(state, torch.cat([real, fake]), part)
+            labels = None if part.real_y is None or part.y is None else torch.cat([part.real_y, part.y])
+            real_logits, fake_logits = discriminator(images, labels).chunk(2)
+            loss = discriminator_hinge(real_logits, fake_logits)
+            gradients.add(loss, len(parts))
+            metrics.append(_discriminator_metrics(loss, real_logits, fake_logits, real, fake))
+            del loss, real_logits, fake_logits  # and with them this part's activations
+    return gradients.total, _named(DISCRIMINATOR_METRICS, metrics)
+
+
+def generator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Tensor], Metrics]:
+    """Return the gradients of G's loss, and the metrics of this update, after a power iteration on G alone."""
+    generator, discriminator, dtype = state.generator, state.discriminator, state.generator.compute_dtype
+    gradients, metrics = Gradients(state.generator_weights.parameters), []
+    parts = inputs.parts(state.config.training.micro_batches)
+    with (
+        state.discriminator_weights.ready(dtype, iterate=False, gradients=False),
+        state.generator_weights.ready(dtype, iterate=True),
+    ):
+        for part in parts:
+            fake = generator(part.z, part.y)
+            loss = generator_hinge(discriminator(_augment(state, fake, part), part.y))
+            gradients.add(loss, len(parts))
+            metrics.append([loss.detach()])
+            del loss, fake
+    return gradients.total, _named(["loss/generator"], metrics)
+
+
+def apply_to_discriminator(state: TrainState, gradients: Sequence[Tensor]) -> None:
+    """Update the weights of D."""
+    adam_step(state.discriminator_optimizer, gradients)
+
+
+def apply_to_generator(state: TrainState, gradients: Sequence[Tensor], inputs: Inputs) -> None:
+    """Update the weights of G, then their moving average."""
+    adam_step(state.generator_optimizer, gradients)
+    if state.moving_average is not None and inputs.decay is not None:
+        state.moving_average.update(inputs.decay)
+
+
+class Gradients:
+    """The gradients of weights, summed over micro-batches. They lie in memory as the weights do."""
+
+    def __init__(self, weights: list[nn.Parameter]):
+        self.weights = weights
+        self.total: list[Tensor] = []
+        self.count = 0
+
+    def add(self, loss: Tensor, parts: int) -> None:
+        """Add the gradients of one of `parts` micro-batches, and leave them in `grad` after the last."""
+        self.count += 1
+        last = self.count == parts
+        # All micro-batches share the graph from the weights to those made ready, so the last one frees it.
+        found = gradients_of(loss / parts, self.weights, retain_graph=not last)
+        if self.total:
+            torch._foreach_add_(self.total, found)  # pyright: ignore[reportPrivateImportUsage]
+        else:
+            self.total = [_laid_out_as(w, g) for w, g in zip(self.weights, found, strict=True)]
+        if last:
+            for weight, gradient in zip(self.weights, self.total, strict=True):
+                weight.grad = gradient
+
+
+def gradients_of(loss: Tensor, weights: Sequence[Tensor], retain_graph: bool) -> tuple[Tensor, ...]:
+    """Return the gradient of each weight; zeros for one that the loss does not depend on."""
+    return torch.autograd.grad(loss, weights, retain_graph=retain_graph, materialize_grads=True)
+
+
+def real_images(state: TrainState, inputs: Inputs) -> Tensor:
+    """Return the real images of an update as float32 in [-1, 1], (n, C, H, W)."""
+    assert inputs.real is not None
+    images = inputs.real if state.images is None else state.images[inputs.real]
+    real = images.to(torch.float32).div_(127.5).sub_(1)
+    if inputs.mirrored is None:
+        return real
+    return torch.where(inputs.mirrored[:, None, None, None], real.flip(3), real)
+
+
+def _laid_out_as(weight: Tensor, gradient: Tensor) -> Tensor:
+    if gradient.stride() == weight.stride():
+        return gradient
+    return torch.empty_like(weight).copy_(gradient)
+
+
+def _augment(state: TrainState, images: Tensor, inputs: Inputs) -> Tensor:
+    if inputs.uniform is None:
         return images
-    return diffaugment(images, state.config.training.diffaugment, draws.uniform)
-
-
-def _backward_scope(network: nn.Module, last: bool) -> AbstractContextManager[None]:
-    """Return a context in which gradients are exchanged between processes only for the last micro-batch."""
-    if isinstance(network, DistributedDataParallel) and not last:
-        return network.no_sync()
-    return nullcontext()
+    return diffaugment(images, state.config.training.diffaugment, inputs.uniform)
 
 
 @torch.no_grad()
 def _discriminator_metrics(
     loss: Tensor, real_logits: Tensor, fake_logits: Tensor, real: Tensor, fake: Tensor
-) -> Metrics:
-    return {
-        "loss/discriminator": loss.detach(),
-        "logits/real": real_logits.mean(),
-        "logits/fake": fake_logits.mean(),
-        "accuracy/real": (real_logits > 0).float().mean(),
-        "accuracy/fake": (fake_logits < 0).float().mean(),
+) -> list[Tensor]:
+    """Return the values of DISCRIMINATOR_METRICS."""
+    return [
+        loss.detach(),
+        real_logits.mean(),
+        fake_logits.mean(),
+        (real_logits > 0).float().mean(),
+        (fake_logits < 0).float().mean(),
         # Mean over pixels of the standard deviation over images: near 0 for fakes if G has collapsed.
-        "spread/real": _spread(real),
-        "spread/fake": _spread(fake),
-    }
+        _spread(real),
+        _spread(fake),
+    ]
 
 
 def _spread(images: Tensor) -> Tensor:
@@ -158,5 +188,9 @@ def _spread(images: Tensor) -> Tensor:
     return (squares / max(len(images) - 1, 1)).sqrt().mean()
 
 
-def _mean(metrics: list[Metrics]) -> Metrics:
-    return {name: torch.stack([m[name] for m in metrics]).mean() for name in metrics[0]}
+def _named(names: Sequence[str], values: Sequence[Sequence[Tensor]]) -> Metrics:
+    """Return the mean over micro-batches of each metric, as the elements of one vector."""
+    vector = torch.stack([v for part in values for v in part])
+    if len(values) > 1:
+        vector = vector.view(len(values), -1).mean(0)
+    return dict(zip(names, vector.unbind(), strict=True))

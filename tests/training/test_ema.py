@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from sagan import build_generator
-from sagan.training.ema import ema_decay, update_ema
+from sagan.training.ema import MovingAverage, ema_decay
+
+
+def update(average, network, decay):
+    MovingAverage(average, network).update(torch.tensor(decay))
 
 
 def test_decay_is_zero_until_the_start_then_warms_up():
@@ -24,7 +28,7 @@ def test_weights_and_statistics_are_averaged_and_singular_vectors_copied(make_co
             for tensor in network.state_dict().values():
                 tensor.copy_(torch.randn_like(tensor))
         sequence.append({k: v.clone() for k, v in network.state_dict().items()})
-        update_ema(average, network, decay)
+        update(average, network, decay)
     for name, mean in average.state_dict().items():
         if name.endswith((".u", ".v")):
             expected = sequence[-1][name]
@@ -43,5 +47,5 @@ def test_a_decay_of_zero_copies_exactly(make_config, value):
     with torch.no_grad():
         for tensor in network.state_dict().values():
             tensor.fill_(value)
-    update_ema(average, network, 0.0)
+    update(average, network, 0.0)
     assert all(torch.equal(mean, network.state_dict()[name]) for name, mean in average.state_dict().items())

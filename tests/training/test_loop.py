@@ -92,10 +92,10 @@ def test_a_run_killed_after_its_checkpoint_repeats_the_same_steps(configure, tmp
     class Killed(BaseException):
         pass
 
-    def dies_at_step_3(state, draws):
+    def dies_at_step_3(state, inputs):
         if state.step == 2:
             raise Killed
-        return step(state, draws)
+        return step(state, inputs)
 
     monkeypatch.setattr(steps, "generator_step", dies_at_step_3)
     with pytest.raises(Killed):
@@ -271,9 +271,9 @@ def test_a_stopped_run_names_the_command_that_resumes_it(tmp_path, monkeypatch, 
 def test_a_weight_that_is_not_finite_stops_the_run_and_is_never_saved(configure, tmp_path, monkeypatch, value):
     step = steps.generator_step
 
-    def spoil(state, draws):
-        metrics = step(state, draws)
-        if state.step == 3:
+    def spoil(state, inputs):
+        metrics = step(state, inputs)
+        if state.step == 2:
             with torch.no_grad():
                 state.generator.blocks[0].conv1.weight[0, 0, 0, 0] = value
         return metrics
@@ -339,13 +339,8 @@ def test_collapse_is_reported_in_the_log(configure, monkeypatch):
     monkeypatch.setattr("sagan.training.health.CollapseWatch.PATIENCE", 2)
     monkeypatch.setattr(
         "sagan.training.steps._discriminator_metrics",
-        lambda *args: {
-            "loss/discriminator": torch.tensor(0.001),
-            "accuracy/real": torch.ones(()),
-            "accuracy/fake": torch.ones(()),
-            "spread/real": torch.ones(()),
-            "spread/fake": torch.ones(()),
-        },
+        # A loss of 0.001, logits, and 1 for accuracies and spreads.
+        lambda *args: [torch.tensor(v) for v in (0.001, 9.0, -9.0, 1.0, 1.0, 1.0, 1.0)],
     )
     run_dir = train(configure("run", 4, "logging.every=1"))
     assert (run_dir / "log.txt").read_text().count("step 2: warning: the discriminator tells every real image") == 1

@@ -1,0 +1,48 @@
+"""Adam's update, applied to given gradients."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# torch's own optimizers call these private functions too.
+# pyright: reportPrivateImportUsage=false
+
+
+def adam_step(optimizer: torch.optim.Adam, gradients: Sequence[Tensor]) -> None:
+    """Update the parameters of a fused Adam by their gradients, as `optimizer.step()` does by their `grad`.
+
+    It reads nothing from the device, so that a CUDA graph can hold it, and takes a tenth of the time on the host. The
+    optimizer keeps the state. A gradient must lie in memory as its weight does: the kernel walks through both alike.
+    """
+    (group,) = optimizer.param_groups
+    states = moments(optimizer)
+    steps = [s["step"] for s in states]
+    with torch.no_grad():
+        torch._foreach_add_(steps, 1)
+        torch._fused_adam_(
+            group["params"],
+            list(gradients),
+            [s["exp_avg"] for s in states],
+            [s["exp_avg_sq"] for s in states],
+            [],
+            steps,
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=0.0,
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+def moments(optimizer: torch.optim.Optimizer) -> list[dict[str, Tensor]]:
+    """Return what Adam keeps for each parameter: `step` and the averages `exp_avg` and `exp_avg_sq`, 0 at first."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for p in parameters:
+        if not optimizer.state[p]:
+            zeros = torch.zeros_like(p, memory_format=torch.preserve_format)
+            step = torch.zeros((), dtype=torch.float32, device=p.device)
+            optimizer.state[p].update(step=step, exp_avg=zeros, exp_avg_sq=zeros.clone())
+    return [optimizer.state[p] for p in parameters]

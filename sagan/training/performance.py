@@ -1,0 +1,132 @@
+"""How the updates of `steps.py` run: one operation after another, compiled, or recorded as CUDA graphs."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from sagan.config import ConfigError
+from sagan.runtime.distributed import average
+from sagan.training import steps
+from sagan.training.adam import moments
+from sagan.training.inputs import Inputs
+from sagan.training.state import TrainState
+from sagan.training.steps import Metrics, Updates
+
+log = logging.getLogger(__name__)
+
+BACKEND = "inductor"
+WARM_UPS = 3  # as torch's documentation of CUDA graphs advises
+
+
+def choose_updates(state: TrainState) -> Updates | None:
+    """Return how the updates of a run are to be taken, by `training.performance`; None means eagerly.
+
+    Raise ConfigError for graphs without a GPU.
+    """
+    mode, on_gpu = state.config.training.performance, state.device.type == "cuda"
+    if mode == "graphs" and not on_gpu:
+        raise ConfigError(f"training.performance graphs: expected a GPU, but the device is {state.device}")
+    if mode == "compiled":
+        for network in (state.generator, state.discriminator):
+            network.compile(backend=BACKEND, dynamic=False)
+    if mode == "graphs" or (mode == "auto" and on_gpu):
+        return Recorded(state, required=mode == "graphs").updates
+    return None
+
+
+class Recorded:
+    """Updates recorded as CUDA graphs at their first call, which they then repeat.
+
+    A graph holds an update up to its gradients, and another one holds the rest: between them the processes exchange
+    their gradients. Inputs must always lie in the same place, as those of `blocks.Places` do. If recording fails and is
+    not `required`, a warning says so and updates run eagerly.
+    """
+
+    def __init__(self, state: TrainState, required: bool):
+        self.state = state
+        self.required = required
+        self.recordings: dict[str, Callable[[], Metrics]] = {}
+        self.updates = Updates(self._discriminator, self._generator)
+
+    def _discriminator(self, state: TrainState, inputs: Inputs) -> Metrics:
+        return self._run("discriminator", inputs)
+
+    def _generator(self, state: TrainState, inputs: Inputs) -> Metrics:
+        return self._run("generator", inputs)
+
+    def _run(self, kind: str, inputs: Inputs) -> Metrics:
+        if kind not in self.recordings:
+            self.recordings[kind] = self._recording(kind, inputs)
+        return self.recordings[kind]()
+
+    def _recording(self, kind: str, inputs: Inputs) -> Callable[[], Metrics]:
+        """Return the update as a function without arguments, recorded if that is possible."""
+        eager = {"discriminator": steps.discriminator_step, "generator": steps.generator_step}[kind]
+        try:
+            return self._record(kind, inputs)
+        except RuntimeError as error:
+            if self.required:
+                raise
+            reason = str(error).splitlines()[0]
+            log.warning("training.performance auto: no CUDA graph of the %s's update: %s", kind, reason)
+            return lambda: eager(self.state, inputs)
+
+    def _record(self, kind: str, inputs: Inputs) -> Callable[[], Metrics]:
+        state = self.state
+
+        def compute() -> tuple[list[Tensor], Metrics]:
+            if kind == "discriminator":
+                return steps.discriminator_gradients(state, inputs)
+            return steps.generator_gradients(state, inputs)
+
+        def apply(gradients: Sequence[Tensor]) -> None:
+            if kind == "discriminator":
+                steps.apply_to_discriminator(state, gradients)
+            else:
+                steps.apply_to_generator(state, gradients, inputs)
+
+        def warm_up() -> None:
+            side = torch.cuda.Stream(state.device)
+            side.wait_stream(torch.cuda.current_stream(state.device))
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UPS):
+                    apply(compute()[0])
+            torch.cuda.current_stream(state.device).wait_stream(side)
+
+        leave_unchanged(state, warm_up)
+        first, second = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        # Thread-local: meanwhile the thread that fills blocks may allocate pinned memory.
+        with torch.cuda.graph(first, capture_error_mode="thread_local"):
+            gradients, metrics = compute()
+        with torch.cuda.graph(second, pool=first.pool(), capture_error_mode="thread_local"):
+            apply(gradients)
+
+        def replay() -> Metrics:
+            first.replay()
+            average(gradients)
+            second.replay()
+            vector = torch.stack(list(metrics.values()))  # a copy: the next replay overwrites the metrics
+            return dict(zip(metrics, vector.unbind(), strict=True))
+
+        return replay
+
+
+def leave_unchanged(state: TrainState, function: Callable[[], object]) -> None:
+    """Call a function that may change any tensor of the state, and put back all of them."""
+    tensors = state_tensors(state)
+    before = [t.clone(memory_format=torch.preserve_format) for t in tensors]
+    try:
+        function()
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+
+
+def state_tensors(state: TrainState) -> list[Tensor]:
+    """Return every tensor that updates change."""
+    of_networks = [t.detach() for network in state.networks.values() for t in network.state_dict().values()]
+    of_optimizers = [t for o in state.optimizers.values() for m in moments(o) for t in m.values()]
+    return of_networks + of_optimizers

@@ -1,0 +1,41 @@
+"""A trace of a few training steps: which operation ran when, on the CPU and on a GPU."""
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile, schedule
+
+from sagan.runtime.distributed import is_main
+from sagan.training.run import Callback, Run
+
+UNTRACED = 3  # steps before: the first ones set things up
+
+
+class Profile(Callback):
+    """Write a trace of `steps` steps to RUN/profile, from the fourth step of this process on."""
+
+    def __init__(self, steps: int):
+        self.steps = steps
+        self.trace: profile | None = None
+        self.seen = 0
+
+    def after_step(self, run: Run, metrics: dict[str, Tensor]) -> None:
+        if not is_main() or self.seen > UNTRACED + self.steps:
+            return
+        self.seen += 1
+        last = self.seen == UNTRACED + self.steps or run.state.step == run.config.training.steps
+        if self.seen == 1:
+            activities = [ProfilerActivity.CPU]
+            activities += [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
+            once = schedule(wait=UNTRACED - 2, warmup=1, active=self.steps + 1, repeat=1)
+            self.trace = profile(activities=activities, schedule=once)
+            self.trace.start()
+        if self.trace is not None and self.seen > 1:
+            self.trace.step()
+        if last and self.trace is not None:
+            self.seen = UNTRACED + self.steps + 1
+            self.trace.stop()
+            path = run.directory / "profile" / f"step-{run.state.step:08d}.pt.trace.json"
+            path.parent.mkdir(exist_ok=True)
+            self.trace.export_chrome_trace(str(path))
+            run.log.say(f"trace of up to {self.steps} steps: {path} (opens in https://ui.perfetto.dev)")
+            self.trace = None

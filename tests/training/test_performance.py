@@ -1,0 +1,125 @@
+"""The ways to run updates: compiled ones agree with eager ones, and recording leaves the state as it was."""
+
+import itertools
+import logging
+
+import pytest
+import torch
+
+from sagan.config import ConfigError
+from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.directory import checkpoint_path
+from sagan.training import performance
+from sagan.training.inputs import step_inputs
+from sagan.training.loop import train
+from sagan.training.performance import Recorded, choose_updates, leave_unchanged, state_tensors
+from sagan.training.steps import discriminator_step, generator_step, train_step
+
+CUDA = torch.device("cuda", 0)
+
+
+def inputs_of(state, number=0):
+    """The inputs of all updates."""
+    n, random = state.config.training.batch_size, torch.Generator().manual_seed(number)
+
+    def batch():
+        images = torch.randint(256, (n, 3, 32, 32), generator=random, dtype=torch.uint8)
+        return images, torch.randint(3, (n,), generator=random), None
+
+    generator = state.generator
+    batches = (batch() for _ in itertools.count())
+    return step_inputs(state.config.training, generator.z_dim, generator.num_classes, batches, state.step)
+
+
+def test_warm_up_leaves_the_state_as_it_was(make_state):
+    state = make_state("training.ema_start=1")
+    inputs = inputs_of(state)
+    train_step(state, inputs)
+    before = [t.clone() for t in state_tensors(state)]
+    # Networks, averages and both optimizers: weights, statistics, singular vectors, steps and moments.
+    assert len(before) > 3 * len(list(state.generator.parameters())) + 3 * len(list(state.discriminator.parameters()))
+
+    def update():
+        discriminator_step(state, next(inputs))
+        generator_step(state, next(inputs))
+        changed = [not torch.equal(t, b) for t, b in zip(state_tensors(state), before, strict=True)]
+        assert sum(changed) > 0.7 * len(changed)
+
+    leave_unchanged(state, update)
+    assert all(torch.equal(t, b) for t, b in zip(state_tensors(state), before, strict=True))
+
+
+def test_the_state_is_put_back_if_warm_up_fails(make_state):
+    state = make_state()
+    before = [t.clone() for t in state_tensors(state)]
+
+    def fail():
+        state.generator.to_image.weight.data.fill_(3)
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        leave_unchanged(state, fail)
+    assert all(torch.equal(t, b) for t, b in zip(state_tensors(state), before, strict=True))
+
+
+def test_if_recording_fails_auto_continues_eagerly_with_the_same_result(make_state, monkeypatch, caplog):
+    def refuse(self, kind, inputs):
+        raise RuntimeError(f"operation not permitted: {kind}\nmore")
+
+    monkeypatch.setattr(Recorded, "_record", refuse)
+    recorded, eager = make_state(), make_state()
+    with caplog.at_level(logging.WARNING):
+        one = train_step(recorded, inputs_of(recorded), Recorded(recorded, required=False).updates)
+    two = train_step(eager, inputs_of(eager))
+    assert all(torch.equal(one[name], two[name]) for name in two)
+    assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == [
+        f"no CUDA graph of the {kind}'s update: operation not permitted: {kind}"
+        for kind in ("discriminator", "generator")
+    ]
+    with pytest.raises(RuntimeError, match="not permitted"):
+        train_step(make_state(), inputs_of(eager), Recorded(eager, required=True).updates)
+
+
+def test_graphs_need_a_gpu_and_a_cpu_is_eager(make_state):
+    assert choose_updates(make_state()) is None and choose_updates(make_state("training.performance=eager")) is None
+    with pytest.raises(ConfigError, match=r"^training.performance graphs: expected a GPU, but the device is cpu$"):
+        choose_updates(make_state("training.performance=graphs"))
+
+
+def test_how_updates_run_may_change_when_a_run_is_resumed(make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(performance, "BACKEND", "aot_eager")
+    train(make_config("training.steps=1", "training.performance=eager"))
+    train(make_config("training.steps=2", "training.performance=compiled"))
+    train(make_config("training.steps=2", f"run_dir={tmp_path / 'whole'}"))
+    one, two = (load_checkpoint(checkpoint_path(tmp_path / name, 2)) for name in ("run", "whole"))
+    for name, value in two["discriminator"].items():
+        torch.testing.assert_close(one["discriminator"][name], value, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_compiled_updates_agree_with_eager_ones(make_state):
+    compiled, eager = (make_state("training.batch_size=8", "optimizer.eps=1e-3", f"training.performance={mode}")
+                       for mode in ("compiled", "eager"))  # fmt: skip
+    updates = choose_updates(compiled)
+    for _ in range(2):
+        one, two = train_step(compiled, inputs_of(compiled), updates), train_step(eager, inputs_of(eager))
+        for name in two:
+            torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_graphs_equal_eager(make_config):
+    from sagan.training.blocks import Places, pack
+    from sagan.training.state import build_state
+
+    found = []
+    for mode in ("eager", "graphs"):
+        state = build_state(make_config(f"training.performance={mode}", "training.batch_size=16"), CUDA, torch.float32)
+        blocks = map(Places(CUDA).load, (pack(i, pin=True) for i in inputs_of(state)))
+        updates = choose_updates(state)
+        metrics = [train_step(state, blocks, updates) for _ in range(5)]
+        found.append(metrics)
+    for one, two in zip(*found, strict=True):
+        for name in one:
+            torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4, msg=name)
