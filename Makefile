@@ -11,7 +11,7 @@ train: .venv/installed
 	$(BIN)/sagan train quickstart
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .
