@@ -13,7 +13,7 @@ train: .venv/installed
 	$(BIN)/sagan train quickstart
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-gpu: .venv/installed
 	$(BIN)/python experiments/gpu/check.py --device $(DEVICE)
