@@ -96,13 +96,18 @@ def test_how_updates_run_may_change_when_a_run_is_resumed(make_config, tmp_path,
         torch.testing.assert_close(one["discriminator"][name], value, rtol=1e-3, atol=2e-3)
 
 
-@pytest.mark.slow
-def test_compiled_updates_agree_with_eager_ones(make_state):
-    compiled, eager = (make_state("training.batch_size=8", "optimizer.eps=1e-3", f"training.performance={mode}")
-                       for mode in ("compiled", "eager"))  # fmt: skip
-    updates = choose_updates(compiled)
+@pytest.mark.parametrize(
+    "backend", ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
+def test_compiled_updates_agree_with_eager_ones(make_state, monkeypatch, backend):
+    monkeypatch.setattr(performance, "BACKEND", backend)
+    compiled, eager = (
+        make_state("training.batch_size=8", "optimizer.eps=1e-3", f"training.performance={mode}")
+        for mode in ("compiled", "eager")
+    )
+    updates, given, same = choose_updates(compiled), inputs_of(compiled), inputs_of(eager)
     for _ in range(2):
-        one, two = train_step(compiled, inputs_of(compiled), updates), train_step(eager, inputs_of(eager))
+        one, two = train_step(compiled, given, updates), train_step(eager, same)
         for name in two:
             torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5, msg=name)
 
