@@ -3,15 +3,20 @@
 #   train   train the quickstart          docs    build the API reference in build/docs
 #   test    lint, then run the tests      wheel   build the wheel and the source archive in dist
 #   lint    check style and format        types   check types
+#   test-gpu   test, measure and train on a GPU, and write a report (DEVICE=cpu: what needs no GPU)
 PYTHON ?= python3
 BIN = .venv/bin
+DEVICE ?= cuda
 
-.PHONY: train test lint types docs wheel
+.PHONY: train test test-gpu lint types docs wheel
 train: .venv/installed
 	$(BIN)/sagan train quickstart
 
 test: lint types
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-gpu: .venv/installed
+	$(BIN)/python experiments/gpu/check.py --device $(DEVICE)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from sagan.attention import KINDS, capture_maps
 from sagan.models.sampling import image_sampler, set_standing_statistics
 from sagan.presets import load_config
 from sagan.training import diagnostics
+from sagan.training.adam import moments
 from sagan.training.blocks import Places, pack
 from sagan.training.inputs import step_inputs
 from sagan.training.steps import train_step
@@ -28,7 +29,7 @@ def inputs_of(config, classes=10):
 
 
 def operations(dtype, *overrides, preset="quickstart", classes=10):
-    """Return the operations of a run's first step."""
+    """Return the operations of a step."""
     config = load_config(preset, [f"data.num_classes={classes}", f"training.batch_size={BATCH}", *overrides])
     updates = config.training.d_steps + 1
     blocks = [pack(inputs, pin=False) for inputs, _ in zip(inputs_of(config, classes), range(updates), strict=False)]
@@ -36,6 +37,8 @@ def operations(dtype, *overrides, preset="quickstart", classes=10):
         warnings.simplefilter("ignore")  # a fake tensor warns if it is copied
         with fake_state(config, dtype) as state:
             places = Places(GPU)
+            for optimizer in state.optimizers.values():
+                moments(optimizer)  # made once
             with Operations() as found:
                 metrics = train_step(state, map(places.load, blocks))
             assert all(m.device == GPU for m in metrics.values())

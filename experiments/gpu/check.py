@@ -1,0 +1,121 @@
+"""`make test-gpu`: tests, benchmark and a short training on a GPU, and one report of it all in Markdown.
+
+    python experiments/gpu/check.py [--device cuda|cpu] [--minutes 9] [--out report.md]
+
+On a CPU it does what needs no GPU, at small sizes, so that the script itself is known to work.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[2]
+SIZES = {
+    "cuda": {
+        "cifar10": ["cifar10", "--training.batch_size", "64"],
+        "imagenet": ["imagenet", "--training.batch_size", "64"],
+    },
+    "cpu": {
+        "quickstart": ["quickstart", "--training.batch_size", "4", "--model.generator.channels", "4"],
+    },
+}
+TRAINED = {"cuda": ["--training.steps", "1500"], "cpu": ["--training.steps", "4", "--training.batch_size", "4"]}
+SCORED = {"cuda": "2000", "cpu": "20"}
+EXTRACTOR = ["--extractor.name", "efficientnet-lite0"]
+
+
+def main() -> int:
+    """Run every part within the time, write the report, and return how many parts failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--minutes", type=float, default=9.0, help="in all; what would begin later is left out")
+    parser.add_argument("--out", type=Path, default=None, help="default: report-DEVICE.md beside this file")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("make test-gpu: no CUDA device here; DEVICE=cpu runs the half that needs none", file=sys.stderr)
+        return 2
+    out = options.out or Path(__file__).with_name(f"report-{options.device}.md")
+    with tempfile.TemporaryDirectory() as folder:
+        lines, failures = report(options.device, time.monotonic() + 60 * options.minutes, Path(folder))
+    out.write_text("\n".join(lines) + "\n")
+    print(f"{out}: {failures} of its parts failed")
+    return min(failures, 1)
+
+
+def report(device: str, end: float, folder: Path) -> tuple[list[str], int]:
+    """Return the lines of the report and the number of parts that failed or were left out."""
+    lines = ["# Report of `make test-gpu`", "", *machine(device)]
+    failures = 0
+    for title, command, result in parts(device, folder):
+        left = end - time.monotonic()
+        started = time.monotonic()
+        print(f"{title} ({left:.0f} s left)", flush=True)
+        code, said = run(command, left) if left > 5 else (None, "no time was left")
+        words = {0: "passed", None: "left out"}.get(code, f"failed with exit code {code}")
+        failures += code != 0
+        lines += ["", f"## {title}: {words}", "", f"`{' '.join(command)}`, {time.monotonic() - started:.0f} s", ""]
+        lines += ["```text", *said.strip().splitlines()[-40:], "```"]
+        if result is not None and result.is_file():
+            lines += ["", "```json", json.dumps(json.loads(result.read_text()), indent=1), "```"]
+    return lines, failures
+
+
+def parts(device: str, folder: Path) -> list[tuple[str, list[str], Path | None]]:
+    """Return title, command and file of numbers of every part, the quick and the telling ones first."""
+    python, sagan = sys.executable, [sys.executable, "-m", "sagan"]
+    tests = ["tests/training/test_fake_gpu.py", "tests/training/test_performance.py", "tests/training/test_inputs.py"]
+    marker = ["-m", "gpu"] if device == "cuda" else ["-m", "not slow and not gpu", *tests]
+    found: list[tuple[str, list[str], Path | None]] = [("Tests", [python, "-m", "pytest", "-q", "-rs", *marker], None)]
+    for name, words in SIZES[device].items():
+        file = folder / f"{name}.json"
+        found.append((f"Step of {name}", [*sagan, "bench", *words, "--device", device, "--json", str(file)], file))
+    run_dir = str(folder / "run")
+    found.append((
+        "Training",
+        [*sagan, "train", "quickstart", "--device", device, "--run_dir", run_dir, *TRAINED[device]],
+        None,
+    ))  # fmt: skip
+    number = SCORED[device]
+    sizes = ["--num_samples", number, "--num_real", number, "--device", device]
+    found.append(("Evaluation", [*sagan, "evaluate", run_dir, *EXTRACTOR, *sizes], None))
+    return found
+
+
+def run(command: list[str], seconds: float) -> tuple[int, str]:
+    """Run a command for at most so long. Return its exit code, 124 if it took longer, and what it said."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, timeout=seconds, text=True, capture_output=True, check=False)
+    except subprocess.TimeoutExpired as expired:
+        said = expired.stdout or b""
+        return 124, said.decode(errors="replace") if isinstance(said, bytes) else said
+    return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
+
+
+def machine(device: str) -> list[str]:
+    """Return lines about the device and the versions."""
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        facts |= {
+            "device": f"{torch.cuda.device_count()} x {properties.name}",
+            "memory": f"{properties.total_memory / 2**30:.0f} GiB",
+            "cuda": str(torch.version.cuda),
+            "cudnn": str(torch.backends.cudnn.version()),
+        }
+    return [f"- {name}: {value}" for name, value in facts.items()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Trains CIFAR-10 presets to their end in pieces of MINUTES, then scores them. Run it again to continue.
+#
+#   MINUTES=9 experiments/gpu/cifar10.sh                       # the next piece
+#   PRESETS=cifar10 ARGUMENTS="--training.steps 1000" ...      # another preset, further options of `sagan train`
+#
+# Exit code 0: everything is trained and scored. 75: run it again. Anything else: an error.
+set -u
+MINUTES=${MINUTES:-9} PRESETS=${PRESETS:-cifar10 cifar10-sngan} ARGUMENTS=${ARGUMENTS:-} SAGAN=${SAGAN:-sagan}
+RUNS=${RUNS:-runs} NUMBER=${NUMBER:-50000} EXTRACTORS=${EXTRACTORS:-efficientnet-lite0 inception}
+end=$(($(date +%s) + MINUTES * 60))
+
+for preset in $PRESETS; do
+    left=$((end - $(date +%s)))
+    [ "$left" -gt 5 ] || exit 75
+    # `timeout` ends with SIGTERM, on which a run saves its last step. A finished run returns at once.
+    # shellcheck disable=SC2086
+    timeout --kill-after 60 "$left" $SAGAN train "$preset" --run_dir "$RUNS/$preset" $ARGUMENTS
+    code=$?
+    [ "$code" -eq 124 ] && exit 75
+    [ "$code" -eq 0 ] || exit "$code"
+    for extractor in $EXTRACTORS; do
+        scores=$RUNS/$preset/scores-$extractor.txt
+        [ -s "$scores" ] && continue
+        left=$((end - $(date +%s)))
+        [ "$left" -gt 5 ] || exit 75
+        # shellcheck disable=SC2086
+        timeout "$left" $SAGAN evaluate "$RUNS/$preset" --extractor.name "$extractor" --num_samples "$NUMBER" \
+            >"$scores.part"
+        code=$?
+        [ "$code" -eq 124 ] && exit 75
+        if [ "$code" -ne 0 ]; then
+            # Inception's weights are a download, which not every machine can make.
+            [ "$extractor" = inception ] && { echo "no scores by inception here" >&2; continue; }
+            exit "$code"
+        fi
+        mv "$scores.part" "$scores"
+    done
+done
