@@ -130,7 +130,9 @@ def settings_of(argument: Argument) -> list[Setting]:
 def prepare(page: HelpPage, app: App, words: list[str]) -> None:
     """Tell a help page about the options of its verb, with the values of a preset that is named."""
     if words and words[0] in VERBS:
-        page.arguments = {a.name: a for a in app[words[0]].assemble_argument_collection(default_parameter=AS_TYPED)}
+        found = app[words[0]].assemble_argument_collection(default_parameter=AS_TYPED)
+        # `bench --data` is a switch, and the name of a section as well.
+        page.arguments = {a.name: a for a in found if not is_dataclass(a.field_info.annotation)}
         if "PRESET" in page.arguments and len(words) > 1 and not words[1].startswith("-"):
             page.values = dict(flatten(read(Config, file_settings(config_file(words[1])))))
     else:

@@ -69,7 +69,7 @@ def bench(
     examples:
       sagan bench cifar10                            # on this machine
       sagan bench cifar10 --training.batch_size 32 --json bench.json
-      sagan bench quickstart --data                  # do the images come fast enough?
+      sagan bench quickstart --data                  # are the data fast enough?
       sagan bench --attention --kinds [sagan,se] --sizes 16
     """
     if options.attention:

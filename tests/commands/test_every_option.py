@@ -19,11 +19,10 @@ def options_of(verb):
     root = App("sagan", default_parameter=app.AS_TYPED)
     root.command(f"sagan.commands.{verb}:{verb}", name=verb)
     found = root[verb].assemble_argument_collection(default_parameter=app.AS_TYPED)
-    kinds = {
-        a.name: a.field_info.annotation for a in found if a.name.startswith("--") and a.parameter.parse is not False
-    }
+    kinds = [(a.name, a.field_info.annotation) for a in found if a.parameter.parse is not False]
     # --queries takes several words, each with a comma of its own.
-    return {name: kind for name, kind in kinds.items() if not is_dataclass(plain(kind)) and name != "--queries"}
+    names = {name: kind for name, kind in kinds if not is_dataclass(plain(kind)) and name != "--queries"}
+    return {name: kind for name, kind in names.items() if name.startswith("--")}
 
 
 def plain(kind):
@@ -67,7 +66,7 @@ def understood(verb, words, kinds, monkeypatch):
     given = Typed(words)
     monkeypatch.setattr(app, "read", stop)
     with pytest.raises(Parsed):
-        app.run(normalise([verb, "name", *words]), given)
+        app.run(normalise([verb, "name", *["user/name"] * (verb == "push"), *words]), given)
     return {s.key: convert(kinds[f"--{s.key}"], s.value, s.key) for s in given.settings}
 
 
