@@ -68,8 +68,8 @@ class Dataset:
         """Count images as left out, each once, and log them."""
         for index, reason in failures.items():
             if index not in self.failures:
-                self.failures[index] = reason
-                log.warning("left out: %s", reason)
+                self.failures[index] = printable(reason)
+                log.warning("left out: %s", printable(reason))
 
     def chunks(self, activity: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all readable images in order, as (images, indices), decoded on all cores a few chunks ahead.
