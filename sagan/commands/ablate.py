@@ -11,6 +11,7 @@ from sagan.commands.options import Flat, Given, TrainOptions
 from sagan.config import Config, ConfigError
 from sagan.config.types import PositiveProcesses
 from sagan.runtime.files import check_writable
+from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
     from sagan.ablation.variants import Job
@@ -78,12 +79,12 @@ def ablate(
     known_rows(content.folder, jobs)  # refuses the results of another plan
     check_writable(content.folder, "the folder of the report", folder=True)
     if options.power:
-        return print(power_table(content, jobs, options.power_sd, options.power_difference))
+        return print(printable(power_table(content, jobs, options.power_sd, options.power_difference)))
     if not options.report_only:
         wanted: list[Job] = [j for j in jobs if j.variant in variants and j.seed in seeds]
         running.require_inputs(wanted)
         running.run(wanted, content, options.executor, options.jobs)
-    print(write_report(content, jobs, given.words))
+    print(printable(write_report(content, jobs, given.words)))
 
 
 def chosen(option: str, asked: Sequence[Any] | None, known: Sequence[Any], plan: str) -> Sequence[Any]:

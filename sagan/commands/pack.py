@@ -8,6 +8,7 @@ from sagan.config import Config, ConfigError
 from sagan.config.types import FilePath
 from sagan.presets import load_settings
 from sagan.runtime.files import check_writable
+from sagan.runtime.wording import printable
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def pack(
 
     dataset = open_data(config.data)
     lines, warnings = summarize(dataset)
-    print("\n".join([*lines, *(f"warning: {w}" for w in warnings)]))
+    print(printable("\n".join([*lines, *(f"warning: {w}" for w in warnings)])))
     write(dataset, out)
-    print(f"{out}: {len(dataset):,} images; train on them with --data.source packed --data.path {out}")
+    done = f"{out}: {len(dataset):,} images; train on them with --data.source packed --data.path {out}"
+    print(printable(done))

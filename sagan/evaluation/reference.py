@@ -26,6 +26,7 @@ from sagan.evaluation.metrics import Moments, moments
 from sagan.runtime.distributed import from_main, is_main
 from sagan.runtime.draws import generator_for
 from sagan.runtime.files import write_atomically
+from sagan.runtime.wording import counted
 from sagan.version import __version__
 
 FORMAT = 2  # raise it whenever this module, an extractor or the reading of files comes to compute something else
@@ -54,9 +55,11 @@ class Reference(NamedTuple):
 
 
 def require_real(num_real: int, count: int, option: str = "num_real") -> None:
-    """Raises ConfigError, with the option's name, where the data have fewer images than are asked for."""
+    """Raise ConfigError, naming the option, if the data have fewer images than asked for, or too few for a score."""
     if num_real > count:
-        raise ConfigError(f"{option} {num_real}: the data have {count} images; 0 takes them all")
+        raise ConfigError(f"{option} {num_real}: the data have {counted(count, 'image')}; 0 takes them all")
+    if (num_real or count) < 2:
+        raise ConfigError(f"{option} {num_real}: a score needs at least 2 real images; the data have {count}")
 
 
 def choose_real(labels: Tensor, num_real: int) -> Tensor:

@@ -9,10 +9,12 @@ import warnings
 import numpy as np
 import pytest
 
-from sagan.config import DataConfig, UserError
+from sagan.config import ConfigError, DataConfig, UserError
 from sagan.data import open_data
 from sagan.data.decoding import UnreadableImage, image_size, read_image
 from sagan.data.packed import pack
+from sagan.presets import load_config
+from sagan.training.loop import train
 from tests.helpers.bad_images import encoded, write_corpus
 from tests.helpers.tiny_runs import TINY, train_run
 
@@ -162,3 +164,14 @@ def test_a_run_names_an_image_whose_name_is_not_utf8(images, tmp_path):
     options = {**TINY, "data.on_error": "skip", "data.memory_gb": 0, "data.workers": 0}
     run_dir = train_run(tmp_path / "run", images, **options)
     assert "dogs/n\\udcfe.png: not an image of a known format" in (tmp_path / "run" / "log.txt").read_text(), run_dir
+
+
+def test_one_image_is_too_few_for_a_score(tmp_path):
+    (tmp_path / "images" / "cats").mkdir(parents=True)
+    (tmp_path / "images" / "cats" / "0.png").write_bytes(encoded("png"))
+    config = ["evaluation.every=1", "evaluation.extractor.name=efficientnet-lite0", f"run_dir={tmp_path / 'run'}"]
+    options = [f"{key}={value}" for key, value in TINY.items()]
+    config = load_config("own-images", [*options, *config, f"data.path={tmp_path / 'images'}"])
+    with pytest.raises(ConfigError, match=r"num_real 0: a score needs at least 2 real images; the data have 1"):
+        train(config)
+    assert not (tmp_path / "run").exists()
