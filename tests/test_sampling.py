@@ -9,7 +9,8 @@ from PIL import Image
 
 from sagan import load_generator
 from sagan.commands.app import main
-from sagan.commands.sample import PICTURES, nearest_source
+from sagan.commands.sample_checks import nearest_source
+from sagan.commands.sample_names import PICTURES
 from sagan.config import DataConfig, UserError
 from sagan.data import MemoryDataset, open_data
 from sagan.runtime.draws import latents

@@ -84,7 +84,7 @@ def ablate(
         wanted: list[Job] = [j for j in jobs if j.variant in variants and j.seed in seeds]
         running.require_inputs(wanted)
         running.run(wanted, content, options.executor, options.jobs)
-    print(printable(write_report(content, jobs, given.words)))
+    print(printable(str(write_report(content, jobs, given.words))))
 
 
 def chosen(option: str, asked: Sequence[Any] | None, known: Sequence[Any], plan: str) -> Sequence[Any]:

@@ -124,7 +124,9 @@ def images_by_class(path: Path, classes: list[Path]) -> tuple[dict[Path, list[Pa
 
 
 def images_under(folder: Path) -> list[Path]:
-    """Return the image files in a folder and below it, sorted by relative path; each folder below it once."""
+    """Return the image files in a folder and below it, sorted by relative path; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
     return images_by_class(folder.parent, [folder])[0][folder]
 
 

@@ -198,7 +198,7 @@ WRONG = {
     "": "PLAN is missing",
     "nowhere.yaml": "nowhere.yaml: cannot be read as a plan",
     "q/plan.yaml --size gpu": "--size gpu: q/plan.yaml has no sizes",
-    "q/plan.yaml --jobs 0": "--jobs 0: expected a number above 0",
+    "q/plan.yaml --jobs 0": "--jobs 0: expected 0 < value <= 512",
     "q/plan.yaml --executor slurm": "--executor slurm: expected one of local, ray",
     "q/plan.yaml --variants none,se": "--variants se: q/plan.yaml has none, wild",
     "q/plan.yaml --run_dir x": "--run_dir x: a plan gives each run a directory of its own",

@@ -145,7 +145,11 @@ ODD_KINDS = """
 from dataclasses import dataclass
 from sagan.attention import Attention
 
-class Plain(Attention):
+class Kind(Attention):
+    def transform(self, x):
+        return x
+
+class Plain(Kind):
     Options = dict
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ class EvenOptions:
         if self.n % 2:
             raise ValueError("n must be even")
 
-class Even(Attention):
+class Even(Kind):
     Options = EvenOptions
 """
 

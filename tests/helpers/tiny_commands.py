@@ -112,7 +112,8 @@ def make_tiny(words, images):
     if (verb == "bench" and "--data" not in words) or "--print_config" in words:
         options["data.num_classes"] = 10
     if verb == "attention" and value_of(words, "--data.path"):  # of as many classes as the weights that it is for
-        options |= {"data.source": "shapes", "data.path": "null"}
+        ten = load_generator(words[1]).num_classes == 10  # and not a tiny run's, which an earlier command exported
+        options |= {"data.source": "shapes", "data.path": "null"} if ten else {"data.path": images}
     if verb == "sample":
         options |= tiny_samples(words)
     if value_of(words, "--split") == "test":
