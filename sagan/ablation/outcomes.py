@@ -9,6 +9,7 @@ import yaml
 
 from sagan.ablation.variants import Job
 from sagan.config import Config, ConfigError, DamagedError, to_config
+from sagan.config.errors import one_line
 from sagan.config.plain_yaml import load_yaml
 from sagan.evaluation import comparable_terms
 from sagan.runs.directory import newest_step
@@ -55,10 +56,10 @@ def read_failure(run_dir: Path) -> tuple[str, str] | None:
     try:
         content = json.loads(file.read_text())
         if content["status"] not in ("diverged", "failed"):
-            raise ValueError(f"status {one_line(content['status'])}")
+            raise ValueError(f"status {beginning(content['status'])}")
         return content["status"], str(content["reason"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DamagedError(f"{file}: expected status and reason as JSON ({one_line(error)})") from None
+        raise DamagedError(f"{file}: expected status and reason as JSON ({beginning(error)})") from None
 
 
 def run_config(job: Job) -> Config | None:
@@ -72,13 +73,13 @@ def run_config(job: Job) -> Config | None:
     try:
         content = load_yaml(file.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DamagedError(f"{file}: cannot be read as YAML ({one_line(error)})") from None
+        raise DamagedError(f"{file}: cannot be read as YAML ({beginning(error)})") from None
     if not isinstance(content, dict):
-        raise DamagedError(f"{file}: expected the options of a run, found {one_line(content)}")
+        raise DamagedError(f"{file}: expected the options of a run, found {beginning(content)}")
     try:
         return to_config(content)
     except ConfigError as error:
-        raise DamagedError(f"{file}: {one_line(error)}") from None
+        raise DamagedError(f"{file}: {beginning(error)}") from None
 
 
 def records_of(job: Job) -> list[dict]:
@@ -92,7 +93,7 @@ def records_of(job: Job) -> list[dict]:
         raise DamagedError(f"{file}: expected records as JSON, found no line that is one")
     for record in records:
         if not is_record(record):
-            raise DamagedError(f"{file}: expected records with a step, found {one_line(record)}")
+            raise DamagedError(f"{file}: expected records with a step, found {beginning(record)}")
         if wrong := flaw(record):
             raise DamagedError(f"{file}: {wrong} at step {record['step']}")
     return [r for r in records if r["step"] <= job.steps]
@@ -101,7 +102,7 @@ def records_of(job: Job) -> list[dict]:
 def flaw(record: dict) -> str | None:
     """Return what is wrong with a record that a report reads, None if nothing is."""
     if not isinstance(record.get("warning", ""), str):
-        return f"expected a warning in words, found {one_line(record['warning'])}"
+        return f"expected a warning in words, found {beginning(record['warning'])}"
     numbers = {k: v for k, v in record.items() if k.startswith(MEASURED)}
     if "evaluation" in record:
         evaluation = record["evaluation"]
@@ -111,7 +112,7 @@ def flaw(record: dict) -> str | None:
         numbers = {k: v for k, v in record.items() if k != "evaluation"}
     for key, value in numbers.items():
         if type(value) not in (int, float) or (isinstance(value, int) and abs(value) > LARGEST):
-            return f"expected a number as {key}, found {one_line(value)}"
+            return f"expected a number as {key}, found {beginning(value)}"
     return None
 
 
@@ -167,6 +168,6 @@ def last_step(run_dir: Path) -> int:
     return 0
 
 
-def one_line(value: object) -> str:
+def beginning(value: object) -> str:
     """Return the beginning of a value's text, in one line."""
-    return " ".join(str(value).split())[:80]
+    return one_line(value)[:80]

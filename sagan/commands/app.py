@@ -19,6 +19,7 @@ from sagan.commands.help import HelpPage
 from sagan.commands.options import Typed
 from sagan.commands.words import normalise
 from sagan.config import Config, ConfigError, Setting, UntrustedCode, UserError, file_settings, flatten, read
+from sagan.config.errors import one_line
 from sagan.config.reading import no_such_option, option_types
 from sagan.config.types import as_text, convert, shown
 from sagan.presets import config_file
@@ -171,4 +172,4 @@ def explain(error: exceptions.CycloptsError) -> str:
         except ConfigError as reason:
             return str(reason)
     error.verbose = False
-    return " ".join(str(error).split())
+    return one_line(error)

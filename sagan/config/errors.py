@@ -1,4 +1,4 @@
-"""The two errors that end a command in one line."""
+"""The errors that end a command in one line."""
 
 
 class ConfigError(ValueError):
@@ -26,3 +26,8 @@ class UntrustedCode(UserError):
 
 class DamagedError(UserError):
     """A file of a run does not hold what a run writes there; the message names it."""
+
+
+def one_line(value: object) -> str:
+    """Return the text of a value, such as an error, in one line."""
+    return " ".join(str(value).split())

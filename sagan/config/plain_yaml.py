@@ -4,6 +4,8 @@ from typing import Any
 
 import yaml
 
+from sagan.config.errors import one_line
+
 MOST = 100_000  # values, with each alias counted as a copy: a few lines of aliases can stand for billions
 
 
@@ -30,7 +32,7 @@ def problem(error: yaml.YAMLError) -> str:
     """Return in one line what is wrong with a YAML text, and in which line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem:
         return f"{error.problem}{f' in line {error.problem_mark.line + 1}' if error.problem_mark else ''}"
-    return " ".join(str(error).split())
+    return one_line(error)
 
 
 def _size(node: yaml.Node, known: dict[int, int | None]) -> int:

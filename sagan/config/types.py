@@ -26,10 +26,10 @@ PositiveProcesses = Annotated[int, Gt(0), Le(MOST_PROCESSES)]
 def is_path(value: str) -> bool:
     """Return whether a file system can take a path, and a record its name."""
     try:
-        size = len(value.encode())
+        path = value.encode()
     except UnicodeEncodeError:  # bytes of a file name that are not UTF-8
         return False
-    return 0 < size < 4096 and "\0" not in value and max(map(len, value.encode().split(b"/"))) < 256
+    return 0 < len(path) < 4096 and b"\0" not in path and max(map(len, path.split(b"/"))) < 256
 
 
 FilePath = Annotated[str, Predicate(is_path)]  # no `doc`: help pages need not say it of every path

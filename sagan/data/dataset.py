@@ -69,7 +69,7 @@ class Dataset:
         for index, reason in failures.items():
             if index not in self.failures:
                 self.failures[index] = printable(reason)
-                log.warning("left out: %s", printable(reason))
+                log.warning("left out: %s", self.failures[index])
 
     def chunks(self, activity: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all readable images in order, as (images, indices), decoded on all cores a few chunks ahead.

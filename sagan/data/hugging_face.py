@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sagan.config import UserError
+from sagan.config.errors import one_line
 from sagan.data.decoding import UnreadableImage, read_image
 from sagan.data.folder import FolderDataset
 from sagan.runtime.extras import require_extra
@@ -47,7 +48,7 @@ def open_hugging_face(path: str, size: tuple[int, int], channels: int, on_error:
     try:
         table: Any = datasets.load_dataset(name, split=split, revision=revision or None)
     except Exception as error:  # network, disk, format, split: each has its own type
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise UserError(f"data.path {path}: data.source huggingface cannot open the split {split}: {reason}") from error
     features = table.features
     pictures = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sagan.config import UserError
+from sagan.config.errors import one_line
 from sagan.config.types import shown
 from sagan.data.dataset import ArrayDataset, Dataset, fingerprint
 from sagan.runtime.wording import counted
@@ -99,7 +100,7 @@ def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDatas
     except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:  # TypeError: text as labels
         words = f"meta.json: {error} is missing" if isinstance(error, KeyError) else str(error)
         raise UserError(
-            f"data.path {path}: damaged packed data set ({shown(' '.join(words.split()))}); pack it again"
+            f"data.path {path}: damaged packed data set ({shown(one_line(words))}); pack it again"
         ) from error
     checks = {
         "format": (version, FORMAT),

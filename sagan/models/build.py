@@ -7,6 +7,7 @@ import torch
 
 from sagan.attention import KINDS
 from sagan.config import Config, ConfigError
+from sagan.config.errors import one_line
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.runtime.draws import generator_for
@@ -43,7 +44,7 @@ def build_skeleton(build: Callable[[Config], Network], config: Config) -> Networ
     except Exception as error:  # sizes beyond all machines, or code that cannot be built without numbers
         parts = (config.model.generator, config.model.discriminator)
         if all(part.attention.kind in KINDS for part in parts):
-            raise ConfigError(f"the networks cannot be built: {' '.join(str(error).split())}") from error
+            raise ConfigError(f"the networks cannot be built: {one_line(error)}") from error
         return build(config)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from sagan.config import Config, ConfigError, DamagedError, UserError, to_config
+from sagan.config.errors import one_line
 from sagan.models.sizes import split_size
 from sagan.runs.best import best_checkpoint
 from sagan.runs.contents import check_fields, digest, leaves
@@ -110,7 +111,7 @@ def _reason(error: Exception) -> str:
         return (
             f"it holds {code[1]}, and only tensors and plain values are read" if code else "no tensors and plain values"
         )
-    return " ".join(str(error).split())[:200].partition(". ")[0] or "empty"
+    return one_line(error)[:200].partition(". ")[0] or "empty"
 
 
 def is_whole(path: Path) -> bool:
@@ -133,7 +134,7 @@ def newest_whole(run_dir: Path) -> tuple[dict | None, dict[Path, str]]:
         try:
             return read_checkpoint(path), damaged
         except DamagedError as error:
-            damaged[path] = " ".join(str(error).split())
+            damaged[path] = one_line(error)
     if damaged:
         raise DamagedError(f"{next(iter(damaged.values()))}; no checkpoint of {run_dir} can be read")
     return None, damaged

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sagan.attention import AttentionMap, attention_layers, capture_maps, resolve
 from sagan.config import AttentionConfig, Config, UserError
+from sagan.config.errors import one_line
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
@@ -107,7 +108,7 @@ def graph_bytes(graph: Graph, form: str) -> bytes:
             blob, run_graph = {"onnx": onnx_bytes, "pt2": pt2_bytes}[form](graph)
         require_equal(graph, run_graph)
     except Exception as error:  # an exporter fails in its own ways
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)[:300]
         raise UserError(f"--format {form}: {described(graph)} cannot be written: {reason}") from error
     return blob
 

@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sagan.config import UserError
-from sagan.runtime.distributed import any_process
-from sagan.training.inputs import Inputs
+from sagan.data import TrainingBatches
+from sagan.runtime.distributed import any_process, rank, world_size
+from sagan.training.blocks import Places, ahead, pack
+from sagan.training.inputs import Inputs, step_inputs
+from sagan.training.run import Run
 
 
 class Feed:
@@ -41,3 +44,27 @@ class Feed:
         reason = self.failure or "another process of this run could not read its images"
         saved = f"; step {step} is saved, and the same command resumes it" if step else ""
         raise UserError(f"{reason}{saved}") from self.failure
+
+
+def feed_of(run: Run) -> Feed:
+    """Return the inputs of this process's steps, from the first one not taken yet."""
+    config, state, training = run.config, run.state, run.config.training
+    batches = TrainingBatches(
+        run.data,
+        seed=training.seed,
+        batch_size=training.batch_size,
+        flip=config.data.flip,
+        rank=rank(),
+        world_size=world_size(),
+        start=state.step * training.d_steps,
+        workers=config.data.workers,
+        device=state.device,
+    )
+    state.images = batches.resident
+    generator = state.generator
+    inputs = step_inputs(training, generator.z_dim, generator.num_classes, batches.raw(), state.step)
+    updates = training.d_steps + 1
+    if state.device.type == "cpu":
+        return Feed(inputs, updates, lambda inputs: inputs)
+    blocks = ahead((pack(i, pin=state.device.type == "cuda") for i in inputs), depth=2 * updates)
+    return Feed(blocks, updates, Places(state.device).load)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sagan.config import Config, ConfigError, EvaluationConfig, UserError, to_yaml
-from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
+from sagan.data import Dataset, find_data, in_memory, resolve_num_classes
 from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation.reference import require_real
 from sagan.evaluation.scores import MEASURES, suffix
@@ -28,7 +28,6 @@ from sagan.runtime.distributed import (
     is_main,
     main_first,
     process_group,
-    rank,
     read_by_main,
     require_agreement,
     world_size,
@@ -36,11 +35,9 @@ from sagan.runtime.distributed import (
 from sagan.runtime.files import check_writable, write_atomically
 from sagan.runtime.wording import counted
 from sagan.training import diagnostics
-from sagan.training.blocks import Places, ahead, pack
 from sagan.training.evaluator import Evaluator
-from sagan.training.feed import Feed
+from sagan.training.feed import feed_of
 from sagan.training.health import CollapseWatch, FiniteWatch, NonFiniteError
-from sagan.training.inputs import step_inputs
 from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.performance import choose_updates
@@ -239,30 +236,6 @@ def catch_up(run: Run) -> None:
         write_real_images(run)
     elif evaluation_due(run) and not evaluated(run.directory, run.state.step):
         write_evaluation(run)
-
-
-def feed_of(run: Run) -> Feed:
-    """Return the inputs of this process's steps, from the first one not taken yet."""
-    config, state, training = run.config, run.state, run.config.training
-    batches = TrainingBatches(
-        run.data,
-        seed=training.seed,
-        batch_size=training.batch_size,
-        flip=config.data.flip,
-        rank=rank(),
-        world_size=world_size(),
-        start=state.step * training.d_steps,
-        workers=config.data.workers,
-        device=state.device,
-    )
-    state.images = batches.resident
-    generator = state.generator
-    inputs = step_inputs(training, generator.z_dim, generator.num_classes, batches.raw(), state.step)
-    updates = training.d_steps + 1
-    if state.device.type == "cpu":
-        return Feed(inputs, updates, lambda inputs: inputs)
-    blocks = ahead((pack(i, pin=state.device.type == "cuda") for i in inputs), depth=2 * updates)
-    return Feed(blocks, updates, Places(state.device).load)
 
 
 def as_numbers(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]:

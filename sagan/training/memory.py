@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from sagan.config import Config
-from sagan.models.build import build_discriminator, build_generator
+from sagan.attention import KINDS
+from sagan.config import Config, ConfigError
+from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.runtime.memory import free_memory, require_memory
 
 COPIES = 4  # of a weight: itself, its gradient and Adam's two averages
-OVERFLOW = 2**62  # bytes of a tensor whose size does not even fit a number
 
 
 def require_memory_for(config: Config, device: torch.device, processes: int = 1) -> None:
@@ -20,18 +20,18 @@ def require_memory_for(config: Config, device: torch.device, processes: int = 1)
     if is_small(config, device):
         return
     sharing = processes if device.type == "cpu" else 1
-    with torch.device("meta"):
-        try:
-            networks = build_generator(config), build_discriminator(config)
-            weights = COPIES * sum(p.numel() * p.element_size() for n in networks for p in n.parameters())
-        except (RuntimeError, OverflowError):  # a product of widths beyond 64 bits
-            weights, networks = OVERFLOW, ()
-    require_memory(
-        weights * sharing,
-        device,
+    widths = (
         f"model.generator.channels {model.generator.channels}, model.generator.z_dim {model.generator.z_dim}, "
-        f"model.discriminator.channels {model.discriminator.channels}",
+        f"model.discriminator.channels {model.discriminator.channels}"
     )
+    try:
+        networks = build_skeleton(build_generator, config), build_skeleton(build_discriminator, config)
+    except ConfigError as error:  # a product of widths beyond 64 bits
+        raise ConfigError(f"{widths}: {error}") from None
+    weights = COPIES * sum(p.numel() * p.element_size() for n in networks for p in n.parameters())
+    require_memory(weights * sharing, device, widths)
+    if any(part.attention.kind not in KINDS for part in (model.generator, model.discriminator)):
+        return  # its code may need numbers, and the meta device has none
     batch = training.batch_size // (training.micro_batches * processes)
     per_image = activation_bytes(config, *networks) // (1 if training.precision == "float32" else 2)
     require_memory(
