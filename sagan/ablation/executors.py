@@ -1,4 +1,4 @@
-"""Executors for the jobs of a plan: processes on this machine, or a Ray cluster. Both see the same run directories."""
+"""Executors for the jobs of a plan: processes on this machine, or a Ray cluster. Both use the same run directories."""
 
 import os
 import queue
@@ -14,14 +14,12 @@ from sagan.ablation.variants import Job
 from sagan.config import UserError
 from sagan.runtime.device import cores
 
-MOVES = 3  # to another machine of a Ray cluster, at most, if one is lost; a failure of the run itself is none
-
 Executor = Callable[[list[Job], int, Callable[[], bool]], Iterator[Job | None]]
-"""(jobs, how many at once, whether to stop) -> the jobs as they end, and None about once a second between them."""
+"""(jobs, how many at once, whether to stop) -> each job as it ends, and None about once a second in between."""
 
 
 def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Iterator[Job | None]:
-    """Run jobs on this machine: each with a GPU of its own if there are several, and its share of the cores."""
+    """Run jobs on this machine, each with its own GPU if there are several, and with its share of the cores."""
     slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     for slot in range(at_once):
         slots.put(slot_environment(slot, at_once, jobs[0].processes))
@@ -30,7 +28,7 @@ def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Ite
         environment = slots.get()
         try:
             run_job(job, os.getcwd(), environment, stopped)
-        except OSError as error:  # of this run alone; the others continue
+        except OSError as error:  # concerns this run alone; the others continue
             with suppress(UserError):
                 note_failure(job.run_dir, "failed", str(error))
         finally:
@@ -46,7 +44,7 @@ def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Ite
 
 
 def slot_environment(slot: int, at_once: int, processes: int) -> dict[str, str]:
-    """Return the environment of one of several runs on a machine: `processes` GPUs and its share of the cores."""
+    """Return the environment of one of several runs on a machine, with `processes` GPUs and a share of the cores."""
     environment = {}
     devices = gpus()
     if len(devices) > processes:
@@ -66,9 +64,8 @@ def gpus() -> list[str]:
 def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Iterator[Job | None]:
     """Run jobs on the Ray cluster at $RAY_ADDRESS, or on one started here. All machines must see the same folders.
 
-    Each job takes a GPU if the cluster has any, else a share of a machine's cores, so that `at_once` jobs fit on each
-    machine. The jobs of a machine that is lost move to others, and resume there. Raise UserError if Ray is missing or
-    cannot be reached.
+    Each job takes a GPU if the cluster has any, else a share of a machine's cores, so that `at_once` jobs fit on a
+    machine. Raise UserError if Ray is missing or cannot be reached.
     """
     try:
         import ray
@@ -88,7 +85,7 @@ def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> It
         share = max(1, int(min(node["CPU"] for node in nodes)) // at_once)
         with_gpus = any(node.get("GPU", 0) >= processes for node in nodes)  # a run stays on one machine
         needs: dict[str, Any] = {"num_gpus": processes, "num_cpus": processes} if with_gpus else {"num_cpus": share}
-        task = ray.remote(max_retries=MOVES, **needs)(run_ray_job)
+        task = ray.remote(max_retries=0, **needs)(run_ray_job)
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, share // processes)))
         environment = {"OMP_NUM_THREADS": threads}
         yield from _follow(ray, {task.remote(job, os.getcwd(), environment): job for job in jobs}, stopped)
@@ -118,10 +115,6 @@ def _follow(ray, running: dict, stopped: Callable[[], bool]) -> Iterator[Job | N
             except ray.exceptions.RayError as error:
                 if not cancelled:
                     note_failure(job.run_dir, "failed", f"Ray: {str(error).strip().splitlines()[-1]}")
-            else:
-                if not cancelled and not job.run_dir.is_dir():
-                    job.run_dir.mkdir(parents=True)
-                    note_failure(job.run_dir, "failed", "its machine does not share this folder, and keeps the results")
             yield job
         yield None
 

@@ -14,10 +14,10 @@ from contextlib import suppress
 from datetime import timedelta
 
 import psutil
-from torch.distributed import DistError, Store, TCPStore, rendezvous  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import DistError, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from sagan.config import UserError
-from sagan.runtime.waiting import length, wait_for
+from sagan.runtime.waiting import wait_for
 
 STORE = "sagan/store of rank 0"
 MACHINE = "sagan/machine of rank 0, as others reach it"
@@ -29,13 +29,9 @@ def attempt_store(patience: timedelta) -> tuple[Store, int, int]:
 
     By then all processes have arrived. Raise UserError, naming those that have not, after `patience`.
     """
-    master = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-    who = f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}"
-    try:
-        shared, rank, world_size = next(iter(rendezvous("env://", timeout=patience)))
-    except DistError as error:
-        spent = length(patience.total_seconds())
-        raise UserError(f"{who} has waited {spent} for the other processes to meet at {master}, too long") from error
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    who = f"rank {rank} of {world_size}"
+    shared = torchruns_store(rank, who, patience)
     host = own_address(shared, who, patience)
     name_interface(host)
     if rank == 0:
@@ -45,6 +41,26 @@ def attempt_store(patience: timedelta) -> tuple[Store, int, int]:
         store = store_of_rank_0(shared, who, patience)
     await_everyone(store, rank, world_size, who, patience)
     return store, rank, world_size
+
+
+def torchruns_store(rank: int, who: str, patience: timedelta) -> Store:
+    """Return the store at $MASTER_ADDR and $MASTER_PORT, which rank 0 opens if torchrun has not."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    opens = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    if not opens:
+        wait_for(lambda: answers(address, port), who, lambda: f"rank 0, sought at {address}:{port}", patience)
+    try:
+        return TCPStore(address, port, is_master=opens, wait_for_workers=False, multi_tenant=True, timeout=patience)
+    except DistError as error:
+        raise UserError(f"{who}: no store at {address}:{port}: {str(error).splitlines()[0]}") from error
+
+
+def answers(address: str, port: int) -> bool:
+    """Return whether anything listens there. TCPStore itself would wait for it in silence."""
+    with suppress(OSError):
+        socket.create_connection((address, port), timeout=5).close()
+        return True
+    return False
 
 
 def own_address(shared: Store, who: str, patience: timedelta) -> str:
@@ -83,9 +99,9 @@ def store_of_rank_0(shared: Store, who: str, patience: timedelta) -> Store:
         if not shared.check([STORE]):
             return False
         address, port = shared.get(STORE).decode().split()
-        with suppress(OSError, DistError):  # of an attempt that has ended
-            socket.create_connection((address, int(port)), timeout=5).close()  # TCPStore itself would wait longer
-            found.append(TCPStore(address, int(port), is_master=False, timeout=patience))
+        if answers(address, int(port)):  # else it is of an attempt that has ended
+            with suppress(DistError):
+                found.append(TCPStore(address, int(port), is_master=False, timeout=patience))
         return bool(found)
 
     def whom() -> str:
