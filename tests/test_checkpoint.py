@@ -237,7 +237,7 @@ def test_a_file_whose_parts_are_larger_than_it_is_refused_before_it_is_read(tmp_
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as small:
         for name in archive.namelist():
             small.writestr(name, archive.read(name))
-    with pytest.raises(DamagedError, match=r"x.pt: cannot be read as a checkpoint: .*claims \d+ bytes and has \d+"):
+    with pytest.raises(DamagedError, match=r"x.pt: cannot be read as a checkpoint: .*claims \d+ bytes but has \d+"):
         load_checkpoint(tmp_path / "x.pt")
 
 
