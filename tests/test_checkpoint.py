@@ -166,7 +166,7 @@ def test_loading_runs_no_code(tmp_path):
 
     torch.save({**content(1), "extra": Evil()}, tmp_path / "x.pt")
     with pytest.raises(
-        UserError, match=r"x.pt: cannot be read as a checkpoint: .*it holds \w+.mkdir, and only tensors"
+        UserError, match=r"x.pt: cannot be read as a checkpoint: .*it holds \w+.mkdir, but only tensors"
     ):
         load_checkpoint(tmp_path / "x.pt")
     assert not (tmp_path / "evil").exists()
