@@ -186,7 +186,7 @@ def test_three_flipped_bits_in_the_numbers_are_noticed(tmp_path):
     start, file = whole.index(numbers), tmp_path / "flipped.pt"
     for seed in range(50):
         file.write_bytes(whole[:start] + flipped(numbers, 0, seed) + whole[start + len(numbers) :])
-        with pytest.raises(DamagedError, match=rf"^{file}: damaged: its content has the digest crc32:\w+, and crc32:"):
+        with pytest.raises(DamagedError, match=rf"^{file}: damaged: its content has the digest crc32:\w+, but"):
             load_checkpoint(file)
 
 
