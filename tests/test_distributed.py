@@ -189,11 +189,15 @@ def test_auto_takes_this_processes_gpu_or_the_cpu(monkeypatch):
         choose_device("auto")
 
 
-@pytest.mark.parametrize("native", [False, True])
-def test_bf16_is_the_default_only_where_it_is_native(monkeypatch, caplog, native):
-    monkeypatch.setattr("sagan.runtime.device.native_bf16", lambda device: native)
+@pytest.mark.parametrize("vendor", ["Intel", "AMD"])
+@pytest.mark.parametrize("instructions", ["none", "AVX-512 BF16", "AMX"])
+def test_bf16_is_the_default_only_where_it_is_faster(monkeypatch, caplog, vendor, instructions):
+    monkeypatch.setattr("sagan.runtime.device.device_name", lambda device: f"{vendor} processor")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions != "none")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: instructions == "AMX")
     cpu = torch.device("cpu")
-    assert activation_dtype("auto", cpu) == (torch.bfloat16 if native else torch.float32)
+    faster = instructions == "AMX" or (instructions == "AVX-512 BF16" and vendor == "AMD")
+    assert activation_dtype("auto", cpu) == (torch.bfloat16 if faster else torch.float32)
     assert activation_dtype("float32", cpu) == torch.float32 and not caplog.records
     assert activation_dtype("bf16", cpu) == torch.bfloat16
-    assert bool(caplog.records) != native
+    assert bool(caplog.records) == (instructions == "none")

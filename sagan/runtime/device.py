@@ -77,12 +77,22 @@ def native_bf16(device: torch.device) -> bool:
     return False
 
 
+def faster_in_bf16(device: torch.device) -> bool:
+    """Return whether training is faster in bfloat16 than in float32.
+
+    An Intel CPU needs matrix tiles (AMX) for that. With AVX-512 BF16 alone, a Xeon ran this model's 3x3 convolutions
+    1.5 to 1.8 times slower in bf16, forward and backward; AMD's processors are faster with the same instructions.
+    """
+    if device.type == "cpu" and "Intel" in device_name(device):
+        return torch.cpu._is_amx_tile_supported()
+    return native_bf16(device)
+
+
 def activation_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the activation dtype for a `training.precision` option; log a warning if bf16 is emulated."""
-    native = native_bf16(device)
-    if precision == "bf16" and not native:
+    if precision == "bf16" and not native_bf16(device):
         log.warning("training.precision bf16 is emulated on this %s and very slow; use float32", device.type)
-    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and native) else torch.float32
+    return torch.bfloat16 if precision == "bf16" or (precision == "auto" and faster_in_bf16(device)) else torch.float32
 
 
 def keep_freed_memory() -> None:

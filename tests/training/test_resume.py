@@ -109,9 +109,9 @@ def test_if_unreadable_images_are_skipped_the_memory_limit_is_part_of_the_run(ma
 
 
 def test_if_precision_means_another_dtype_the_error_says_how_to_resume(make_config, run_dir, monkeypatch):
-    monkeypatch.setattr("sagan.runtime.device.native_bf16", lambda device: True)
+    monkeypatch.setattr("sagan.runtime.device.faster_in_bf16", lambda device: True)
     train(make_config("training.steps=1", "training.precision=auto"))
-    monkeypatch.setattr("sagan.runtime.device.native_bf16", lambda device: False)
+    monkeypatch.setattr("sagan.runtime.device.faster_in_bf16", lambda device: False)
     refusal = rf"training.precision auto means float32 .*{run_dir} was trained in bfloat16; .*--training.precision bf16"
     with pytest.raises(ConfigError, match=refusal):
         train(make_config("training.steps=2", "training.precision=auto"))
