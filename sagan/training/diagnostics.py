@@ -22,14 +22,17 @@ GRID_BATCH = 50  # images of a grid generated at a time
 
 def numbers(scalars: Mapping[str, Tensor]) -> dict[str, float]:
     """Return scalars as numbers. On a GPU this waits for queued work, once."""
-    if not scalars:
-        return {}
-    return dict(zip(scalars, torch.stack([s.detach().float() for s in scalars.values()]).tolist(), strict=True))
+    return dict(zip(scalars, stacked(scalars).tolist(), strict=True)) if scalars else {}
 
 
-def gradient_norms(state: TrainState) -> dict[str, float]:
+def stacked(scalars: Mapping[str, Tensor]) -> Tensor:
+    """Return scalars, at least one, as a float32 vector on their device."""
+    return torch.stack([s.detach().float() for s in scalars.values()])
+
+
+def gradient_norms(state: TrainState) -> dict[str, Tensor]:
     """Return the L2 norm of the gradient of each network's last update."""
-    return numbers({"gradient/generator": _norm(state.generator), "gradient/discriminator": _norm(state.discriminator)})
+    return {"gradient/generator": _norm(state.generator), "gradient/discriminator": _norm(state.discriminator)}
 
 
 def _norm(network: nn.Module) -> Tensor:
@@ -39,14 +42,14 @@ def _norm(network: nn.Module) -> Tensor:
     return torch.stack(norms).norm()
 
 
-def gammas(state: TrainState) -> dict[str, float]:
+def gammas(state: TrainState) -> dict[str, Tensor]:
     """Return gamma of every attention layer that has one."""
-    return numbers({
+    return {
         f"attention/gamma/{network}.{name}": layer.gamma
         for network in ("generator", "discriminator")
         for name, layer in attention_layers(getattr(state, network)).items()
         if layer.gamma is not None
-    })  # fmt: skip
+    }
 
 
 def singular_values(state: TrainState) -> dict[str, float]:

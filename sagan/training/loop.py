@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sagan.config import Config, ConfigError, EvaluationConfig, UserError, to_yaml
 from sagan.data import Dataset, find_data, in_memory, resolve_num_classes
@@ -23,7 +22,6 @@ from sagan.runs.records import evaluated
 from sagan.runtime.device import activation_dtype, choose_device, keep_freed_memory
 from sagan.runtime.distributed import (
     any_process,
-    average,
     barrier,
     is_main,
     main_first,
@@ -37,10 +35,11 @@ from sagan.runtime.wording import counted
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
 from sagan.training.feed import feed_of
-from sagan.training.health import CollapseWatch, FiniteWatch, NonFiniteError
+from sagan.training.health import FiniteWatch, NonFiniteError
 from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.performance import choose_updates
+from sagan.training.recording import Recorder
 from sagan.training.resume import (
     data_facts,
     finished,
@@ -60,7 +59,6 @@ from sagan.training.run import (
     write_checkpoint,
     write_evaluation,
     write_real_images,
-    write_record,
     write_samples,
 )
 from sagan.training.signals import StopRequest, stop_requests
@@ -199,7 +197,7 @@ def fit(run: Run, stop: StopRequest) -> None:
     feed, updates = feed_of(run), choose_updates(state)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
-    throughput, watch = diagnostics.Throughput(run.config.training.batch_size, state.step), CollapseWatch()
+    recorder = Recorder(run)
     feed.fetch()
     stopping = any_process(feed.failure is not None)
     with Progress(run.log, state.step, run.config) as progress:
@@ -209,16 +207,11 @@ def fit(run: Run, stop: StopRequest) -> None:
             if state.step < last:
                 feed.fetch()
             stopping = stop.agreed(feed.failure is not None)
-            due, values = due_after(run, stopping), None
-            if due.anything or state.device.type == "cpu":  # on a GPU, reading a number waits for queued work
-                run.finite.require()
-                values = as_numbers(metrics, everywhere=due.record)
+            due = due_after(run, stopping)
             if due.anything:
                 run.log.require_folder()
-            if due.record and values is not None:
-                write_record(run, values, throughput(state.step), watch)
-            progress(state.step, values)
-            with throughput.paused():
+            progress(state.step, recorder(metrics, due))
+            with recorder.throughput.paused():
                 if due.samples:
                     write_samples(run, z, y)
                 for callback in run.callbacks:
@@ -236,13 +229,3 @@ def catch_up(run: Run) -> None:
         write_real_images(run)
     elif evaluation_due(run) and not evaluated(run.directory, run.state.step):
         write_evaluation(run)
-
-
-def as_numbers(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]:
-    """Return the metrics as numbers: of the whole batch if `everywhere`, else of this process's share.
-
-    `everywhere` must be the same in all processes.
-    """
-    if everywhere:
-        average(list(metrics.values()))
-    return diagnostics.numbers(metrics)

@@ -5,7 +5,7 @@ from statistics import fmean
 from torch import Tensor
 
 from sagan.data import Dataset
-from sagan.training.run import Callback, Run, is_due
+from sagan.training.run import Callback, Run, attention_due
 from sagan.training.state import TrainState
 from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
 from sagan.viewing.overlays import board_images
@@ -17,9 +17,7 @@ class AttentionRecorder(Callback):
     """Record the attention maps and their entropy every `logging.attention_every` steps, and after the last one."""
 
     def after_step(self, run: Run, metrics: dict[str, Tensor]) -> None:
-        every, step = run.config.logging.attention_every, run.state.step
-        if every and (is_due(every, step) or step == run.config.training.steps):
-            run.finite.require()
+        if attention_due(run):
             write_attention(run)
 
 
