@@ -115,7 +115,7 @@ def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
     if before["images"] != now["images"]:
         changed.append(f"  images: {before['images']} in the run, {now['images']} now")
     if not changed:
-        changed.append("    different images or labels, with the same number and classes")
+        changed.append("  different images or labels, with the same number and classes")
     lines = "\n".join(changed)
     raise ConfigError(
         f"{run_dir} cannot be resumed with other data:\n{lines}\n"

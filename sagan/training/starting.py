@@ -20,7 +20,7 @@ def start_from(state: TrainState, path: str) -> list[str]:
     lines, total = [f"weights from {path}, step {step}:"], 0
     for name, network in (("generator", state.generator), ("discriminator", state.discriminator)):
         if name not in weights:
-            lines.append(f"    {name}: not in the file, so it starts from random weights")
+            lines.append(f"  {name}: not in the file, so it starts from random weights")
             continue
         taken, left = take_over(network, weights[name])
         total += taken
