@@ -1,9 +1,9 @@
 """Where the attention of trained runs looks: `python -m experiments.distant-parts.maps RUNS OUT.csv`.
 
 RUNS is the folder of an ablation's runs, VARIANT/seed-N. For every attention matrix of their networks, this measures
-the weight that a query inside one disc spends on the other disc, the weight that it spends on its own disc, and the weight
-that a query of the background spends on both, each in multiples of uniform attention. G is also scored with and without
-its attention, on the same z.
+the weight that a query inside one disc spends on the other disc, the weight that it spends on its own disc, and the
+weight that a query of the background spends on both, each in multiples of uniform attention. G is also scored with and
+without its attention, on the same z.
 """
 
 import csv
