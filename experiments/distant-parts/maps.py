@@ -51,10 +51,8 @@ def look(views: list[LayerView]) -> Look:
 
 def targets(attention: AttentionMap, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weight on the targets of a Look, and the weight that uniform attention has there: each (N, 3)."""
-    queries, keys = (
-        discs(images, attention.query_size),
-        discs(images, attention.key_size or attention.query_size),
-    )  # (N, 2, queries or keys)
+    queries = discs(images, attention.query_size)  # (N, 2, queries)
+    keys = discs(images, attention.key_size or attention.query_size)  # (N, 2, keys)
     weights = attention.weights.mean(1)  # (N, queries, keys)
     background = 1 - queries.sum(1, keepdim=True)  # (N, 1, queries)
     rows = torch.cat([queries, background], 1)
