@@ -72,7 +72,7 @@ class DataConfig:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels. Raise ConfigError for a list of another length."""
+        """Return height and width in pixels. Raise ConfigError for a list of another length."""
         r = self.resolution
         if isinstance(r, list) and len(r) != 2:
             raise ConfigError(f"data.resolution {r}: expected N or [H, W]")
