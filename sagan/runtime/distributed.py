@@ -133,8 +133,8 @@ def barrier() -> None:
 def main_first(what: str) -> Iterator[None]:
     """Run the block in the main process before the others enter it, however long that takes.
 
-    `what` is what the main process does, such as "opens the data". The others say that they wait for it. Raise
-    UserError in them if it ends without having done that.
+    `what` says what the main process does, such as "opens the data". The others report that they wait for it. Raise
+    UserError in them if the main process ends first.
     """
     if world_size() == 1:
         yield
@@ -156,7 +156,7 @@ def _store() -> Store:
 
 
 def from_main(value: Any) -> Any:
-    """Return what the main process passed, in all processes; what the others pass is ignored."""
+    """Return the value of the main process in all processes; the values of the others are ignored."""
     if world_size() == 1:
         return value
     box: list[Any] = [value]
@@ -165,9 +165,9 @@ def from_main(value: Any) -> Any:
 
 
 def read_by_main(read: Callable[[], T]) -> T:
-    """Return what `read` returns in the main process, in all processes: only its machine may have the files.
+    """Return in all processes what `read` returns in the main one: only its machine may have the files.
 
-    A UserError that it raises is raised in all of them.
+    A UserError that `read` raises is raised in all of them.
     """
     result: tuple[Any, str | None] = None, None
     if is_main():
@@ -206,4 +206,4 @@ def require_own_gpus(device: torch.device) -> None:
     dist.all_gather_object(gpus, f"{socket.gethostname()}, GPU {torch.cuda.get_device_properties(device).uuid}")
     for other, gpu in enumerate(gpus):
         if (first := gpus.index(gpu)) != other:
-            raise ConfigError(f"device {device}: ranks {first} and {other} have the same GPU, that of {gpu}")
+            raise ConfigError(f"device {device}: ranks {first} and {other} share a GPU: {gpu}")

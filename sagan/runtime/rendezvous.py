@@ -1,10 +1,11 @@
 """How the processes of one attempt find each other, whatever earlier attempts have left behind.
 
-torchrun keeps a single store over all its restarts, and workers of a restart read what is in it: addresses of processes
-that are dead. gloo dials them, and the restart fails or hangs. torchrun decides this before any worker runs, and the
-count of restarts does not tell attempts apart, since a node that joins late begins at 0. So rank 0 opens a new store
-for its attempt and publishes its address in torchrun's; the others try what they find there until it answers. The
-address of an earlier attempt never does, because torchrun ends every worker before it starts the next attempt.
+torchrun keeps a single store across all restarts, so the workers of a restart find the addresses of dead processes in
+it. gloo connects to them, and the restart fails or hangs. torchrun sets this up before any worker runs, and the count
+of restarts does not tell attempts apart, since a node that joins late begins at 0. So rank 0 opens a new store for its
+attempt and publishes its address in torchrun's store. The others try the address that they find there until one
+answers. The address of an earlier attempt never does, because torchrun ends every worker before it starts the next
+attempt.
 """
 
 import ipaddress
@@ -48,7 +49,7 @@ def torchruns_store(rank: int, who: str, patience: timedelta) -> Store:
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     opens = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     if not opens:
-        wait_for(lambda: answers(address, port), who, lambda: f"rank 0, sought at {address}:{port}", patience)
+        wait_for(lambda: answers(address, port), who, lambda: f"rank 0, tried at {address}:{port}", patience)
     try:
         return TCPStore(address, port, is_master=opens, wait_for_workers=False, multi_tenant=True, timeout=patience)
     except DistError as error:
@@ -64,7 +65,7 @@ def answers(address: str, port: int) -> bool:
 
 
 def own_address(shared: Store, who: str, patience: timedelta) -> str:
-    """Return the address of this machine that the other machines reach.
+    """Return the address at which the other machines can reach this one.
 
     A machine may know itself by a loopback address alone: Debian gives its host name one. If that is the machine of
     torchrun's store, the others say at which address they have reached it.
@@ -81,9 +82,9 @@ def own_address(shared: Store, who: str, patience: timedelta) -> str:
 
 
 def name_interface(address: str) -> None:
-    """Tell gloo and NCCL which network interface the other machines reach, unless the user has.
+    """Make gloo and NCCL use the network interface that other machines reach, unless the user has chosen one.
 
-    gloo by itself takes the interface of the host name, which is the loopback one on many machines.
+    By default gloo takes the interface of the host name, which is the loopback interface on many machines.
     """
     for name, addresses in psutil.net_if_addrs().items():
         if name != "lo" and any(a.address == address for a in addresses):
@@ -105,7 +106,7 @@ def store_of_rank_0(shared: Store, who: str, patience: timedelta) -> Store:
         return bool(found)
 
     def whom() -> str:
-        return f"rank 0, last sought at {shared.get(STORE).decode()}" if shared.check([STORE]) else "rank 0"
+        return f"rank 0, last tried at {shared.get(STORE).decode()}" if shared.check([STORE]) else "rank 0"
 
     wait_for(answered, who, whom, patience)
     return found[0]

@@ -17,19 +17,22 @@ from sagan.runtime.draws import latents
 from sagan.runtime.pictures import image_grid, to_uint8
 from sagan.training.state import TrainState
 
-GRID_BATCH = 50  # images of a grid made at a time
+GRID_BATCH = 50  # images of a grid generated at a time
 
 
 def numbers(scalars: Mapping[str, Tensor]) -> dict[str, float]:
     """Return scalars as numbers. On a GPU this waits for queued work, once."""
-    if not scalars:
-        return {}
-    return dict(zip(scalars, torch.stack([s.detach().float() for s in scalars.values()]).tolist(), strict=True))
+    return dict(zip(scalars, stacked(scalars).tolist(), strict=True)) if scalars else {}
 
 
-def gradient_norms(state: TrainState) -> dict[str, float]:
+def stacked(scalars: Mapping[str, Tensor]) -> Tensor:
+    """Return scalars, at least one, as a float32 vector on their device."""
+    return torch.stack([s.detach().float() for s in scalars.values()])
+
+
+def gradient_norms(state: TrainState) -> dict[str, Tensor]:
     """Return the L2 norm of the gradient of each network's last update."""
-    return numbers({"gradient/generator": _norm(state.generator), "gradient/discriminator": _norm(state.discriminator)})
+    return {"gradient/generator": _norm(state.generator), "gradient/discriminator": _norm(state.discriminator)}
 
 
 def _norm(network: nn.Module) -> Tensor:
@@ -39,14 +42,14 @@ def _norm(network: nn.Module) -> Tensor:
     return torch.stack(norms).norm()
 
 
-def gammas(state: TrainState) -> dict[str, float]:
+def gammas(state: TrainState) -> dict[str, Tensor]:
     """Return gamma of every attention layer that has one."""
-    return numbers({
+    return {
         f"attention/gamma/{network}.{name}": layer.gamma
         for network in ("generator", "discriminator")
         for name, layer in attention_layers(getattr(state, network)).items()
         if layer.gamma is not None
-    })  # fmt: skip
+    }
 
 
 def singular_values(state: TrainState) -> dict[str, float]:
@@ -59,7 +62,7 @@ def singular_values(state: TrainState) -> dict[str, float]:
 
 
 def of_each_network(values: dict[str, float]) -> dict[str, float]:
-    """Return the largest and the median of singular values of each network, by names that begin like theirs."""
+    """Return the largest and the median singular value of each network, under names with the same prefix."""
     found: dict[str, list[float]] = {}
     for name, value in values.items():
         found.setdefault(name.partition(".")[0], []).append(value)
@@ -111,7 +114,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 class Throughput:
-    """A meter of training speed: each call returns the images per second since the call before."""
+    """A meter of training speed: each call returns the images per second since the previous call."""
 
     def __init__(self, batch_size: int, step: int):
         self.batch_size = batch_size
@@ -127,7 +130,7 @@ class Throughput:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not count the time inside the block."""
+        """Leave out the time spent inside the block."""
         start = time.perf_counter()
         yield
         self.since += time.perf_counter() - start

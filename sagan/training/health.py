@@ -24,9 +24,9 @@ class NonFiniteError(UserError):
 class FiniteWatch:
     """A record of the first step at which each loss and weight was not finite.
 
-    It is kept on the device, so that `note` does not wait for queued work. `require` waits; it is called before a
-    record, a grid or a checkpoint is written, so none of them ever holds a bad number. It names the first bad step
-    even if more steps were taken since.
+    It is kept on the device, so that `note` does not wait for queued work. `require` is called before a record, a grid
+    or a checkpoint is written, so none of them ever holds a bad number. Its error names the first bad step even if more
+    steps have been taken since.
     """
 
     def __init__(self, state: TrainState):
@@ -47,9 +47,13 @@ class FiniteWatch:
         bad = ~torch.isfinite(torch.stack(values))
         self.first_bad = torch.where(bad & (self.first_bad == 0), step, self.first_bad)
 
-    def require(self) -> None:
-        """Raise NonFiniteError, naming the first bad step and its tensors, if there was one. Wait for the device."""
-        steps = dict(zip(self.names, self.first_bad.tolist(), strict=True))
+    def require(self, first_bad: Tensor | None = None) -> None:
+        """Raise NonFiniteError, naming the first bad step and its tensors, if there was one.
+
+        `first_bad` may be a copy on the host, of an earlier step. Without it, wait for the device.
+        """
+        first_bad = self.first_bad if first_bad is None else first_bad
+        steps = dict(zip(self.names, first_bad.tolist(), strict=True))
         if not any(steps.values()):
             return
         first = min(step for step in steps.values() if step)
@@ -71,7 +75,7 @@ class CollapseWatch:
         self.streaks = {"saturated": 0, "vanished": 0}
 
     def warnings(self, values: dict[str, float]) -> dict[str, str]:
-        """Return the warnings that a record `values` completes: the name, saturated or vanished, and the text."""
+        """Return the warnings that the record `values` triggers: their name, saturated or vanished, and their text."""
         loss, fake, real = values["loss/discriminator"], values["spread/fake"], values["spread/real"]
         present = {
             "saturated": min(values["accuracy/real"], values["accuracy/fake"]) == 1.0 and loss < 0.01,

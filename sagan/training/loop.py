@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sagan.config import Config, ConfigError, EvaluationConfig, UserError, to_yaml
 from sagan.data import Dataset, find_data, in_memory, resolve_num_classes
@@ -23,7 +22,6 @@ from sagan.runs.records import evaluated
 from sagan.runtime.device import activation_dtype, choose_device, keep_freed_memory
 from sagan.runtime.distributed import (
     any_process,
-    average,
     barrier,
     is_main,
     main_first,
@@ -37,10 +35,11 @@ from sagan.runtime.wording import counted
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
 from sagan.training.feed import feed_of
-from sagan.training.health import CollapseWatch, FiniteWatch, NonFiniteError
+from sagan.training.health import FiniteWatch, NonFiniteError
 from sagan.training.memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.performance import choose_updates
+from sagan.training.recording import Recorder
 from sagan.training.resume import (
     data_facts,
     finished,
@@ -60,7 +59,6 @@ from sagan.training.run import (
     write_checkpoint,
     write_evaluation,
     write_real_images,
-    write_record,
     write_samples,
 )
 from sagan.training.signals import StopRequest, stop_requests
@@ -72,9 +70,9 @@ from sagan.training.steps import train_step
 def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = ()) -> Path:
     """Train the run of `config.run_dir`, or resume it from its newest good checkpoint. Return that directory.
 
-    `dataset`, if given, replaces the data that `config.data` names: see `sagan.data.given.wrap_dataset`. A run whose
-    steps are all taken and evaluated is left unchanged. Raise ConfigError if the run there has another configuration or
-    other data, and UserError if data or weights are missing or a file cannot be written.
+    `dataset`, if given, replaces the data that `config.data` names: see `sagan.data.given.wrap_dataset`. A finished run
+    whose last step is evaluated is left unchanged. Raise ConfigError if the run there has a different configuration or
+    different data, and UserError if data or weights are missing or a file cannot be written.
     """
     device, directory, last = choose_device(config.device), configured_run_dir(config), config.training.steps
     if dataset is not None:
@@ -87,7 +85,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
         require_agreement(shared_facts(config, saved))
         if saved and finished(config, saved):
             if is_main():
-                with suppress(UserError), RunLog(directory):  # unless it is busy, or may not be written to
+                with suppress(UserError), RunLog(directory):  # unless it is busy or read-only
                     tidy(config)
                 print(*farewell(directory, saved["step"], last), sep="\n")
             return directory
@@ -97,7 +95,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
         if is_main():
             prepare_run_dir(directory)
         with RunLog(directory, active=is_main()) as log:
-            if saved:  # not before the lock is taken, nor before every process has read the directory
+            if saved:  # only once the lock is held and every process has read the directory
                 set_damaged_aside(damaged, saved["step"], log)
             run = set_up(config, saved, data, evaluator, device, log, callbacks)
             del saved  # as large as the state itself
@@ -130,12 +128,12 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
     if saved:
         require_fit(saved, config, directory)
     elif training.init_from:
-        load_weights(training.init_from)  # to find out whether they can be read
+        load_weights(training.init_from)  # only to check that they can be read
     return config
 
 
 def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dataset, Evaluator | None]:
-    """Return the data set, before any image is read, and the evaluator. Raise UserError if something is missing."""
+    """Return the data set, with no image read yet, and the evaluator. Raise UserError if something is missing."""
     with main_first("opens the data"):  # one process downloads
         data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
     if config.evaluation.every:
@@ -154,13 +152,13 @@ def set_up(
     log: RunLog,
     callbacks: Sequence[Callback],
 ) -> Run:
-    """Return a run in the state of the checkpoint `saved`, or at step 0 if that is None."""
+    """Return a run restored from the checkpoint `saved`, or at step 0 if that is None."""
     directory = configured_run_dir(config)
     dtype = activation_dtype(config.training.precision, device)
     if saved:
         require_same_dtype(saved, config, dtype)
     data = in_memory(data, config.data.memory_gb)
-    if evaluator:  # again: unreadable images are skipped by now
+    if evaluator:  # again: by now unreadable images have been skipped
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
     config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
     state, start = build_state(config, device, dtype), []
@@ -181,12 +179,12 @@ def set_up(
 
 
 def metrics_of(config: EvaluationConfig) -> list[str]:
-    """Return the tags of the scores that evaluations add to TensorBoard; none without evaluations."""
+    """Return the tags of the scores that evaluations add to TensorBoard; an empty list without evaluations."""
     return [f"evaluation/{measure}{suffix(config.extractor.name)}" for measure in MEASURES] if config.every else []
 
 
 def tidy(config: Config) -> None:
-    """Do what a kill may have prevented after a checkpoint or an evaluation was written."""
+    """Finish what a kill may have interrupted after a checkpoint or an evaluation was written."""
     directory = configured_run_dir(config)
     remove_leftovers(directory)
     write_best(directory)
@@ -199,7 +197,7 @@ def fit(run: Run, stop: StopRequest) -> None:
     feed, updates = feed_of(run), choose_updates(state)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
-    throughput, watch = diagnostics.Throughput(run.config.training.batch_size, state.step), CollapseWatch()
+    recorder = Recorder(run)
     feed.fetch()
     stopping = any_process(feed.failure is not None)
     with Progress(run.log, state.step, run.config) as progress:
@@ -209,16 +207,11 @@ def fit(run: Run, stop: StopRequest) -> None:
             if state.step < last:
                 feed.fetch()
             stopping = stop.agreed(feed.failure is not None)
-            due, values = due_after(run, stopping), None
-            if due.anything or state.device.type == "cpu":  # on a GPU, reading a number waits for queued work
-                run.finite.require()
-                values = as_numbers(metrics, everywhere=due.record)
+            due = due_after(run, stopping)
             if due.anything:
                 run.log.require_folder()
-            if due.record and values is not None:
-                write_record(run, values, throughput(state.step), watch)
-            progress(state.step, values)
-            with throughput.paused():
+            progress(state.step, recorder(metrics, due))
+            with recorder.throughput.paused():
                 if due.samples:
                     write_samples(run, z, y)
                 for callback in run.callbacks:
@@ -236,13 +229,3 @@ def catch_up(run: Run) -> None:
         write_real_images(run)
     elif evaluation_due(run) and not evaluated(run.directory, run.state.step):
         write_evaluation(run)
-
-
-def as_numbers(metrics: dict[str, Tensor], everywhere: bool) -> dict[str, float]:
-    """Return the metrics as numbers: of the whole batch if `everywhere`, else of this process's share.
-
-    `everywhere` must be the same in all processes.
-    """
-    if everywhere:
-        average(list(metrics.values()))
-    return diagnostics.numbers(metrics)

@@ -1,6 +1,5 @@
 """A run in progress, and what it does at intervals: records, samples, checkpoints, evaluations, callbacks."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from sagan.runs.log import RunLog
 from sagan.runtime.pictures import save_picture
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
-from sagan.training.health import CollapseWatch, FiniteWatch
+from sagan.training.health import FiniteWatch
 from sagan.training.resume import data_facts
 from sagan.training.state import TrainState
 
@@ -31,7 +30,7 @@ class Callback:
     """
 
     def after_step(self, run: "Run", metrics: dict[str, Tensor]) -> None:
-        """Handle a step after it is recorded and before a checkpoint is written.
+        """Handle a step after it is recorded and before a checkpoint is written. On a GPU, a record may come later.
 
         `metrics` holds losses, logits and accuracies by name, as scalars on the device: reading one waits for the GPU.
         """
@@ -59,6 +58,7 @@ class Due:
     """The actions due after a step."""
 
     record: bool
+    attention: bool
     samples: bool
     checkpoint: bool
     evaluation: bool
@@ -66,15 +66,21 @@ class Due:
     @property
     def anything(self) -> bool:
         """Return whether anything is due."""
-        return self.record or self.samples or self.checkpoint or self.evaluation
+        return self.record or self.more
+
+    @property
+    def more(self) -> bool:
+        """Return whether more than a record is due."""
+        return self.attention or self.samples or self.checkpoint or self.evaluation
 
 
 def due_after(run: Run, stopping: bool) -> Due:
-    """Return what is due after the last step. A run that is stopping saves, but evaluates only its final step."""
+    """Return what is due after the step just taken. A run that is stopping saves, but evaluates only its final step."""
     config, step = run.config, run.state.step
     final, evaluation = step == config.training.steps, evaluation_due(run)
     return Due(
         record=is_due(config.logging.every, step) or final or step == 1,
+        attention=attention_due(run),
         samples=is_due(config.logging.images_every, step) or final,
         checkpoint=is_due(config.checkpoint.every, step) or final or stopping or evaluation,
         evaluation=evaluation and (final or not stopping),  # `catch_up` does it when the run resumes
@@ -86,28 +92,16 @@ def is_due(every: int, step: int) -> bool:
     return every > 0 and step % every == 0
 
 
+def attention_due(run: Run) -> bool:
+    """Return whether the attention of the last step has to be recorded."""
+    every, step = run.config.logging.attention_every, run.state.step
+    return is_due(every, step) or (every > 0 and step == run.config.training.steps)
+
+
 def evaluation_due(run: Run) -> bool:
-    """Return whether the last step has to be evaluated."""
+    """Return whether the step just taken has to be evaluated."""
     step, config = run.state.step, run.config
     return run.evaluator is not None and (is_due(config.evaluation.every, step) or step == config.training.steps)
-
-
-def write_record(run: Run, values: dict[str, float], images_per_second: float, watch: CollapseWatch) -> None:
-    """Write the record of a step, with a warning if it shows collapse."""
-    state, optimizer = run.state, run.config.optimizer
-    values = {
-        **values,
-        **diagnostics.gradient_norms(state),
-        **diagnostics.gammas(state),
-        "lr/generator": optimizer.generator_lr,
-        "lr/discriminator": optimizer.discriminator_lr,
-        "speed/images_per_second": images_per_second,
-        "memory/peak_gib": diagnostics.peak_memory(state.device),
-    }
-    run.log.record(state.step, values, images_seen=state.step * run.config.training.batch_size, time=time.time())
-    for sign, text in watch.warnings(values).items():
-        run.log.say(f"step {state.step}: warning: {text}")
-        run.log.record(state.step, {}, warning=sign)
 
 
 def write_samples(run: Run, z: Tensor, y: Tensor | None) -> None:
@@ -140,7 +134,7 @@ def write_checkpoint(run: Run) -> None:
 
 
 def write_evaluation(run: Run) -> None:
-    """Write the scores of the generator, and name its checkpoint in best.json if it is the best so far."""
+    """Evaluate the generator, record its scores, and name its checkpoint in best.json if it is the best so far."""
     if run.evaluator is None:
         return
     state = run.state

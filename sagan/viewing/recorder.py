@@ -1,11 +1,11 @@
-"""The attention of a run in progress, written for TensorBoard as it trains."""
+"""The attention of a run, recorded for TensorBoard as it trains."""
 
 from statistics import fmean
 
 from torch import Tensor
 
 from sagan.data import Dataset
-from sagan.training.run import Callback, Run, is_due
+from sagan.training.run import Callback, Run, attention_due
 from sagan.training.state import TrainState
 from sagan.viewing.capture import LayerView, fixed_inputs, fixed_real, view_attention
 from sagan.viewing.overlays import board_images
@@ -17,14 +17,12 @@ class AttentionRecorder(Callback):
     """Record the attention maps and their entropy every `logging.attention_every` steps, and after the last one."""
 
     def after_step(self, run: Run, metrics: dict[str, Tensor]) -> None:
-        every, step = run.config.logging.attention_every, run.state.step
-        if every and (is_due(every, step) or step == run.config.training.steps):
-            run.finite.require()
+        if attention_due(run):
             write_attention(run)
 
 
 def write_attention(run: Run) -> None:
-    """Write the attention maps, for the tab in TensorBoard and drawn among its images, and their entropy."""
+    """Write the attention maps, both for the Attention tab and as images, and their entropy."""
     state, model = run.state, run.config.model
     state.average_statistics()
     if not run.log.active:
@@ -51,7 +49,7 @@ def attention_views(state: TrainState, data: Dataset, number: int = 4) -> list[L
 def attention_entropies(views: list[LayerView]) -> dict[str, float]:
     """Return the entropy of the maps on generated images as a fraction of ln(keys): 1 is uniform, 0 is a single key.
 
-    It is the mean over a layer's maps. A layer whose maps are gates has none.
+    It is the mean over a layer's maps. Layers whose maps are gates have none.
     """
     return {
         f"attention/entropy/{view.network}.{view.layer}": fmean(

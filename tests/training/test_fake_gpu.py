@@ -1,6 +1,7 @@
 """A step, and whatever else runs on a GPU, on a GPU that does not exist: devices, waits, copies, number of kernels."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,10 +9,12 @@ import torch
 from sagan.attention import KINDS, capture_maps
 from sagan.models.sampling import image_sampler, set_standing_statistics
 from sagan.presets import load_config
-from sagan.training import diagnostics
+from sagan.training import diagnostics, recording
 from sagan.training.adam import moments
 from sagan.training.blocks import Places, pack
+from sagan.training.health import FiniteWatch
 from sagan.training.inputs import step_inputs
+from sagan.training.run import Due
 from sagan.training.steps import train_step
 from tests.helpers.fake_gpu import GPU, Operations, fake_state, gradients_of
 
@@ -117,3 +120,25 @@ def test_the_stand_in_for_autograds_engine_computes_its_gradients(make_state):
     expected = torch.autograd.grad(state.generator(z, y).square().sum(), weights)
     for found, gradient in zip(gradients_of(state.generator(z, y).square().sum(), weights), expected, strict=True):
         torch.testing.assert_close(found, gradient)
+
+
+def test_noting_a_record_computes_on_the_gpu_and_waits_for_nothing(monkeypatch):
+    copied = []
+    monkeypatch.setattr(recording, "HostCopy", lambda content, device: copied.append((content, device)))
+    config = load_config("quickstart", ["data.num_classes=10", f"training.batch_size={BATCH}"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fake_state(config, torch.bfloat16) as state:
+            blocks = [pack(inputs, pin=False) for inputs, _ in zip(inputs_of(config), range(2), strict=False)]
+            run = SimpleNamespace(config=config, state=state, finite=FiniteWatch(state))
+            recorder = recording.Recorder(run)
+            metrics = train_step(state, map(Places(GPU).load, blocks))
+            with Operations() as found:
+                run.finite.note(state.step, metrics)
+                known = recorder(
+                    metrics, Due(record=True, attention=False, samples=False, checkpoint=False, evaluation=False)
+                )
+            (((values, first_bad), device),) = copied
+    assert known is None and recorder.noted.step == 1 and recorder.noted.record
+    assert values.device == first_bad.device == device == GPU and len(values) == len(recorder.noted.names) == 12
+    assert not found.between

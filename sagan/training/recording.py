@@ -1,0 +1,98 @@
+"""The records of a run: their numbers are copied when a step is taken, and read some steps later."""
+
+import time
+from typing import NamedTuple
+
+import torch
+
+from sagan.runtime.distributed import average
+from sagan.runtime.host import HostCopy
+from sagan.training import diagnostics
+from sagan.training.health import CollapseWatch
+from sagan.training.run import Due, Run
+from sagan.training.steps import Metrics
+
+LAG = 4  # steps: what a GPU still has to do while the host reads and writes a record
+
+
+class Noted(NamedTuple):
+    """The numbers of a step on their way to the host."""
+
+    step: int
+    names: list[str]
+    copy: HostCopy
+    record: bool
+
+
+class Recorder:
+    """The writer of a run's records.
+
+    On a GPU, reading a number of the last step would wait for all queued work and then leave the GPU idle. So a record
+    is written LAG steps after its step, or before anything else that is due. On a CPU nothing is queued: the numbers of
+    every step are read at once.
+    """
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.lag = lag_on(run.state.device)
+        self.throughput = diagnostics.Throughput(run.config.training.batch_size, run.state.step)
+        self.watch = CollapseWatch()
+        self.noted: Noted | None = None
+
+    def __call__(self, metrics: Metrics, due: Due) -> dict[str, float] | None:
+        """Note the metrics of a step, and write the record whose time has come. Return numbers that are newly known.
+
+        Raise NonFiniteError before a bad number is recorded, and before anything else is due with one.
+        """
+        step, known = self.run.state.step, None
+        if due.anything:
+            known = self.write()
+        if due.record or self.lag == 0:
+            self.noted = self.note(metrics, due.record)
+        if self.noted and (due.more or step >= self.noted.step + self.lag):
+            known = self.write()
+        if due.more:
+            self.run.finite.require()
+        return known
+
+    def note(self, metrics: Metrics, record: bool) -> Noted:
+        """Queue the copy of numbers: of the whole batch if they are for a record, else of this process's share."""
+        state, values = self.run.state, metrics
+        if record:
+            average(list(metrics.values()))
+            values = metrics | diagnostics.gradient_norms(state) | diagnostics.gammas(state)
+        copy = HostCopy([diagnostics.stacked(values), self.run.finite.first_bad], state.device)
+        return Noted(state.step, list(values), copy, record)
+
+    def write(self) -> dict[str, float] | None:
+        """Write the record that was noted last, if that is not done yet. Wait for its step, and return its numbers."""
+        if self.noted is None:
+            return None
+        noted, self.noted = self.noted, None
+        numbers, first_bad = noted.copy.wait()
+        self.run.finite.require(first_bad)
+        values = dict(zip(noted.names, numbers.tolist(), strict=True))
+        if noted.record:
+            write_record(self.run, noted.step, values, self.throughput(noted.step), self.watch)
+        return values
+
+
+def lag_on(device: torch.device) -> int:
+    """Return by how many steps the records of a run lag behind."""
+    return 0 if device.type == "cpu" else LAG
+
+
+def write_record(run: Run, step: int, values: dict[str, float], images_per_second: float, watch: CollapseWatch) -> None:
+    """Write the record of a step, with a warning if it shows collapse."""
+    config = run.config
+    values = {
+        **values,
+        "lr/generator": config.optimizer.generator_lr,
+        "lr/discriminator": config.optimizer.discriminator_lr,
+        "speed/images_per_second": images_per_second,
+        "memory/peak_gib": diagnostics.peak_memory(run.state.device),
+    }
+    run.log.record(step, values, images_seen=step * config.training.batch_size, time=time.time())
+    for sign, text in watch.warnings(values).items():
+        run.log.say(f"step {step}: warning: {text}")
+        run.log.record(step, {}, warning=sign)
