@@ -14,6 +14,8 @@ from sagan.ablation.variants import Job
 from sagan.config import UserError
 from sagan.runtime.device import cores
 
+MOVES = 3  # how often a job may move to another machine of a Ray cluster because its own was lost
+
 Executor = Callable[[list[Job], int, Callable[[], bool]], Iterator[Job | None]]
 """(jobs, how many at once, whether to stop) -> each job as it ends, and None about once a second in between."""
 
@@ -65,7 +67,8 @@ def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> It
     """Run jobs on the Ray cluster at $RAY_ADDRESS, or on one started here. All machines must see the same folders.
 
     Each job takes a GPU if the cluster has any, else a share of a machine's cores, so that `at_once` jobs fit on a
-    machine. Raise UserError if Ray is missing or cannot be reached.
+    machine. The jobs of a lost machine move to others and resume there. Raise UserError if Ray is missing or cannot be
+    reached.
     """
     try:
         import ray
@@ -85,7 +88,7 @@ def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> It
         share = max(1, int(min(node["CPU"] for node in nodes)) // at_once)
         with_gpus = any(node.get("GPU", 0) >= processes for node in nodes)  # a run stays on one machine
         needs: dict[str, Any] = {"num_gpus": processes, "num_cpus": processes} if with_gpus else {"num_cpus": share}
-        task = ray.remote(max_retries=0, **needs)(run_ray_job)
+        task = ray.remote(max_retries=MOVES, **needs)(run_ray_job)
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, share // processes)))
         environment = {"OMP_NUM_THREADS": threads}
         yield from _follow(ray, {task.remote(job, os.getcwd(), environment): job for job in jobs}, stopped)
@@ -115,6 +118,10 @@ def _follow(ray, running: dict, stopped: Callable[[], bool]) -> Iterator[Job | N
             except ray.exceptions.RayError as error:
                 if not cancelled:
                     note_failure(job.run_dir, "failed", f"Ray: {str(error).strip().splitlines()[-1]}")
+            else:
+                if not cancelled and not job.run_dir.is_dir():
+                    job.run_dir.mkdir(parents=True)
+                    note_failure(job.run_dir, "failed", "its machine does not share this folder, and keeps the results")
             yield job
         yield None
 
