@@ -52,7 +52,7 @@ OPTIONS = (
 )
 
 
-AHEAD = "checkpoints/step-00000004.pt"  # with the thread held back, written after the record of step 5
+AHEAD = "checkpoint checkpoints/step-00000004.pt"  # with the thread held back, written after the record of step 5
 
 
 def start(
@@ -220,9 +220,10 @@ def few(writes: dict[str, list[Kill]]) -> dict[str, list[Kill]]:
     return {**{name: inside[-1:] for name, _, inside in last.values()}, name: kills[-3:]}
 
 
-def of_the_writer(writes: dict[str, list[Kill]], path: str) -> list[tuple[str, Kill]]:
-    """Return the places in the thread that writes checkpoints, those of a file if `path` is not empty."""
-    return [(name, kill) for name, kills in writes.items() if path in name for kill in kills if kill.thread == "writer"]
+def late(writes: dict[str, list[Kill]], extent: str) -> dict[str, list[Kill]]:
+    """Return the places in the thread that writes checkpoints; of few, those around one renaming."""
+    its = {name: kills for name, kills in writes.items() if kills[0].thread == "writer"}
+    return its if extent == "all" else {name: kills[-3:] for name, kills in its.items() if name.startswith(AHEAD)}
 
 
 def main(folder: str, images: str, extent: str, kills: str = "0", disks: str = "0") -> None:
@@ -233,8 +234,9 @@ def main(folder: str, images: str, extent: str, kills: str = "0", disks: str = "
     for name, places_of in chosen.items():
         for kill in places_of:
             harness.kill(name, kill)
-    for name, kill in of_the_writer(harness.writes, AHEAD if extent == "few" else ""):
-        harness.kill(name, kill, late=True)
+    for name, places_of in late(harness.writes, extent).items():
+        for kill in places_of:
+            harness.kill(name, kill, late=True)
     if extent == "all":
         before = harness.interrupted()
         copy = replace(harness.config, run_dir=str(shutil.copytree(before, harness.folder / "again")))
