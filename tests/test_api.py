@@ -59,7 +59,7 @@ def test_it_resumes_with_the_same_data_set_only(config, run, tmp_path):
     sagan.train(longer(config, tmp_path / "one", 2), toys())
     with pytest.raises(ConfigError, match=r"data.source dataset: .* give it again: sagan.train\(config, dataset=...\)"):
         sagan.train(longer(config, tmp_path / "one"))
-    with pytest.raises(ConfigError, match="other images or labels, of the same number and classes"):
+    with pytest.raises(ConfigError, match="different images or labels, with the same number and classes"):
         sagan.train(longer(config, tmp_path / "one"), toys(seed=1))
     with pytest.raises(ConfigError, match="images: 24 in the run, 21 now"):
         sagan.train(longer(config, tmp_path / "one"), toys(count=21))

@@ -79,7 +79,7 @@ def test_a_file_that_names_data_starts_no_download(run, downloads, verb, options
     assert downloads == folders and not (tmp_path / "planted").exists()
     assert code == (0 if verb == "attention" and not options else 1)  # without real images, the others are drawn
     if not folders:
-        words = f"data.source cifar10: not found in {tmp_path / 'planted'}. Only a file names that source and place"
+        words = f"data.source cifar10: not found in {tmp_path / 'planted'}. Only a file names this source and path"
         assert words in output.out + output.err
 
 

@@ -12,21 +12,21 @@ from sagan.evaluation.directions import direction, lower_is_better
 
 METHOD = (
     "Means are over seeds, with 95 % intervals by Student's t. Differences are paired: the variant's score minus the "
-    "baseline's with the same seed. The chance that any of the verdicts calls a variant better or worse that is "
-    "neither is at most 5 %: they are paired t tests with Holm's correction for {tests}. The "
-    "interval beside a verdict is the one that the verdict uses. Its confidence is 1 minus the level at which Holm's "
-    "method tested that comparison, and it excludes 0 exactly if the verdict is better or worse. Without a verdict the "
+    "baseline's with the same seed. Verdicts come from paired t tests with Holm's correction for {tests}, so the "
+    "chance that at least one of them calls a variant better or worse when it is neither is at most 5 %. The interval "
+    "beside a verdict is the one that the verdict uses. Its confidence is 1 minus the level at which Holm's method "
+    "tested that comparison, and it excludes 0 exactly if the verdict is better or worse. Without a verdict, the "
     "interval is an uncorrected 95 % one."
 )
 EQUIVALENCE = (
     'The plan calls differences below {margin:g} too small to matter. "Equal within the margin" is the verdict of two '
-    "one-sided t tests, also with Holm's correction and a chance of at most 5 % that any is wrong; the interval for "
+    "one-sided t tests, also with Holm's correction and a chance of at most 5 % that any is wrong. The interval for "
     "equality then lies between -{margin:g} and {margin:g}."
 )
 
 
 def comparison(plan: Plan, results: list[Row], summaries: list[Summary]) -> list[str]:
-    """Return the section of the report on the metric that the plan is about."""
+    """Return the section of the report on the plan's primary metric."""
     lines = [f"## {readable(plan.metric)} against `{plan.baseline}`", ""]
     chosen = compared(plan, summaries)
     if len(chosen) < 2:
@@ -79,8 +79,8 @@ def in_sentences(plan: Plan, chosen: list[Summary]) -> list[str]:
     undecided = [f"`{s.variant}`" for s in primary if s.verdict == "undecided"]
     if undecided:
         lines.append(
-            f"Undecided: {', '.join(undecided)}. That is no proof of equality. The width of an interval says how large "
-            "a difference could have gone unseen."
+            f"Undecided: {', '.join(undecided)}. That does not prove equality. The width of an interval says how large "
+            "a difference could have gone unnoticed."
         )
     reasons = dict.fromkeys(s.verdict for s in primary if s.verdict.startswith("no verdict"))
     for reason in reasons:
@@ -90,7 +90,7 @@ def in_sentences(plan: Plan, chosen: list[Summary]) -> list[str]:
 
 
 def caution(rows: int) -> list[str]:
-    """Return how to read exploratory comparisons."""
+    """Return a caution about how to read exploratory comparisons."""
     many = "one in twenty such intervals excludes 0 by chance alone"
     if rows > 1:
         many = f"of {rows} such intervals about {rows * ALPHA:.1f} exclude 0 by chance alone"
@@ -98,14 +98,14 @@ def caution(rows: int) -> list[str]:
 
 
 def left_out(plan: Plan, summaries: list[Summary]) -> list[str]:
-    """Return a line on the variants that have scores but share fewer than two seeds with the baseline."""
+    """Return a line about the variants that have scores but share fewer than two seeds with the baseline."""
     few = [s for s in summaries if s.metric == plan.metric and s.role != "baseline" and s.pairs < 2]
     names = ", ".join(f"`{s.variant}`" for s in few)
     return [f"Not compared, with fewer than two seeds in common with `{plan.baseline}`: {names}.", ""] if few else []
 
 
 def without_score(plan: Plan, results: list[Row]) -> list[str]:
-    """Return a line on the variants with runs that finished without the plan's metric, which no mean includes."""
+    """Return a line about variants with runs that finished without the plan's metric. No mean includes those runs."""
     runs: dict[str, list[Row]] = {}
     for row in results:
         runs.setdefault(str(row["variant"]), []).append(row)
@@ -117,7 +117,7 @@ def without_score(plan: Plan, results: list[Row]) -> list[str]:
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction as per cent, to a tenth."""
+    """Return a fraction as a percentage, with three significant digits."""
     return f"{100 * fraction:.3g} %"
 
 
@@ -129,7 +129,7 @@ def shown(interval: Interval | None) -> str:
 
 
 def bounds(interval: Interval | None) -> str:
-    """Return the bounds of an interval as `[1.20, 1.26]`; nothing if there are none."""
+    """Return the bounds of an interval as `[1.20, 1.26]`, or an empty text if there are none."""
     if interval is None or math.isnan(interval.low):
         return ""
     return f"[{interval.low:.4g}, {interval.high:.4g}]"

@@ -1,4 +1,4 @@
-"""What a pair of networks costs: parameters, and arithmetic for one image."""
+"""The cost of a pair of networks: parameters, and arithmetic per image."""
 
 from dataclasses import replace
 
@@ -8,13 +8,14 @@ from sagan.config import Config
 from sagan.models.build import build_discriminator, build_generator
 from sagan.runtime.flops import forward_flops
 
-_known: dict[str, dict[str, int]] = {}  # a second of work for each pair of networks, which many runs share
+_known: dict[str, dict[str, int]] = {}  # counting takes a second for each pair of networks, and many runs share one
 
 
 def network_cost(config: Config) -> dict[str, int]:
     """Return `parameters` of G and D, and `flops` of one image's forward pass through both (a multiply-add is two).
 
-    `config.data.num_classes` must be a number. Spectral normalization is left out: its cost is per step, not per image.
+    `config.data.num_classes` must be a number. Spectral normalization is not counted, because its cost is per step, not
+    per image.
     """
     key = repr((config.data, config.model))
     if key not in _known:

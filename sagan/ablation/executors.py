@@ -1,4 +1,4 @@
-"""Executors for the jobs of a plan: processes on this machine, or a Ray cluster. Both see the same run directories."""
+"""Executors for the jobs of a plan: processes on this machine, or a Ray cluster. Both use the same run directories."""
 
 import os
 import queue
@@ -15,11 +15,11 @@ from sagan.config import UserError
 from sagan.runtime.device import cores
 
 Executor = Callable[[list[Job], int, Callable[[], bool]], Iterator[Job | None]]
-"""(jobs, how many at once, whether to stop) -> the jobs as they end, and None about once a second between them."""
+"""(jobs, how many at once, whether to stop) -> each job as it ends, and None about once a second in between."""
 
 
 def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Iterator[Job | None]:
-    """Run jobs on this machine: each with a GPU of its own if there are several, and its share of the cores."""
+    """Run jobs on this machine, each with its own GPU if there are several, and with its share of the cores."""
     slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     for slot in range(at_once):
         slots.put(slot_environment(slot, at_once, jobs[0].processes))
@@ -28,7 +28,7 @@ def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Ite
         environment = slots.get()
         try:
             run_job(job, os.getcwd(), environment, stopped)
-        except OSError as error:  # of this run alone; the others continue
+        except OSError as error:  # concerns this run alone; the others continue
             with suppress(UserError):
                 note_failure(job.run_dir, "failed", str(error))
         finally:
@@ -44,7 +44,7 @@ def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Ite
 
 
 def slot_environment(slot: int, at_once: int, processes: int) -> dict[str, str]:
-    """Return the environment of one of several runs on a machine: `processes` GPUs and its share of the cores."""
+    """Return the environment of one of several runs on a machine, with `processes` GPUs and a share of the cores."""
     environment = {}
     devices = gpus()
     if len(devices) > processes:
@@ -64,7 +64,7 @@ def gpus() -> list[str]:
 def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Iterator[Job | None]:
     """Run jobs on the Ray cluster at $RAY_ADDRESS, or on one started here. All machines must see the same folders.
 
-    Each job takes a GPU if the cluster has any, else a share of a machine's cores, so that `at_once` jobs fit on each
+    Each job takes a GPU if the cluster has any, else a share of a machine's cores, so that `at_once` jobs fit on a
     machine. Raise UserError if Ray is missing or cannot be reached.
     """
     try:

@@ -1,4 +1,4 @@
-"""Figures as files: PNG, SVG and PDF with the same bytes whenever the same is drawn; and labels that do not overlap."""
+"""Figures as PNG, SVG and PDF files, the same bytes for the same figure; and labels that do not overlap."""
 
 import io
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 
-matplotlib.use("Agg")  # before pyplot: no window
+matplotlib.use("Agg")  # before pyplot, so that no window opens
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-FIXED: Any = {"svg.hashsalt": "sagan", "pdf.fonttype": 42}  # ids that are not random; text that can be selected
+FIXED: Any = {"svg.hashsalt": "sagan", "pdf.fonttype": 42}  # reproducible ids; selectable text
 DPI = 130
 TURNS = np.deg2rad([0, 180, 90, 270, 45, 135, 225, 315, 22, 158, 202, 338])
 DARK = "#222222"
@@ -29,7 +29,7 @@ DISTANCES = (11, 16, 26, 40, 60, 85, 115, 150)  # points
 
 
 def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "svg", "pdf")) -> None:
-    """Write a figure as STEM.png and so on, each whole or not at all, and close it."""
+    """Write a figure as STEM.png and so on, each file completely or not at all, and close it."""
     with matplotlib.rc_context(FIXED):
         for kind in kinds:
             buffer = io.BytesIO()
@@ -39,9 +39,9 @@ def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "svg", "pd
 
 
 def label_points(axes: Axes, points: dict[str, tuple[float, float]], fontsize: float) -> None:
-    """Write the names of points beside them, as near as they fit without covering a point or another name.
+    """Write the names of points next to them, as near as possible without covering a point or another name.
 
-    Call it when the layout of the figure is final. A name that stands far off is joined to its point by a thin line.
+    Call it when the layout of the figure is final. A thin line joins a name to its point if it is far away.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -72,7 +72,7 @@ def label_points(axes: Axes, points: dict[str, tuple[float, float]], fontsize: f
 
 
 def free_place(place: np.ndarray, box: Bbox, taken: list[Bbox], frame: Bbox, scale: float) -> np.ndarray:
-    """Return the nearest offset, in pixels, at which a box around a point covers nothing; else the least bad one."""
+    """Return the nearest offset, in pixels, at which a box near a point covers nothing, or else the least bad one."""
     best, least = np.zeros(2), float("inf")
     for distance in DISTANCES:
         for turn in TURNS:

@@ -1,4 +1,4 @@
-"""One run of a plan: processes of its own that train and evaluate, and a note of how they ended."""
+"""One run of a plan: its own processes that train and evaluate, and a record of how they ended."""
 
 import json
 import os
@@ -21,16 +21,17 @@ from sagan.runs.log import BUSY, in_progress
 from sagan.runtime.files import write_atomically
 from sagan.training.health import NonFiniteError
 
-OUTPUT = "output.txt"  # in a run directory: what the process printed last
+OUTPUT = "output.txt"  # in a run directory: what the last processes printed
 ERROR = re.compile("sagan (?:train|evaluate): error: ")  # before the reason, in what the process prints
-SECONDS = 0.5  # between two looks at a process
+SECONDS = 0.5  # between two checks of a process
 
 
 def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callable[[], bool]) -> None:
-    """Run the commands of a job that are left, in a working `folder`, until they end or `stopped()`.
+    """Run the remaining commands of a job, in a working `folder`, until they end or `stopped()`.
 
-    A training that is stopped saves itself. A failure is recorded in the run's directory for `status`. A run that
-    another process trains, such as one whose `sagan ablate` was killed, is waited for, and resumed if it is not done.
+    A training run that is stopped saves itself. A failure is recorded in the run's directory for `status`. If another
+    process trains the run, for example because its `sagan ablate` was killed, wait for it, and resume the run if it is
+    not done.
     """
     run_dir = Path(folder) / job.run_dir
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -41,12 +42,12 @@ def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callabl
         (run_dir / FAILURE).unlink(missing_ok=True)
         (run_dir / OUTPUT).unlink(missing_ok=True)
         state, reason = run_commands(commands_left(job, run_dir), run_dir, folder, environment, stopped)
-        if reason and BUSY not in reason:  # else another process was the first
+        if reason and BUSY not in reason:  # else another process was faster
             note_failure(run_dir, state, reason)
 
 
 def wait_for_others(job: Job, run_dir: Path, stopped: Callable[[], bool]) -> bool:
-    """Wait while another process trains the run, until `stopped()`. Say so, and return whether the job is then done."""
+    """Wait while another process trains the run, until `stopped()`. Return whether nothing is left to do."""
     if not in_progress(run_dir):
         return False
     name, found = f"{job.variant}, seed {job.seed}", as_found(job, run_dir)
@@ -66,10 +67,10 @@ def run_commands(
     environment: dict[str, str],
     stopped: Callable[[], bool],
 ) -> tuple[str, str]:
-    """Run commands until one fails, or `stopped()`. Return how and why one has failed, else two empty texts."""
+    """Run commands until one fails, or `stopped()`. Return how and why one failed, or two empty texts."""
     for command in commands:
         with open(run_dir / OUTPUT, "ab") as output:
-            # A session of its own: Ctrl-C on the terminal reaches this program alone, which then asks each run once.
+            # A separate session: Ctrl-C on the terminal reaches only this program, which then asks each run once.
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=folder,
@@ -88,17 +89,17 @@ def run_commands(
 
 
 def as_found(job: Job, run_dir: Path) -> Job:
-    """Return a job with its run directory as this process finds it."""
+    """Return a job with the path to its run directory as seen from this process."""
     return replace(job, config=replace(job.config, run_dir=str(run_dir)))
 
 
 def commands_left(job: Job, run_dir: Path) -> list[tuple[str, ...]]:
     """Return the remaining commands of a job, to run as `python -m ...`.
 
-    They are the training, which ends with scores, and an evaluation of the final weights for each further draw of
+    They are the training, which ends with scores, and an evaluation of the final weights for each additional draw of
     latent vectors.
 
-    `run_dir` is the job's, as this process finds it.
+    `run_dir` is the job's, as seen from this process.
     """
     found = as_found(job, run_dir)
     trained = status(found)[0] == "finished"
@@ -110,7 +111,7 @@ def commands_left(job: Job, run_dir: Path) -> list[tuple[str, ...]]:
 
 
 def watch(process: subprocess.Popen, stopped: Callable[[], bool]) -> tuple[int, bool]:
-    """Wait for a process to end, or ask it to once `stopped()`; return its exit code, and whether it was asked."""
+    """Wait for a process to end, or ask it to end once `stopped()`. Return its exit code and whether it was asked."""
     try:
         while process.poll() is None and not stopped():
             with suppress(subprocess.TimeoutExpired):
@@ -130,10 +131,10 @@ def note_failure(run_dir: Path, state: str, reason: str) -> None:
 
 
 def ending(output: str, code: int) -> tuple[str, str]:
-    """Return how a process ended, diverged or failed, and why: its error, the signal that killed it, its last line."""
+    """Return how a process ended (diverged or failed), and why: its error, the signal that killed it, its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [ERROR.split(line, maxsplit=1)[1] for line in lines if ERROR.search(line)]
-    # torchrun has an exit code of its own, and reports those of its processes.
+    # torchrun has its own exit code, and reports those of its processes.
     codes = {code, *map(int, re.findall(r"exitcode\s*:\s*(-?\d+)", output))}
     state = "diverged" if NonFiniteError.exit_code in codes else "failed"
     if errors:

@@ -21,7 +21,7 @@ NAMED = re.compile(rf"(\w+?)_({'|'.join(EXTRACTORS)})(?:_(\w+))?")  # measure, e
 
 
 def readable(metric: str) -> str:
-    """Return a metric's name for people, such as "KID (EfficientNet-lite0)"; an unknown one without underscores."""
+    """Return a metric's readable name, such as "KID (EfficientNet-lite0)"; unknown names lose their underscores."""
     if found := NAMED.fullmatch(metric):
         measure, extractor, variant = found.groups()
         network = " ".join([EXTRACTORS[extractor], *([variant.replace("_", "-")] if variant else [])])

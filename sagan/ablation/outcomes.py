@@ -1,4 +1,4 @@
-"""The state of a run, read from its directory. A damaged file makes the run "damaged" and stops nothing else."""
+"""The state of a run, read from its directory. A damaged file makes that run "damaged" and affects no other."""
 
 import json
 import os
@@ -16,18 +16,18 @@ from sagan.runs.directory import newest_step
 from sagan.runs.log import in_progress
 from sagan.runs.records import is_record, json_lines, own_evaluations
 
-FAILURE = "failure.json"  # in a run directory: why the run ended before its time
-MEASURED = ("speed/", "memory/", "attention/gamma/")  # prefixes of what a report takes from records without scores
-LARGEST = 2**63  # integers; far larger ones are not even floats
+FAILURE = "failure.json"  # in a run directory: why the run ended early
+MEASURED = ("speed/", "memory/", "attention/gamma/")  # prefixes of values that a report also needs
+LARGEST = 2**63  # integers; much larger ones do not even fit into a float
 
 
 def status(job: Job) -> tuple[str, str]:
-    """Return the state of a job, and the reason: finished, in progress (in another process), diverged, failed,
-    interrupted, waiting or damaged."""
+    """Return the state of a job and the reason for it. The state is finished, in progress (in another process),
+    diverged, failed, interrupted, waiting or damaged."""
     try:
         config = run_config(job)
         if config is not None and not job.is_run_of(config):
-            return "failed", f"{job.run_dir} holds a run of another configuration: remove it, or give the old settings"
+            return "failed", f"{job.run_dir} has a run with another configuration: remove it, or give the old settings"
         if final_scores(job) is not None:
             left = len(missing_draws(job))
             return "finished", f"{left} of {job.noise_draws} draws of z are not scored" if left else ""
@@ -43,13 +43,13 @@ def status(job: Job) -> tuple[str, str]:
 
 
 def is_done(job: Job) -> bool:
-    """Return whether nothing is left to do for a job. A run that diverged would do so again."""
+    """Return whether nothing is left to do for a job. A run that diverged is done: it would diverge again."""
     state, _ = status(job)
     return state == "diverged" or (state == "finished" and not missing_draws(job))
 
 
 def read_failure(run_dir: Path) -> tuple[str, str] | None:
-    """Return how and why a run ended before its time; None if it did not. Raise DamagedError."""
+    """Return how and why a run ended early, or None if it did not. Raise DamagedError."""
     file = run_dir / FAILURE
     if not file.is_file():
         return None
@@ -63,7 +63,7 @@ def read_failure(run_dir: Path) -> tuple[str, str] | None:
 
 
 def run_config(job: Job) -> Config | None:
-    """Return the configuration that the run's directory holds, with the number of classes found.
+    """Return the configuration in the run's directory, with the number of classes that were found.
 
     Return None if there is none yet. Raise DamagedError if it cannot be read.
     """
@@ -100,9 +100,9 @@ def records_of(job: Job) -> list[dict]:
 
 
 def flaw(record: dict) -> str | None:
-    """Return what is wrong with a record that a report reads, None if nothing is."""
+    """Return what is wrong with a record that a report reads, or None."""
     if not isinstance(record.get("warning", ""), str):
-        return f"expected a warning in words, found {beginning(record['warning'])}"
+        return f"expected a warning as text, found {beginning(record['warning'])}"
     numbers = {k: v for k, v in record.items() if k.startswith(MEASURED)}
     if "evaluation" in record:
         evaluation = record["evaluation"]
@@ -117,19 +117,19 @@ def flaw(record: dict) -> str | None:
 
 
 def evaluations(job: Job) -> dict[int, dict]:
-    """Return step -> record of the run's own evaluation after it, up to the job's last step. Raise DamagedError."""
+    """Return step -> record of the run's own evaluation at it, up to the job's last step. Raise DamagedError."""
     return own_evaluations(records_of(job))
 
 
 def final_scores(job: Job) -> dict | None:
-    """Return the record of the evaluation after the job's last step, None if there is none. Raise DamagedError."""
+    """Return the record of the evaluation after the job's last step, or None. Raise DamagedError."""
     return evaluations(job).get(job.steps)
 
 
 def final_draws(job: Job) -> dict[int, dict]:
-    """Return seed of the latent vectors -> record of the final weights' evaluation, the run's own first.
+    """Return seed of the latent vectors -> record of an evaluation of the final weights, the run's own first.
 
-    All were made under one protocol except for that seed. Raise DamagedError.
+    All have the same protocol except for that seed. Raise DamagedError.
     """
     own = final_scores(job)
     if own is None:

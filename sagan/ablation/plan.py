@@ -1,4 +1,4 @@
-"""A plan: a base preset, named variants of it, seeds, how they are scored and what is compared.
+"""A plan: a base preset, named variants of it, seeds, how runs are scored and what is compared.
 
 Importing this module does not import torch.
 """
@@ -15,43 +15,43 @@ from sagan.config.plain_yaml import load_yaml, problem
 from sagan.presets import PACKAGE, PRESET_DIR
 
 MOST_PRIMARY = 3
-"""Comparisons that may get a verdict: each further one would take power from all."""
+"""Most comparisons that may get a verdict: each additional one would reduce the power of all."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A question, and the runs that answer it: the fields are the keys of a plan's file.
+    """A question and the runs that answer it. The fields are the keys of a plan's file.
 
     Settings are options of `sagan train` by their dotted names; `model.*.` before a name means both networks. Later
-    ones win: those of the preset, of the plan, of the size, of the command line, of the variant.
+    ones override earlier ones, in this order: preset, plan, size, command line, variant.
     """
 
     question: str
-    """What the plan asks, in words, for the report."""
+    """The question, as text for the report."""
     preset: str
-    """What all runs start from: a preset's name or a YAML file."""
+    """The preset or YAML file that all runs start from."""
     baseline: str
     """The variant that all others are compared with, seed by seed."""
     metric: str
-    """The primary metric, such as kid_mean_efficientnet_lite0: verdicts and plots are about it."""
+    """The primary metric of verdicts and plots, such as kid_mean_efficientnet_lite0."""
     seeds: list[int]
-    """Of the baseline and the primary variants, and of all others without `exploratory_seeds`."""
+    """Seeds of the baseline and the primary variants, and of all others unless `exploratory_seeds` is given."""
     variants: dict[str, dict[str, Any]]
     """Name -> its settings."""
     primary: list[str] | None = None
-    """The variants, at most three, whose comparison with the baseline gets a verdict; the rest is exploratory. By
-    default all, if there are no more than three."""
+    """At most three variants whose comparison with the baseline gets a verdict; all others are exploratory. By default
+    all variants, if there are at most three."""
     margin: float | None = None
-    """Differences of the primary metric below this are too small to matter: allows the verdict "equal"."""
+    """Differences of the primary metric below this are too small to matter. Allows the verdict "equal"."""
     exploratory_seeds: list[int] | None = None
-    """Some of the seeds, for the variants that are not primary; null: all."""
+    """A subset of the seeds, for the variants that are not primary; null: all."""
     noise_draws: int = 1
-    """How often the final weights are scored, each time on other latent vectors; above 1 the report tells evaluation
-    noise from seed noise."""
+    """How often the final weights are scored, each time with new latent vectors. Above 1, the report separates
+    evaluation noise from seed noise."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Of all runs."""
     evaluation: dict[str, Any] = field(default_factory=dict)
-    """The protocol: options of the section `evaluation`; `every` also gives the points of the curves."""
+    """The protocol: options of the section `evaluation`. `every` also sets the points of the curves."""
     processes: int = 1
     """That share each run, with a GPU each if there are GPUs."""
     sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -68,10 +68,10 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Where tables and report go; a size other than the default one has a folder of its own below.
+        """The folder for tables and report. A size other than the default one has its own subfolder.
 
-        `plan.yaml` writes beside itself, `NAME.yaml` into `NAME/` beside itself, and a plan of the installed package
-        into `NAME/` in the working directory.
+        It is the folder of `plan.yaml`, or `NAME/` beside `NAME.yaml`. For a plan of the installed package it is
+        `NAME/` in the working directory.
         """
         if self.file.resolve().is_relative_to(PACKAGE.resolve()):
             home = Path(self.name)
@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def compared(self) -> list[str]:
-        """The primary variants, by default filled in."""
+        """The primary variants, with the default filled in."""
         if self.primary is not None:
             return self.primary
         others = [v for v in self.variants if v != self.baseline]
@@ -105,7 +105,7 @@ def plan_names() -> list[str]:
 
 
 def plan_file(name: str) -> Path:
-    """Return the file of a shipped plan's name, or of a path to a YAML file. Raise ConfigError if it is neither."""
+    """Return the file of a shipped plan, or of a path to a YAML file. Raise ConfigError if `name` is neither."""
     if name.endswith((".yaml", ".yml")):
         return Path(name)
     if name not in plan_names():
@@ -115,7 +115,7 @@ def plan_file(name: str) -> Path:
 
 
 def load_plan(file: Path, size: str | None = None) -> Plan:
-    """Return the plan of a file in one of its sizes. Raise ConfigError, naming file and key, if anything is wrong."""
+    """Return the plan in a file, in one of its sizes. Raise ConfigError, naming file and key, if anything is wrong."""
     try:
         content = load_yaml(file.read_text())
     except yaml.YAMLError as error:
@@ -157,7 +157,7 @@ def _in_size(plan: Plan, size: str | None) -> Plan:
 
 
 def check_plan(plan: Plan) -> None:
-    """Raise ConfigError, naming file and key, for values that contradict each other or are out of range."""
+    """Raise ConfigError, naming file and key, if values contradict each other or are out of range."""
     where = f"{plan.file}: "
     for name in plan.variants:
         if not isinstance(name, str) or not name or name.startswith(".") or "/" in name or "\\" in name:
@@ -187,7 +187,7 @@ def require_primary(plan: Plan) -> None:
 
 
 def require_seeds(seeds: Any, where: str, known: Sequence[int] | None = None) -> None:
-    """Raise ConfigError for anything but a list of different seeds, all of which are among the `known` ones."""
+    """Raise ConfigError unless `seeds` is a list of different seeds, all among the `known` ones."""
     numbers = isinstance(seeds, list) and all(_is_int(s) and s >= 0 for s in seeds)
     if not numbers or not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"{where} {seeds}: expected a list of different numbers from 0")
@@ -196,7 +196,7 @@ def require_seeds(seeds: Any, where: str, known: Sequence[int] | None = None) ->
 
 
 def require_mapping(value: Any, where: str, expected: str) -> dict:
-    """Return `value` if it is a mapping. Raise ConfigError if it is anything else."""
+    """Return `value` if it is a mapping, else raise ConfigError."""
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: expected {expected}, given {value!r}")
     return value

@@ -38,7 +38,7 @@ def axis_label(metric: str) -> str:
 
 
 def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dict[str, Style]) -> None:
-    """Draw every run's score and its difference to the baseline, a line for each variant, the best mean on top.
+    """Draw every run's score and its difference from the baseline, one line per variant, the best mean on top.
 
     Nothing is drawn if there is nothing to compare.
     """
@@ -78,7 +78,7 @@ def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dic
 def dots_and_interval(
     axis: Axes, y: float, values: list[float], interval: Interval, style: Style, linewidth: float
 ) -> None:
-    """Draw the mean as a marker, the interval if there is one, and every value as a dot below."""
+    """Draw the mean as a marker, the interval as a line if there is one, and every value as a dot below."""
     axis.plot(values, [y - 0.25] * len(values), "o", color=style.color, alpha=0.7, markersize=3.5, markeredgewidth=0)
     if not math.isnan(interval.low):
         axis.plot([interval.low, interval.high], [y, y], color=style.color, linewidth=linewidth, zorder=1)
@@ -86,7 +86,7 @@ def dots_and_interval(
 
 
 def verdict_names(left: Axes, right: Axes, chosen: list[Summary]) -> None:
-    """Set the names of primary variants in bold, and write the verdicts at the right edge."""
+    """Make the names of primary variants bold, and write the verdicts at the right edge."""
     for text, summary in zip(left.get_yticklabels(), chosen, strict=True):
         text.set_fontweight("bold" if summary.role == "primary" else "normal")
     for y, summary in enumerate(chosen):
@@ -96,7 +96,7 @@ def verdict_names(left: Axes, right: Axes, chosen: list[Summary]) -> None:
 
 
 def forest_legend(plan: Plan, chosen: list[Summary]) -> Iterable[Line2D | Patch]:
-    """Return what the marks of the forest plot mean, only those that are there."""
+    """Yield a legend entry for each kind of mark in the forest plot."""
     yield Line2D([], [], color=GREY, marker="o", linestyle="none", alpha=0.7, markersize=3.5, label="one run")
     yield Line2D([], [], color=GREY, marker="o", linestyle="none", markersize=7, label="mean")
     if any(s.p is not None for s in chosen):
@@ -108,7 +108,7 @@ def forest_legend(plan: Plan, chosen: list[Summary]) -> Iterable[Line2D | Patch]
 
 
 def score_against_steps(plan: Plan, curves: list[Row], styles: dict[str, Style]) -> None:
-    """Draw a panel for each variant: its scores against steps, in front of the baseline's. Nothing without scores."""
+    """Draw a panel per variant: its scores against steps, in front of the baseline's. Draw nothing without scores."""
     known = {v: seed_curves(curves, v, plan.metric) for v in styles}
     others = [v for v in known if known[v] and v != plan.baseline]
     if not others and not known.get(plan.baseline):
@@ -149,7 +149,7 @@ def seed_curves(curves: list[Row], variant: str, metric: str) -> dict[int, Curve
 
 
 def draw_curves(axis: Axes, curves: list[Curve], style: Style, alpha: float) -> None:
-    """Draw the mean of complete curves in a band from the lowest to the highest seed, and the others seed by seed."""
+    """Draw complete curves as their mean in a band from lowest to highest seed, and the others seed by seed."""
     single = alone(curves)
     complete = [curve for curve in curves if curve not in single]
     look: dict[str, Any] = dict(color=style.color, linestyle=style.dash, alpha=alpha)
@@ -162,14 +162,14 @@ def draw_curves(axis: Axes, curves: list[Curve], style: Style, alpha: float) -> 
 
 
 def alone(curves: list[Curve]) -> list[Curve]:
-    """Return the curves to draw seed by seed: those that end early, and all if fewer than MIN_INTERVAL do not."""
+    """Return the curves to draw seed by seed: those that end early, or all if fewer than MIN_INTERVAL are complete."""
     last = max((steps for steps, _ in curves), default=[])
     short = [curve for curve in curves if curve[0] != last]
     return short if len(curves) - len(short) >= MIN_INTERVAL else curves
 
 
 def curve_legend(plan: Plan, known: dict[str, dict[int, Curve]], styles: dict[str, Style]) -> list[Line2D | Patch]:
-    """Return what the lines and bands of the curves mean."""
+    """Return the legend of the curves."""
     base = styles[plan.baseline]
     handles: list[Line2D | Patch] = [
         Line2D(
@@ -184,7 +184,7 @@ def curve_legend(plan: Plan, known: dict[str, dict[int, Curve]], styles: dict[st
 
 
 def score_against_cost(plan: Plan, results: list[Row], summaries: list[Summary], styles: dict[str, Style]) -> None:
-    """Draw the mean score of each variant that is compared over what it costs, with a name at each point."""
+    """Draw the mean score of each compared variant against its cost, with a name at each point."""
     chosen = compared(plan, summaries)
     if len(chosen) < 2:
         return

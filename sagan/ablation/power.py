@@ -1,4 +1,4 @@
-"""Before training: how large a difference a plan's seeds can show, and how many seeds a wanted difference needs.
+"""Power analysis: how large a difference a plan's seeds can show, and how many seeds a given difference needs.
 
 The power of the two-sided paired t test is that of the noncentral t distribution.
 """
@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from sagan.ablation.statistics import MIN_PAIRS
 
 POWER = 0.8
-"""Chance to find a difference that is there."""
+"""Chance of finding a difference that exists."""
 MOST_SEEDS = 10_000
 
 
@@ -27,7 +27,7 @@ def paired_t_power(effect: float, pairs: int, level: float) -> float:
 
 
 def smallest_effect(pairs: int, level: float, power: float = POWER) -> float:
-    """Return the effect, in standard deviations of the paired differences, that `pairs` seeds find with `power`."""
+    """Return the effect, in standard deviations of paired differences, that `pairs` seeds detect with `power`."""
     above = 1.0
     while paired_t_power(above, pairs, level) < power:
         above *= 2
@@ -36,7 +36,7 @@ def smallest_effect(pairs: int, level: float, power: float = POWER) -> float:
 
 
 def seeds_needed(effect: float, level: float, power: float = POWER) -> int | None:
-    """Return the fewest seeds, at least MIN_PAIRS, that find an effect with `power`; None if MOST_SEEDS do not."""
+    """Return the fewest seeds, at least MIN_PAIRS, that detect an effect with `power`; None if MOST_SEEDS do not."""
     low, high = MIN_PAIRS - 1, MIN_PAIRS
     while paired_t_power(effect, high, level) < power:
         low, high = high, 2 * high

@@ -1,4 +1,4 @@
-"""`sagan ablate PLAN --power`: what a plan's seeds can show, and how many seeds a wanted difference needs, in words."""
+"""`sagan ablate PLAN --power`: what a plan's seeds can show, and how many seeds a given difference needs, as text."""
 
 from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
@@ -10,7 +10,7 @@ from sagan.ablation.verdicts import paired_differences, scores_of
 from sagan.config import ConfigError, UserError
 
 Deviations = dict[str, tuple[float, tuple[float, float] | None]]
-"""Comparison -> standard deviation of its paired differences, and the bounds of that, if it was estimated."""
+"""Comparison -> standard deviation of its paired differences, and, if it was estimated, its bounds."""
 
 
 def power_table(plan: Plan, jobs: list[Job], deviation: float | None, wanted: float | None) -> str:
@@ -53,7 +53,7 @@ def known_deviations(plan: Plan, jobs: list[Job]) -> Deviations:
 
 
 def explanation(plan: Plan, level: float) -> list[str]:
-    """Return what the table is about."""
+    """Return the lines above the table."""
     count = len(plan.compared)
     size = f", size {plan.size}" if plan.size else ""
     seeds = f"{len(plan.seeds)} {'seed' if len(plan.seeds) == 1 else 'seeds'}"
@@ -67,12 +67,12 @@ def explanation(plan: Plan, level: float) -> list[str]:
 
 
 def notes(known: Deviations) -> list[str]:
-    """Return how far the standard deviations can be trusted."""
+    """Return notes on how far to trust the standard deviations."""
     lines = ["The standard deviation is that of the paired differences: variant minus baseline with the same seed."]
     if any(bounds for _, bounds in known.values()):
         lines += [
             "In brackets: its 95 % interval. An estimate from few seeds is rough, and so is what follows from it:",
-            "give a cautious value by --power_sd.",
+            "give a cautious value with --power_sd.",
         ]
     return lines
 

@@ -22,9 +22,9 @@ BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.
 
 
 def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
-    """Write the tables, the pictures and report.md of a plan from the runs so far; return report.md.
+    """Write the tables, the pictures and report.md of a plan from the runs so far. Return the path of report.md.
 
-    The same records make the same files, byte for byte. Raise UserError, naming the file, if one cannot be written.
+    The same records give the same files, byte for byte. Raise UserError, naming the file, if one cannot be written.
     """
     folder = plan.folder
     results, curves = collect(jobs, folder)
@@ -65,7 +65,7 @@ def report_text(
 
 
 def draw(plan: Plan, jobs: list[Job], results: list[Row], curves: list[Row], summaries: list[Summary]) -> None:
-    """Draw every picture that has records."""
+    """Draw every picture for which there are records."""
     kinds = {job.variant: job.config.model.generator.attention.kind for job in jobs}
     styles = variant_styles(kinds, plan.baseline)
     plots.forest(plan, results, summaries, styles)
@@ -75,7 +75,7 @@ def draw(plan: Plan, jobs: list[Job], results: list[Row], curves: list[Row], sum
 
 
 def remembered_protocol(jobs: list[Job], folder: Path) -> dict:
-    """Return the protocol of the runs' scores; keep it beside the tables, in case the runs are deleted."""
+    """Return the protocol of the runs' scores, and keep it beside the tables in case the runs are deleted."""
     file, facts = folder / "protocol.json", protocol(jobs)
     if facts:
         write_atomically(file, lambda f: f.write((json.dumps(facts, indent=2) + "\n").encode()))
@@ -100,5 +100,5 @@ def results_block(plan: Plan, results: list[Row], summaries: list[Summary]) -> s
 
 
 def with_block(text: str, block: str) -> str:
-    """Return a page with another block between its markers."""
+    """Return a page with the block between its markers replaced."""
     return BLOCK.sub(lambda match: match[1] + block + match[2], text)

@@ -1,8 +1,8 @@
-"""From the records of runs to tables: results.csv (a row a run) and curves.csv (a row an evaluation).
+"""Tables from the records of runs: results.csv (one row per run) and curves.csv (one row per evaluation).
 
 The tables are themselves records of the runs that finished or diverged: a run whose directory is gone keeps its rows,
-identified by the digest of its configuration. So committed results need no second training. Rows that the plan does
-not contain come from another plan or other settings: they are never replaced, and the plan is refused.
+identified by the digest of its configuration. So committed results need no retraining. Rows of runs that are not in the
+plan come from another plan or other settings. They are never replaced; the plan is refused instead.
 """
 
 import csv
@@ -72,19 +72,19 @@ def collect(jobs: list[Job], folder: Path) -> tuple[list[Row], list[Row]]:
 
 
 def rounded(row: Row) -> Row:
-    """Return a row as a table holds it, so that a report from runs and one from their tables are the same."""
+    """Return a row with numbers rounded as in a table, so that runs and their tables give the same report."""
     return {k: float(f"{v:.8g}") if isinstance(v, float) else v for k, v in row.items()}
 
 
 def recorded(results: list[Row]) -> list[Row]:
-    """Return the rows that results.csv holds: of runs that finished or diverged."""
+    """Return the rows for results.csv: those of runs that finished or diverged."""
     return [row for row in results if row["status"] in ENDED]
 
 
 def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tuple, list[Row]]]:
-    """Return the rows that the tables in `folder` have of runs that ended, by (variant, seed).
+    """Return the rows of runs that ended in the tables in `folder`, by (variant, seed).
 
-    Raise UserError if there are rows that the plan does not contain: from another plan or other settings.
+    Raise UserError if there are rows of runs that are not in the plan, from another plan or other settings.
     """
     asked: dict[tuple, str] = {(job.variant, job.seed): job.digest for job in jobs}
     rows = recorded([{"status": "", **row} for row in read_table(folder / "results.csv")])
@@ -131,8 +131,8 @@ def result_row(job: Job) -> Row:
 
 
 def score_columns(job: Job) -> Row:
-    """Return a finished run's scores and the digest of their protocol; and, of scores on several draws of the latent
-    vectors, the number of draws and each score's standard deviation over them."""
+    """Return a finished run's scores and the digest of their protocol. If there are scores on several draws of the
+    latent vectors, add the number of draws and each score's standard deviation over them."""
     scores, draws = final_scores(job), list(final_draws(job).values())
     if scores is None:
         return {}
@@ -160,7 +160,7 @@ def metrics_of(record: dict) -> Row:
 
 
 def last_gamma(records: list[dict], network: str) -> float | None:
-    """Return the mean of |gamma| over a network's attention layers in the newest record that has some."""
+    """Return the mean of |gamma| over a network's attention layers in the newest record that has any."""
     for record in reversed(records):
         values = [abs(v) for k, v in record.items() if k.startswith(f"attention/gamma/{network}.")]
         if values:
@@ -169,13 +169,13 @@ def last_gamma(records: list[dict], network: str) -> float | None:
 
 
 def protocol_digest(record: dict) -> str:
-    """Return twelve digits that stand for the protocol of a score, except its step and the program's versions."""
+    """Return twelve hexadecimal digits that identify the protocol of a score, apart from its step and versions."""
     terms = comparable_terms(record["evaluation"]["protocol"])
     return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def protocol(jobs: Iterable[Job]) -> dict:
-    """Return the protocol of the first run that was scored, without the step; empty if none was."""
+    """Return the protocol of the first run that was scored, without the step; empty if there is none."""
     for job in jobs:
         if status(job)[0] == "finished" and (scores := final_scores(job)):
             return {k: v for k, v in scores["evaluation"]["protocol"].items() if k != "step"}
@@ -189,7 +189,7 @@ def metric_names(rows: list[Row]) -> list[str]:
 
 
 def write_table(rows: list[Row], file: Path, first: tuple[str, ...], last: tuple[str, ...] = ()) -> None:
-    """Write rows as CSV, with the columns `first` and `last` around all others; whole or not at all."""
+    """Write rows as CSV, with the columns `first` and `last` around all others, completely or not at all."""
     between = dict.fromkeys(k for row in rows for k in row if k not in (*first, *last))
     text = io.StringIO()
     writer = csv.DictWriter(text, [*first, *between, *last], lineterminator="\n")
@@ -199,7 +199,7 @@ def write_table(rows: list[Row], file: Path, first: tuple[str, ...], last: tuple
 
 
 def read_table(file: Path) -> list[Row]:
-    """Return the rows of a CSV file, numbers as numbers, without empty cells; none if there is no file.
+    """Return the rows of a CSV file, with cells converted to numbers and empty ones dropped; [] without a file.
 
     Raise UserError if it is not such a table.
     """

@@ -30,7 +30,7 @@ def require_inputs(jobs: list[Job]) -> None:
 
 
 def run(jobs: list[Job], plan: Plan, executor: str, at_once: int) -> None:
-    """Run the jobs that are not finished. A run that diverged would diverge again, and is left alone."""
+    """Run the jobs that are not finished. Skip runs that diverged, because they would diverge again."""
     kept, _ = known_rows(plan.folder, jobs)
     waiting = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
     if not waiting:
@@ -39,11 +39,11 @@ def run(jobs: list[Job], plan: Plan, executor: str, at_once: int) -> None:
         for ended in EXECUTORS[executor](waiting, at_once, lambda: stop.name is not None):
             display(ended)
     if stop.name is not None:
-        print("stopped; runs under way have saved themselves, and the same command resumes them")
+        print("stopped; the active runs have saved their state, and the same command resumes them")
 
 
 class Display:
-    """One bar for all runs: steps done of all steps, time left, runs that ended.
+    """One progress bar for all runs, with steps, time left and the number of runs that ended.
 
     If stderr is not a terminal, a line is printed every half minute instead.
     """
@@ -69,7 +69,7 @@ class Display:
             self.active.discard(ended)
             state, reason = status(ended)
             self.ended[state] += 1
-            if state == "waiting":  # stopped before its turn came
+            if state == "waiting":  # stopped before it started
                 return
             tqdm.write(f"{ended.variant}, seed {ended.seed}: {state}{f' ({reason})' if reason else ''}", sys.stderr)
         for job in self.active:

@@ -1,4 +1,4 @@
-"""The sample sheet of a report: the same z and y through every variant."""
+"""The sample sheet of a report: images of every variant from the same z and y."""
 
 import logging
 import textwrap
@@ -24,7 +24,7 @@ INCH = 0.8  # of an image
 
 @torch.no_grad()
 def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
-    """Draw a row of images for every variant that has a checkpoint for a seed, with the classes above the columns.
+    """Draw a row of images for every variant with a checkpoint for a seed, and the classes above the columns.
 
     A checkpoint that cannot be read is left out with a warning. Without any, nothing is drawn, and an existing
     picture is kept.
@@ -49,7 +49,7 @@ def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
 
 
 def class_titles(checkpoint: Path, y: Tensor | None) -> list[str]:
-    """Return the names of the classes `y`, from the checkpoint, else their numbers; an empty list without classes."""
+    """Return the names of the classes `y` from the checkpoint, or their numbers; an empty list without classes."""
     if y is None:
         return []
     names = (load_checkpoint(checkpoint).get("data") or {}).get("class_names") or []
@@ -57,7 +57,7 @@ def class_titles(checkpoint: Path, y: Tensor | None) -> list[str]:
 
 
 def draw_sheet(rows: dict[str, np.ndarray], titles: list[str], file: Path) -> None:
-    """Draw a sheet: a row of uint8 images (n, H, W, 3) for each name, with titles above the columns."""
+    """Draw a sheet: for each name a row of uint8 images (n, H, W, 3), with titles above the columns."""
     height, width = next(iter(rows.values())).shape[1:3]
     size = (INCH * GRID_IMAGES, INCH * height / width * len(rows))
     figure, axes = plt.subplots(len(rows), GRID_IMAGES, figsize=size, squeeze=False)

@@ -26,7 +26,7 @@ COSTS = {
 
 
 def heading(plan: Plan, results: list[Row]) -> list[str]:
-    """Return the question and the progress of its runs."""
+    """Return the question and the progress of the runs."""
     counts = Counter(str(row["status"]) for row in results)
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
     size = f", size `{plan.size}`" if plan.size else ""
@@ -54,7 +54,7 @@ def numbers(values: list[int]) -> str:
 
 
 def noise(plan: Plan, results: list[Row]) -> list[str]:
-    """Return how much scores vary with the seed of the training, and with the draw of z for the same weights."""
+    """Return how much scores vary with the training seed, and with the draw of z for the same weights."""
     column, rows = f"{plan.metric}_noise", []
     for variant in dict.fromkeys(str(row["variant"]) for row in results):
         scores = list(scores_of(results, variant, plan.metric).values())
@@ -106,7 +106,7 @@ def all_scores(summaries: list[Summary]) -> list[str]:
 
 
 def costs(results: list[Row]) -> list[str]:
-    """Return what each variant costs: medians over its runs."""
+    """Return the cost of each variant: medians over its runs."""
     rows = []
     for variant in dict.fromkeys(str(row["variant"]) for row in results):
         cells = [f"`{variant}`"]
@@ -117,11 +117,11 @@ def costs(results: list[Row]) -> list[str]:
     if not rows:
         return []
     return [
-        "## What each costs, and how much of it training used",
+        "## Cost of each variant, and gain of its attention",
         "",
-        "Medians over the runs. FLOPs are those of one image's forward pass through G and D, a multiply-add counted as "
-        "two; images/s are as measured, with whatever else the machine was doing. gamma is the gain of the attention "
-        "at the end: near 0 the network does without it.",
+        "Medians over the runs. FLOPs are those of one image's forward pass through G and D, with a multiply-add "
+        "counted as two. images/s depend on what else the machine was doing. gamma is the gain of the attention at the "
+        "end: near 0, the network does without attention.",
         "",
         *markdown(Table(["variant", *(title for title, _ in COSTS.values())], "l" + "r" * len(COSTS), rows)),
         "",
@@ -129,7 +129,7 @@ def costs(results: list[Row]) -> list[str]:
 
 
 def endings(results: list[Row], metric: str) -> list[str]:
-    """Return how many runs diverged, collapsed or failed, and every run that has no final score on the metric."""
+    """Return how many runs diverged, collapsed or failed, and list the runs without a final score on the metric."""
     rows = []
     for variant in dict.fromkeys(str(row["variant"]) for row in results):
         chosen = [row for row in results if row["variant"] == variant]

@@ -1,4 +1,4 @@
-"""What paired scores decide: t tests, Holm's correction, equivalence, and the intervals that agree with them.
+"""Decisions from paired scores: t tests, Holm's correction, equivalence, and the intervals that agree with them.
 
 Pure functions of numbers. `differences` are always a variant's scores minus the baseline's with the same seeds.
 
@@ -14,9 +14,9 @@ import numpy as np
 from scipy import special
 
 ALPHA = 0.05
-"""Chance of at least one false verdict of a kind, over all primary comparisons together."""
+"""Chance of at least one false verdict of a kind among all primary comparisons."""
 MIN_PAIRS = 5
-"""Seeds that a verdict needs: below, the t test sees only differences of several standard deviations."""
+"""Seeds that a verdict needs. With fewer, the t test detects only differences of several standard deviations."""
 
 
 class Interval(NamedTuple):
@@ -37,20 +37,20 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """What one primary comparison shows."""
+    """The result of one primary comparison."""
 
     outcome: Literal["lower", "higher", "equal", "undecided"]
     """Sign of the difference if the test rejects 0; "equal" if it only rejects a difference as large as the margin."""
     within_margin: bool
-    """Whether the equivalence test rejects, which it also may beside a difference that is not 0."""
+    """Whether the equivalence test rejects, which it may do even if the difference is not 0."""
     p: float
-    """Of the paired t test, adjusted by Holm's method: at most ALPHA exactly if the test rejects."""
+    """p value of the paired t test, adjusted by Holm's method: at most ALPHA exactly if the test rejects."""
     confidence: float
-    """Of `interval`: 1 minus the level at which Holm's method tested this comparison."""
+    """Confidence of `interval`: 1 minus the level at which Holm's method tested this comparison."""
     interval: Interval
-    """Excludes 0 exactly if the outcome is lower or higher."""
+    """Interval of the mean difference. It excludes 0 exactly if the outcome is lower or higher."""
     equivalence: Interval | None
-    """Lies within the margin exactly if `within_margin`; None without a margin."""
+    """Interval that lies within the margin exactly if `within_margin`; None without a margin."""
 
 
 def mean_interval(values: Sequence[float], confidence: float = 1 - ALPHA) -> Interval:
@@ -78,7 +78,7 @@ def equivalence_p(differences: Sequence[float], margin: float) -> float:
 
 
 def _upper_tail(distance: float, differences: Sequence[float]) -> float:
-    """Return P(T >= distance / standard error) for Student's t with one degree of freedom less than differences."""
+    """Return P(T >= distance / standard error) for Student's t with len(differences) - 1 degrees of freedom."""
     error = standard_error(differences)
     if error == 0:
         return 0.0 if distance > 0 else 0.5 if distance == 0 else 1.0
@@ -88,8 +88,8 @@ def _upper_tail(distance: float, differences: Sequence[float]) -> float:
 def holm_levels(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
     """Return the level at which Holm's method tests each hypothesis: it rejects if p is at most that level.
 
-    The smallest of m p values is tested at alpha / m, the next at alpha / (m - 1), and so on. Once one is not rejected,
-    none of the larger ones is; they share its level, which they exceed too.
+    The smallest of m p values is tested at alpha / m, the next at alpha / (m - 1), and so on. Once a hypothesis is not
+    rejected, neither are those with larger p values; they get the same level, which they also exceed.
     """
     levels, level, rejecting = [0.0] * len(p_values), alpha, True
     for rank, index in enumerate(np.argsort(p_values, kind="stable")):
@@ -110,10 +110,10 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
 
 
 def decide(differences: Mapping[str, Sequence[float]], margin: float | None = None) -> dict[str, Decision | None]:
-    """Return what each of a family of primary comparisons shows.
+    """Return the decision on each of a family of primary comparisons.
 
-    A comparison with fewer than MIN_PAIRS differences, or with one that is no number, gets None. It still counts for
-    the correction: what is tested is fixed by the plan, not by which runs came back.
+    A comparison with fewer than MIN_PAIRS differences, or with one that is not finite, gets None. It still counts for
+    the correction, because the plan determines what is tested, not which runs finished.
 
     Differences from 0 and equivalence are two families, each tested by Holm's method at ALPHA.
     """

@@ -1,7 +1,7 @@
-"""One colour for each kind of attention in every plot, and a marker that tells apart what shares a colour.
+"""One colour for each kind of attention in every plot, and markers that distinguish variants of the same colour.
 
-Colours: Okabe and Ito's, without the yellow that fades on white, with grey and indigo. They stay apart for the common
-forms of colour blindness; more than eight would not.
+The colours are Okabe and Ito's, with grey and indigo instead of yellow, which is hard to see on white. They can be told
+apart with the common forms of colour blindness; more than eight could not.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ DASHES = {"o": "-", "s": "--", "^": ":", "D": "-."}
 
 @dataclass(frozen=True)
 class Style:
-    """How a variant is drawn."""
+    """The colour and marker of a variant."""
 
     color: str
     marker: str
@@ -45,10 +45,10 @@ class Style:
 
 
 def variant_styles(kinds: dict[str, str], baseline: str) -> dict[str, Style]:
-    """Return variant -> style, from variant -> kind of attention; no two are the same in a plan of usual size.
+    """Return variant -> style, from variant -> kind of attention. All styles differ in a plan of usual size.
 
-    A variant has the colour of its kind; further variants of that kind have another marker. Only if all variants are of
-    one kind, their colours are those of the palette, the baseline's first.
+    A variant has the colour of its kind, and further variants of the kind have other markers. If all variants have the
+    same kind, they take the colours of the palette in turn, the baseline first.
     """
     if len(kinds) > 1 and len(set(kinds.values())) == 1:
         order = sorted(kinds, key=lambda v: v != baseline)

@@ -9,7 +9,7 @@ LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\
 
 @dataclass(frozen=True)
 class Table:
-    """A head and rows of cells. A word in `backticks` is a name that is set as code."""
+    """A header and rows of cells. A name in `backticks` is set as code."""
 
     head: list[str]
     align: str
@@ -25,7 +25,7 @@ def markdown(table: Table) -> list[str]:
 
 
 def latex(*tables: Table) -> str:
-    """Return tables of one head as a LaTeX `tabular` with a rule between them; needs the package booktabs."""
+    """Return tables with the same header as one LaTeX `tabular`, with a rule between them; it needs booktabs."""
     head, align = tables[0].head, tables[0].align
     lines = [f"\\begin{{tabular}}{{{align}}}", "\\toprule", _latex_line(head)]
     for table in tables:

@@ -1,4 +1,4 @@
-"""From a plan to its runs: the configuration of each, and the command that gives it."""
+"""The runs of a plan: the configuration of each, and the command that trains it."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from sagan.presets import load_settings
 
 SET_BY_PLAN = {"run_dir": "a plan gives each run a directory of its own", "training.seed": "the plan's seeds set it"}
 NETWORKS = ("generator", "discriminator")
-# Options that may differ between machines without making it a different run.
+# Options that may differ between machines without making a run a different one.
 INCIDENTAL = (
     "run_dir",
     "device",
@@ -26,11 +26,11 @@ INCIDENTAL = (
     "evaluation.batch_size",
     "evaluation.extractor.weights",
 )
-# Options that came after results had been recorded, with what they were before: at that value they do not count.
+# Options added after results had been recorded, with their former implicit value: at that value they are ignored.
 NEWER = {"training.init_from": None}
 
 
-@dataclass(frozen=True, eq=False)  # a run equals itself alone; its lists have no hash
+@dataclass(frozen=True, eq=False)  # a run equals only itself; its lists are not hashable
 class Job:
     """One run of a plan: a variant with a seed."""
 
@@ -40,9 +40,9 @@ class Job:
     arguments: tuple[str, ...]
     """Arguments of the `sagan` command that trains and evaluates it."""
     processes: int = 1
-    """Processes that share the run; if there are several, torchrun starts them."""
+    """Processes that share the run. If there are several, torchrun starts them."""
     noise_draws: int = 1
-    """How often the final weights are scored, each time on other latent vectors."""
+    """How often the final weights are scored, each time with new latent vectors."""
 
     @property
     def run_dir(self) -> Path:
@@ -50,7 +50,7 @@ class Job:
 
     @property
     def module(self) -> tuple[str, ...]:
-        """What a Python interpreter runs as `-m ...`, with its arguments."""
+        """The arguments of `python -m` that train and evaluate it."""
         if self.processes == 1:
             return ("sagan", *self.arguments)
         launcher = ("torch.distributed.run", "--standalone", "--nproc_per_node", str(self.processes))
@@ -62,11 +62,11 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that identify all that the run's scores depend on, except data and program."""
+        """Twelve hexadecimal digits that identify everything the run's scores depend on, except data and program."""
         return hashlib.sha256(json.dumps(essentials(self.config)).encode()).hexdigest()[:12]
 
     def is_run_of(self, config: Config) -> bool:
-        """Return whether a run of `config`, whose number of classes is known by now, is this one, of any length."""
+        """Return whether a run with `config`, which states its number of classes, is this one, whatever its steps."""
         if self.config.data.num_classes is None:
             config = replace(config, data=replace(config.data, num_classes=None))
         config = replace(config, training=replace(config.training, steps=self.steps))
@@ -74,7 +74,7 @@ class Job:
 
 
 def essentials(config: Config) -> list[tuple[str, Any]]:
-    """Return the options of a run that its scores depend on."""
+    """Return the options of a run on which its scores depend."""
     known = [(key, value) for key, value in flatten(config) if not key.startswith(INCIDENTAL)]
     return [(key, value) for key, value in known if key not in NEWER or value != NEWER[key]]
 
@@ -82,9 +82,9 @@ def essentials(config: Config) -> list[tuple[str, Any]]:
 def plan_jobs(plan: Plan, overrides: list[Setting]) -> list[Job]:
     """Return every run of a plan in execution order: all variants of the first seed, then of the second, and so on.
 
-    So the results at any time can be compared. `overrides` come from the command line.
+    So the results can be compared at any time. `overrides` come from the command line.
 
-    Raise ConfigError, naming the plan and the variant, if the configuration of any variant is wrong.
+    Raise ConfigError, naming plan and variant, if the configuration of a variant is wrong.
     """
     where = f"{plan.file}: "
     shared = [Setting(key, value, where) for key, value in plan.settings.items()]
@@ -104,7 +104,7 @@ def plan_jobs(plan: Plan, overrides: list[Setting]) -> list[Job]:
 
 
 def variant_config(plan: Plan, variant: str, shared: list[Setting]) -> tuple[Config, tuple[str, ...]]:
-    """Return the configuration of a variant, and the options that give it to `sagan train`.
+    """Return the configuration of a variant, and the options of `sagan train` that produce it.
 
     Raise ConfigError as `plan_jobs` does.
     """
@@ -118,22 +118,22 @@ def variant_config(plan: Plan, variant: str, shared: list[Setting]) -> tuple[Con
     try:
         config = load_settings(plan.preset, settings)
         require_metric(config, plan)
-    except ConfigError as error:  # a contradiction names options, not their source
+    except ConfigError as error:  # an error about a contradiction names options, not where they were set
         text = str(error)
         raise ConfigError(text if text.startswith((str(plan.file), "--")) else f"{where}: {text}") from None
-    last = {s.key: s.value for s in settings}  # each option once, as it counts
+    last = {s.key: s.value for s in settings}  # each option once, with the value that counts
     return config, tuple(word for key, value in last.items() for word in (f"--{key}", as_text(value)))
 
 
 def both_networks(setting: Setting) -> list[Setting]:
-    """Return a setting of `model.*.x` as one for each network; any other as it is."""
+    """Return a setting of `model.*.x` as one for each network, and any other unchanged."""
     if not setting.key.startswith("model.*."):
         return [setting]
     return [setting._replace(key=setting.key.replace("*", network, 1)) for network in NETWORKS]
 
 
 def require_metric(config: Config, plan: Plan) -> None:
-    """Raise ConfigError for a run that would not record the plan's metric."""
+    """Raise ConfigError if a run would not record the plan's metric."""
     from sagan.data.pairs import PAIRS  # slow: torch
     from sagan.evaluation.directions import UNDIRECTED
     from sagan.evaluation.scores import MEASURES, RULE_MEASURES, suffix

@@ -1,4 +1,4 @@
-"""From rows of results to a summary for every variant and metric, with verdicts for a plan's primary comparisons."""
+"""A summary of results for every variant and metric, with verdicts for a plan's primary comparisons."""
 
 import math
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from sagan.ablation.statistics import ALPHA, MIN_PAIRS, Decision, Interval, deci
 from sagan.evaluation.directions import is_score, lower_is_better
 
 MIN_INTERVAL = 3
-"""Fewest values for which an interval is shown: that of two spans 25 standard errors, and says nothing."""
+"""Fewest values for which an interval is shown: with two values it spans 25 standard errors and says nothing."""
 Role = Literal["baseline", "primary", "exploratory"]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the seeds of a variant say about one metric."""
+    """The results of a variant's seeds for one metric."""
 
     variant: str
     metric: str
@@ -28,11 +28,11 @@ class Summary:
     pairs: int = 0
     """Seeds for which both the variant and the baseline have this score."""
     difference: Interval | None = None
-    """To the baseline: the interval that the verdict uses, or an uncorrected one; None without pairs."""
+    """Difference from the baseline, with the verdict's interval or an uncorrected one; None without pairs."""
     confidence: float | None = None
-    """Of that interval."""
+    """Confidence of that interval."""
     p: float | None = None
-    """Of the paired t test, adjusted by Holm's method; None without a test."""
+    """p value of the paired t test, adjusted by Holm's method; None without a test."""
     equivalence: Interval | None = None
     """The interval that "equal within the margin" uses; None without a test or a margin."""
     verdict: str = ""
@@ -67,7 +67,7 @@ def summarize(
 
 
 def lost_runs(rows: list[Row], metric: str) -> str:
-    """Return how many runs of one variant have no final score, such as "1 of 5 runs"; nothing if all have one."""
+    """Return how many runs of a variant have no final score, such as "1 of 5 runs"; empty if all have one."""
     lost = sum(row["status"] != "finished" or metric not in row for row in rows)
     return f"{lost} of {len(rows)} {'run' if len(rows) == 1 else 'runs'}" if lost else ""
 
@@ -112,7 +112,7 @@ def exploratory_summary(variant: str, metric: str, scores: dict[int, float], dif
 def primary_summary(
     variant: str, metric: str, scores: dict[int, float], differences: list[float], decision: Decision | None
 ) -> Summary:
-    """Return the summary of a primary comparison; without a decision its interval is the uncorrected one."""
+    """Return the summary of a primary comparison. Without a decision its interval is uncorrected."""
     pairs = len(differences)
     if decision is None:
         few = f"no verdict: {pairs} {'seed' if pairs == 1 else 'seeds'}, at least {MIN_PAIRS} needed"
@@ -150,9 +150,9 @@ def in_words(decision: Decision, lower_better: bool | None) -> str:
 
 
 def without_survivors(summary: Summary, lost: dict[str, str], baseline: str) -> Summary:
-    """Return the summary without a verdict that lost runs may explain: the remaining ones may be the lucky ones.
+    """Return the summary, without its verdict if lost runs could explain it: the others may be the lucky ones.
 
-    `lost` maps each variant to how many of its runs have no score, in words; nothing if all have one.
+    `lost` maps each variant to how many of its runs have no score, as text that is empty if all have one.
     """
     winners = {"better": [summary.variant], "worse": [baseline], "equal": [summary.variant, baseline]}
     suspects = winners.get(summary.verdict.partition(" ")[0].rstrip(","), [])

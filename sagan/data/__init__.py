@@ -1,4 +1,4 @@
-"""Data: any source becomes uint8 images of one size with labels, and then a sequence of training batches."""
+"""Data: every source becomes uint8 images of one size with labels, and then a sequence of training batches."""
 
 from sagan.data.batches import TrainingBatches, to_float
 from sagan.data.dataset import Dataset, MemoryDataset, resolve_num_classes

@@ -41,7 +41,7 @@ def open_archive(
 def fetch(source: str, path: Path, split: str, download: bool):
     """Return the torchvision object, from disk or, if allowed, downloaded.
 
-    Raise UserError, which says what is missing and where to put it.
+    Raise a UserError that says what is missing and where to put it.
     """
     from torchvision import datasets
 
@@ -55,12 +55,12 @@ def fetch(source: str, path: Path, split: str, download: bool):
             if download:
                 return kind(path, download=True, **chosen)
             raise UserError(
-                f"data.source {source}: not found in {path}. Only a file names that source and place, so nothing is "
+                f"data.source {source}: not found in {path}. Only a file names this source and path, so nothing is "
                 f"downloaded; to allow it, give --data.source {source} --data.path {path}"
             ) from error
     except UserError:
         raise
-    except Exception as error:  # network, disk, checksum: each has its own type
+    except Exception as error:  # network, disk, checksum: each raises its own type
         raise UserError(
             f"data.source {source}: not found in {path}, and the download failed ({type(error).__name__}: {error}). "
             f"It comes from {site}{files}; with that in {path / folder}/ (no need to unpack) the same command works "

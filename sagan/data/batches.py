@@ -1,6 +1,6 @@
-"""Training batches as a function of (seed, batch number): endless, and resumable at any batch.
+"""Training batches as a function of (seed, batch number): an endless sequence that can be resumed at any batch.
 
-Neither the number of processes nor that of workers changes them.
+They depend neither on the number of processes nor on the number of workers.
 """
 
 import itertools
@@ -45,14 +45,14 @@ class TrainingBatches:
 
     @property
     def resident(self) -> Tensor | None:
-        """All images if they lie on an accelerator, else None."""
+        """Return all images if they are on an accelerator, else None."""
         images = self.dataset.images if isinstance(self.dataset, MemoryDataset) else None
         return None if images is None or images.device.type == "cpu" else images
 
     def raw(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Yield batches as they are read, on the CPU: uint8 images, labels, and which images to mirror, None for none.
+        """Yield unconverted batches on the CPU: uint8 images, labels, and which images to mirror, or None for none.
 
-        If all images are `resident` on an accelerator, their indices are yielded instead.
+        If all images are `resident` on an accelerator, yield their indices instead.
         """
         for images, y, mirrored in read_ahead(self.dataset, self.read, itertools.count(self.start), self.workers):
             yield images, y, mirrored if self.flip else None
@@ -66,7 +66,7 @@ class TrainingBatches:
         return torch.cat(parts)
 
     def mirrored(self, number: int) -> Tensor:
-        """Return whether each of this rank's images of batch `number` is mirrored. Drawn for the whole batch."""
+        """Return whether to mirror each of this rank's images of batch `number`. It is drawn for the whole batch."""
         draws = torch.rand(self.batch_size, generator=generator_for(self.seed, "flip", number))
         return (draws < 0.5)[self.share]
 

@@ -1,4 +1,4 @@
-"""A data set: labelled uint8 images of one size, addressed by index, in memory or read as needed."""
+"""A data set: labelled uint8 images of one size, accessed by index, in memory or read as needed."""
 
 import copy
 import hashlib
@@ -30,7 +30,7 @@ class Dataset:
 
     residence = "read as needed"
     identity: str | None = None
-    """Fingerprint that a resumed run compares, for data that no path names."""
+    """Fingerprint that a resumed run compares, for data without a path."""
     workers = min(cores(), 16)  # processes that read a whole data set
     rule: Rule | None = None  # what every image satisfies, if the source says so
 
@@ -39,19 +39,19 @@ class Dataset:
         self.class_names = list(class_names)  # [] if unconditional
         self.size: tuple[int, int] = (size[0], size[1])  # height, width
         self.channels = channels
-        self.source = source  # the source and its place, in words
-        self.warnings: list[str] = []  # what looked wrong when it was opened
+        self.source = source  # the source and its location, as text
+        self.warnings: list[str] = []  # problems noticed when it was opened
         self.failures: dict[int, str] = {}  # index -> path and reason of images that could not be read
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Return the images of these indices, in this order: uint8 (n, C, H, W)."""
+        """Return the images with these indices, in this order: uint8 (n, C, H, W)."""
         raise NotImplementedError
 
     def readable(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the readable images of these indices, and their indices: fewer only if errors are skipped."""
+        """Return the readable images among these indices, and their indices: fewer only if errors are skipped."""
         return self.batch(indices), indices
 
     @property
@@ -65,7 +65,7 @@ class Dataset:
         return [self.failures[i] for i in sorted(self.failures)]
 
     def note_failures(self, failures: dict[int, str]) -> None:
-        """Count images as left out, each once, and log them."""
+        """Count images as left out and log them, each once."""
         for index, reason in failures.items():
             if index not in self.failures:
                 self.failures[index] = printable(reason)
@@ -101,10 +101,10 @@ class Dataset:
         return loaded
 
     def forget_cached(self) -> None:
-        """Drop what the system keeps in memory of the files, if the source knows how, so that the disk is measured."""
+        """Drop the system's cache of the files, if the source can, so that a benchmark measures the disk."""
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """Return the data set with its images on that device if they are in memory and fit; otherwise itself."""
+        """Return the data set with its images on that device if they are in memory and fit; otherwise return itself."""
         return self
 
     def forget_labels(self) -> None:
@@ -114,7 +114,7 @@ class Dataset:
 
     @cached_property
     def content(self) -> tuple[str, Tensor]:
-        """Return the SHA-256 of the readable images as uint8 (N, C, H, W), and their labels. Reads every image."""
+        """Return the SHA-256 of the readable images as uint8 (N, C, H, W), and their labels. This reads every image."""
         digest, kept = hashlib.sha256(), [torch.empty(0, dtype=torch.long)]
         for images, indices in self.chunks("fingerprinting"):
             digest.update(images.cpu().contiguous().numpy().data)
@@ -167,7 +167,7 @@ class ArrayDataset(Dataset):
 def fingerprint(
     images_sha256: str, labels: Tensor, class_names: list[str], size: tuple[int, int], channels: int
 ) -> str:
-    """Return the fingerprint of a data set from the digest of its images and the rest."""
+    """Return the fingerprint of a data set from the digest of its images and its other attributes."""
     head = {"count": len(labels), "size": list(size), "channels": channels, "classes": class_names}
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     digest.update(images_sha256.encode())
@@ -178,7 +178,7 @@ def fingerprint(
 def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
     """Return the number of classes of the model: `data.num_classes`, or that of the data; 0 means unconditional.
 
-    Raise ConfigError if the data have another number.
+    Raise ConfigError if the two differ.
     """
     names = dataset.class_names
     if data.num_classes in (None, 0, len(names)):

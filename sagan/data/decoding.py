@@ -1,8 +1,8 @@
-"""From an image file of any kind to uint8 pixels of one size.
+"""Decoding of any image file to uint8 pixels of one size.
 
-All sources share one definition: rotate as EXIF says, convert to 8-bit greyscale or RGB, crop the largest centred box
-of the target's aspect ratio, and resize it with Pillow's bicubic filter. Pillow widens the filter when it shrinks an
-image, so nothing aliases. Images that already have the size stay as they are.
+All sources share one procedure: rotate as EXIF says, convert to 8-bit greyscale or RGB, crop the largest centred box of
+the target's aspect ratio, and resize it with Pillow's bicubic filter. Pillow widens the filter when it shrinks an
+image, so nothing aliases. Images that already have the size are not resampled.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-# Formats that hold pictures; Pillow opens more, such as PDF-like containers, that nobody means by "an image".
+# Formats that hold pictures; Pillow also opens others, such as PDF-like containers, that nobody calls an image.
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif".split()
 )
@@ -33,12 +33,12 @@ def read_image(
 ) -> np.ndarray:
     """Return the image in a file as uint8 (channels, H, W), in its own size if `size` is None.
 
-    The first frame of an animation is taken. Raise UnreadableImage, which names the path, or `name` if that is given,
-    for anything that goes wrong.
+    Of an animation, return the first frame. Raise UnreadableImage, naming the path, or `name` if given, if anything
+    goes wrong.
     """
     try:
         with opened(path) as file:
-            file.load()  # decodes it all: a truncated file fails here
+            file.load()  # decodes all of it, so a truncated file fails here
             ImageOps.exif_transpose(file, in_place=True)
             image = to_mode(file, channels)
             return pixels(image if size is None else fit(image, size))
@@ -49,13 +49,13 @@ def read_image(
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Return the height and width that `read_image` gives a file, from its header alone unless EXIF turns it.
+    """Return the height and width of what `read_image` returns, from the header alone unless EXIF rotates the image.
 
-    Raise UnreadableImage, which names the path, for anything that goes wrong.
+    Raise UnreadableImage, naming the path, if anything goes wrong.
     """
     try:
         with opened(path) as file:
-            # Asking a PNG file for EXIF data that are not in its header would decode it.
+            # Asking for EXIF data that are not in the header would decode a PNG file.
             known = file.format != "PNG" or "exif" in file.info
             turned = known and file.getexif().get(ExifTags.Base.Orientation, 1) > 4
             height, width = file.height, file.width
@@ -70,8 +70,8 @@ def image_size(path: Path | str) -> tuple[int, int]:
 def opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
     """Open an image file, on disk or in memory, without Pillow's warnings.
 
-    What they warn of is either harmless here or an error. Raise ValueError for a pipe or a device, which would be
-    waited for without end.
+    What they warn about is either harmless here or an error. Raise ValueError for a pipe or a device, which could block
+    forever.
     """
     if isinstance(path, (str, Path)) and not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a regular file")
@@ -80,7 +80,7 @@ def opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
 
 
 def reason(error: Exception) -> str:
-    """Return why an image cannot be read, without its path, which some errors repeat."""
+    """Return why an image cannot be read, without the path that some errors repeat."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image of a known format"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -96,7 +96,7 @@ def to_mode(image: Image.Image, channels: int) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
     if image.mode not in ("L", "1", "RGB"):
-        image = image.convert("RGB")  # from CMYK, YCbCr, LAB, palette: greyscale is the luma of RGB, never of these
+        image = image.convert("RGB")  # from CMYK, YCbCr, LAB, palette: greyscale is always the luma of RGB
     return image if image.mode == MODES[channels] else image.convert(MODES[channels])
 
 
@@ -119,8 +119,8 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def centre_box(of: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
     """Return left, top, right, bottom of the largest centred box in an image of (H, W) with the aspect ratio of `size`.
 
-    The edges may fall inside pixels, so the crop is exactly centred. At the edges the filter reads pixels outside the
-    box; a crop made beforehand would have to repeat its last row.
+    The edges may fall inside pixels, so the crop is exactly centred. Near the edges, the filter also reads pixels
+    outside the box; if the image were cropped first, it would have to repeat the last row.
     """
     scale = min(of[0] / size[0], of[1] / size[1])
     height, width = size[0] * scale, size[1] * scale

@@ -22,11 +22,11 @@ class FolderDataset(Dataset):
     def __init__(self, paths: list[Path], labels: Tensor, class_names, size, channels: int, source: str, on_error: str):
         super().__init__(labels, class_names, size, channels, source)
         self.paths = [str(p) for p in paths]
-        self.groups = labels  # kept if labels are dropped
+        self.groups = labels  # unchanged by `forget_labels`
         self.on_error = on_error
 
     def read(self, index: int) -> Tensor | None:
-        """Return one image, uint8 (C, H, W), None if it is unreadable and may be skipped, else raise UserError."""
+        """Return one image, uint8 (C, H, W), or None if it is unreadable and may be skipped; else raise UserError."""
         if index in self.failures:
             return None
         try:
@@ -52,7 +52,7 @@ class FolderDataset(Dataset):
         return torch.stack(images) if images else torch.empty(0, self.channels, *self.size, dtype=torch.uint8)
 
     def read_or_next(self, index: int) -> Tensor:
-        """Return the image, or the next readable one of its class, continuing from the last to the first."""
+        """Return the image, or the next readable one of its class, wrapping around at the end."""
         if (image := self.read(index)) is not None:
             return image
         peers = (self.groups == self.groups[index]).nonzero().flatten()
@@ -66,8 +66,8 @@ class FolderDataset(Dataset):
 def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str) -> FolderDataset:
     """List the images under `path` without decoding any.
 
-    Class folders, sorted by name, give the labels; images may be in subfolders of them. Raise UserError if the
-    folder is missing, has no images, or mixes loose images with class folders.
+    Class folders, sorted by name, define the labels; their images may be in subfolders. Raise UserError if the folder
+    is missing, has no images, or mixes loose images with class folders.
     """
     if not path.is_dir():
         what = "is a file, not a folder" if path.exists() else "does not exist"
@@ -97,10 +97,10 @@ def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str)
 
 
 def images_by_class(path: Path, classes: list[Path]) -> tuple[dict[Path, list[Path]], list[str]]:
-    """Return the image files in each class folder and below it, and a warning for each folder that is left out.
+    """Return the image files in and below each class folder, and a warning for each folder that is left out.
 
-    Links are followed, but no folder is read twice: a link to the folder that it lies in has no end, and one to the
-    parent folder would give every image of all classes to this class.
+    Links are followed, but no folder is read twice: a link to its own folder would never end, and a link to the parent
+    folder would put the images of all classes into this class.
     """
     taken = {identity(path): path, **{identity(folder): folder for folder in classes}}
     warnings = [
@@ -124,14 +124,14 @@ def images_by_class(path: Path, classes: list[Path]) -> tuple[dict[Path, list[Pa
 
 
 def images_under(folder: Path) -> list[Path]:
-    """Return the image files in a folder and below it, sorted by relative path; none if there is no such folder."""
+    """Return the image files in and below a folder, sorted by relative path; an empty list if it does not exist."""
     if not folder.is_dir():
         return []
     return images_by_class(folder.parent, [folder])[0][folder]
 
 
 def identity(folder: Path) -> tuple[int, int]:
-    """Return what tells a folder from all others, by whatever name it is reached."""
+    """Return what identifies a folder, whatever path leads to it."""
     found = folder.stat()
     return found.st_dev, found.st_ino
 
@@ -146,12 +146,12 @@ def is_utf8(name: str) -> bool:
 
 
 def is_image(name: str) -> bool:
-    # By name alone: a million looks at files take a while on a network drive. ._x.jpg is metadata of macOS.
+    # By name alone, because opening a million files takes long on a network drive. ._x.jpg is metadata of macOS.
     return os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
 
 
 def wrong_level_warnings(path: Path, classes: dict[Path, list[Path]]) -> list[str]:
-    """Return a warning if class folders look like folders of class folders: data.path is one level too high."""
+    """Return a warning if class folders look like folders of class folders, so that data.path is one level too high."""
     deep = {}
     for folder, files in classes.items():
         below = {p.relative_to(folder).parts[0] for p in files}

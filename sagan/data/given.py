@@ -11,14 +11,14 @@ from sagan.config import ConfigError, DataConfig, UserError
 from sagan.data.dataset import Dataset, MemoryDataset, resolve_num_classes
 
 GIVEN = "dataset"
-"""The `data.source` of a run that was given its data from Python."""
+"""The `data.source` of a run whose data came from Python."""
 GIVE_AGAIN = "give it again: sagan.{}, dataset=...)"
 
 
 def wrap_dataset(given: Any, data: DataConfig) -> Dataset:
     """Return a map-style data set of (uint8 image (C, H, W), int label) in the form that training and evaluation read.
 
-    A digest of all images is what tells this data set from another when a run is resumed. Raise as `read_given`.
+    Its digest of all images identifies it when a run is resumed. Raise errors as `read_given` does.
     """
     found = read_given(given, data, f"{type(given).__name__} given from Python")
     if data.num_classes == 0:
@@ -29,11 +29,11 @@ def wrap_dataset(given: Any, data: DataConfig) -> Dataset:
 
 
 def read_given(given: Any, data: DataConfig, source: str) -> Dataset:
-    """Return a map-style data set with its labels known; `source` names it in words.
+    """Return a map-style data set with all its labels; `source` describes it in messages.
 
-    Every item is read once, for its label: images that fit into `data.memory_gb` are kept, larger sets are read again
-    as they are needed. Class names come from `given.classes` if there are any. Raise ConfigError if an item has another
-    shape or type than the configuration says, naming its index.
+    Every item is read once for its label. The images are kept if they all fit into `data.memory_gb`; otherwise they are
+    read again as needed. Class names come from `given.classes` if it exists. Raise ConfigError, naming the index, if an
+    item has another shape or type than the configuration says.
     """
     if not isinstance(given, Sized) or not hasattr(given, "__getitem__"):
         raise ConfigError(f"dataset {type(given).__name__}: expected a data set with a length and items by index")
@@ -66,7 +66,7 @@ class GivenDataset(Dataset):
 
 
 def read_item(given: Any, index: int, data: DataConfig) -> tuple[Tensor, int]:
-    """Return the image and the label of an item. Raise ConfigError if either is of another type or shape."""
+    """Return the image and the label of an item. Raise ConfigError if either has the wrong type or shape."""
     item = given[index]
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         raise ConfigError(f"dataset[{index}]: {type(item).__name__}, expected a pair (image, label)")
@@ -83,7 +83,7 @@ def read_item(given: Any, index: int, data: DataConfig) -> tuple[Tensor, int]:
 
 
 def class_names(given: Any, count: int) -> list[str]:
-    """Return the names of the classes; their numbers if the data set has no `classes`, or too few."""
+    """Return the names of the classes, or their numbers if the data set has no `classes` or too few."""
     names = getattr(given, "classes", None)
     if isinstance(names, (list, tuple)) and len(names) >= count:
         return [str(name) for name in names]

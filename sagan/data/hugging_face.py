@@ -1,4 +1,4 @@
-"""Data sets that the package `datasets` opens: folders of images, Parquet files, those of the Hugging Face Hub."""
+"""Data sets that the package `datasets` opens: image folders, Parquet files and those on the Hugging Face Hub."""
 
 import io
 from pathlib import Path
@@ -35,10 +35,10 @@ class HuggingFaceDataset(FolderDataset):
 
 
 def open_hugging_face(path: str, size: tuple[int, int], channels: int, on_error: str, split: str) -> HuggingFaceDataset:
-    """Open a split of a local folder, or of the Hub's data set `user/name`, `user/name@revision` for one version of it.
+    """Open a split of a local folder, or of a data set on the Hub: `user/name`, or `user/name@revision` for a version.
 
-    The first column of images is taken, and the first of class labels, or an integer column `label`; without either
-    there are no classes. Raise UserError if the package is missing, or the data set cannot be had.
+    Take the first column of images, and the first of class labels or else an integer column `label`; without either
+    there are no classes. Raise UserError if the package is missing or the data set cannot be opened.
     """
     require_extra("hub", ("datasets",), "data.source huggingface")
     import datasets
@@ -47,7 +47,7 @@ def open_hugging_face(path: str, size: tuple[int, int], channels: int, on_error:
     name, _, revision = (str(local), "", "") if local.exists() else path.partition("@")
     try:
         table: Any = datasets.load_dataset(name, split=split, revision=revision or None)
-    except Exception as error:  # network, disk, format, split: each has its own type
+    except Exception as error:  # network, disk, format, split: each raises its own type
         reason = one_line(error) or type(error).__name__
         raise UserError(f"data.path {path}: data.source huggingface cannot open the split {split}: {reason}") from error
     features = table.features

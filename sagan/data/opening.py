@@ -1,4 +1,4 @@
-"""From the data options to an open data set."""
+"""Opening of the data set that the options name."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ from sagan.data.zipped import open_zip
 def open_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
     """Open the data set that the options name, in memory if it fits into `data.memory_gb`.
 
-    `download` is false if nobody but a file has named the source or its place. Raise UserError for data that are
-    missing or unreadable, ConfigError for options that contradict them.
+    Pass `download` false if only a file, and no person, has named the source or its path. Raise UserError if the data
+    are missing or unreadable, and ConfigError if the options contradict them.
     """
     return in_memory(find_data(data, split, download), data.memory_gb)
 
 
 def find_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
-    """Open the data set that the options name without reading an image. Raise as `open_data` does."""
+    """Open the data set that the options name without reading an image. Raise errors as `open_data` does."""
     dataset = open_source(data, split, download)
     if data.num_classes == 0:
         dataset.forget_labels()
@@ -33,12 +33,12 @@ def find_data(data: DataConfig, split: str = "train", download: bool = True) -> 
 
 
 def in_memory(dataset: Dataset, memory_gb: float) -> Dataset:
-    """Return the data set read into memory if it fits into so many GiB; otherwise itself."""
+    """Return the data set, read into memory if it fits into that many GiB."""
     return dataset.load() if dataset.nbytes <= memory_gb * 2**30 else dataset
 
 
 def open_source(data: DataConfig, split: str, download: bool = True) -> Dataset:
-    """Open the data set of `data.source` without decoding anything."""
+    """Open the data set of `data.source` without decoding any image."""
     if data.source == "shapes":
         return ShapesDataset(data.size, data.channels, split)
     if data.source == "dataset":

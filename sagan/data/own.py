@@ -1,4 +1,4 @@
-"""Data of one's own: `data.source` is the path of a class, such as my_module.MyDataset."""
+"""Data sets from outside this package: `data.source` is the path of a class, such as my_module.MyDataset."""
 
 import importlib
 import sys
@@ -14,9 +14,9 @@ def is_own(source: str) -> bool:
 
 
 def is_imported(source: str) -> bool:
-    """Return whether opening a source of one's own imports nothing: a module has been imported that has its class.
+    """Return whether the class of a source is in a module that is already imported, so that opening it imports nothing.
 
-    A class without items by index is no data set, and nothing that a file may have built.
+    A class without a length and items by index is not a data set, and a file must not get it instantiated.
     """
     module, _, name = source.rpartition(".")
     found = vars(sys.modules[module]).get(name) if module in sys.modules else None  # getattr may import

@@ -1,7 +1,7 @@
 """Packed data sets: one memory-mapped file of decoded images, for data larger than memory.
 
 A folder with `images.npy`, uint8 (N, H, W, C); `labels.npy`, int64 (N,); and `meta.json`. Images are read at disk
-speed, and several processes share the same pages, which the system drops as it needs memory.
+speed. Processes share the same memory pages, which the system drops when it needs memory.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 class PackedDataset(ArrayDataset):
-    """The images of a packed folder, memory-mapped, and resized as they are read if another size is configured."""
+    """The memory-mapped images of a packed folder, resized on reading if another size is configured."""
 
     def __init__(self, path: Path, arrays: np.ndarray, labels, meta: dict, size: tuple[int, int], channels: int):
         super().__init__(arrays, labels, meta["class_names"], size, channels, f"packed {path} ({meta['source']})")
@@ -36,7 +36,7 @@ class PackedDataset(ArrayDataset):
         self.map()
 
     def map(self) -> None:
-        """Map the images, and say that they are read in random order: the system would read megabytes around each."""
+        """Map the images for random access; by default the system would read megabytes around each."""
         self.arrays = arrays = np.load(self.path / "images.npy", mmap_mode="r")
         if hasattr(mmap, "MADV_RANDOM") and arrays.size:
             arrays._mmap.madvise(mmap.MADV_RANDOM)
@@ -46,11 +46,11 @@ class PackedDataset(ArrayDataset):
         return super().batch(indices)
 
     def request(self, indices: Tensor) -> None:
-        """Have the system read these images at the same time; as they are touched, each would wait for the one before.
+        """Have the system read these images concurrently; otherwise each would wait for the one before.
 
-        `experiments/streaming` has the difference on a cold file.
+        `experiments/streaming` measures the difference on a cold file.
         """
-        if not hasattr(os, "posix_fadvise"):  # macOS has none
+        if not hasattr(os, "posix_fadvise"):  # not on macOS
             return
         start, length = self.arrays.offset, self.arrays[0].nbytes
         with open(self.path / "images.npy", "rb") as file:
@@ -60,20 +60,20 @@ class PackedDataset(ArrayDataset):
     def forget_cached(self) -> None:
         if not hasattr(os, "posix_fadvise"):
             return
-        self.map()  # anew: pages that are mapped stay
+        self.map()  # mapped pages would stay cached
         with open(self.path / "images.npy", "rb") as file:
             os.fsync(file.fileno())  # only what is on the disk can be dropped
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     @cached_property
     def content(self) -> tuple[str, Tensor]:
-        """Return what every data set does, without reading images whose size and channels are the packed ones."""
+        """Return what `Dataset.content` does, without reading images if their size and channels are the packed ones."""
         if self.arrays.shape[1:] == (*self.size, self.channels):
             return self.images_sha256, self.labels
         return super().content
 
     def __getstate__(self) -> dict:
-        # Pickling a memory map, for a worker process, would copy every image.
+        # Pickling a memory map for a worker process would copy every image.
         return {k: v for k, v in self.__dict__.items() if k != "arrays"}
 
     def __setstate__(self, state: dict) -> None:
@@ -82,7 +82,7 @@ class PackedDataset(ArrayDataset):
 
 
 def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDataset:
-    """Open what `pack` wrote. Raise UserError if files are missing or do not fit together."""
+    """Open what `pack` wrote. Raise UserError if files are missing or inconsistent."""
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise UserError(
@@ -125,7 +125,7 @@ def is_list_of_text(value: object) -> bool:
 
 
 def pack(dataset: Dataset, out: Path | str) -> None:
-    """Write a data set as a packed folder `out`, chunk by chunk; the fingerprint stays the same.
+    """Write a data set to a packed folder `out`, chunk by chunk; the fingerprint stays the same.
 
     `out` appears only when it is complete. Raise UserError if it is a folder with other content, if the disk is too
     small, or if writing fails.
@@ -191,7 +191,7 @@ def write_images(dataset: Dataset, path: Path) -> tuple[str, torch.Tensor]:
         indices = torch.cat(kept)
         if len(indices) == 0:
             raise UserError(f"{dataset.source}: none of {len(dataset)} images could be read")
-        # Only now is the number of readable images known. numpy leaves room for any count in the header.
+        # The number of readable images is known only now. numpy leaves room for any count in the header.
         file.seek(0)
         write_header(file, len(indices), dataset)
         if file.tell() != start:

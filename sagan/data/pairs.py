@@ -10,7 +10,7 @@ pairs-pattern             two square tiles, each anywhere in its half       a pa
                                                                             black or white
 ========================  ================================================  ============================
 
-Everything else is independent and uniform. So only a model that relates one half to the other paints parts that agree,
+Everything else is independent and uniform. So only a model that relates one half to the other draws parts that agree,
 and `rule` measures whether they do. There are no classes. The numbers below are for 32x32 images; positions scale with
 the sides, and parts with the shorter side.
 
@@ -31,8 +31,8 @@ from sagan.data.shapes import coverage
 from sagan.runtime.draws import generator_for
 
 SEED = 0
-SPLITS = {"train": range(0, 8_000), "test": range(8_000, 10_000)}  # image numbers
-DRAWS = 7 + CELLS**2  # a scene: hue, background, x and y of both parts, height of the pair, cells
+SPLITS = {"train": range(0, 8_000), "test": range(8_000, 10_000)}  # numbers of the images
+DRAWS = 7 + CELLS**2  # per scene: hue, background, x and y of both parts, height of the pair, cells
 SATURATION, VALUE = 0.9, 0.95
 DARK, LIGHT = 0.05, 0.95  # cells of a tile
 
@@ -65,7 +65,7 @@ def variation(number: int) -> np.ndarray:
 
 
 def far_places(draws: np.ndarray) -> np.ndarray:
-    """Return the centres (x, y) of parts that may be anywhere in their halves: (2, 2, n), in sides of the image."""
+    """Return the centres (x, y) of parts anywhere in their halves: (2, 2, n), as fractions of the image's sides."""
     _, _, x1, y1, x2, y2 = draws.T[:6]
     return np.array([[5 + 6 * x1, 6 + 20 * y1], [21 + 6 * x2, 6 + 20 * y2]]) / 32
 
@@ -103,7 +103,7 @@ def draw_discs(draws: np.ndarray, places: np.ndarray, size: Size) -> np.ndarray:
 
 
 def disc_coverage(place: np.ndarray, size: Size) -> np.ndarray:
-    """Return the part of each pixel that lies inside a disc around `place` (2, n): (n, H, W)."""
+    """Return the share of each pixel that lies inside a disc around `place` (2, n): (n, H, W)."""
     radius = np.full((place.shape[1], 1, 1), 2 * RADIUS)  # in half shorter sides
     x, y = (2 * place - 1)[..., None, None]  # in half sides from the centre
     return coverage("disc", x, y, radius, size)

@@ -1,6 +1,6 @@
 """Reading ahead in worker processes, in order.
 
-Processes, not threads: decoding a small image spends most of its time in Python.
+They are processes rather than threads, because decoding a small image spends most of its time in Python.
 """
 
 import logging
@@ -16,10 +16,10 @@ from sagan.config import UserError
 
 
 def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_memory: bool = False) -> Iterator:
-    """Yield function(item) for each item, in order, computed a few items ahead by `workers` processes (0: in this one).
+    """Yield function(item) for each item, in order, computed a few items ahead by `workers` processes (0: this one).
 
-    `function` reads from `dataset`; its failures in the workers are counted here. Raise UserError as `function` does,
-    and if a worker is killed.
+    `function` reads from `dataset`; its failures in workers are counted in this process. Raise UserError as `function`
+    does, and if a worker is killed.
     """
     if workers == 0:
         yield from map(function, items)
@@ -40,10 +40,10 @@ def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_m
 
 
 def watched(loader: DataLoader) -> Iterator:
-    """Yield what a loader yields. Raise UserError if one of its workers is killed, only when the next item is due.
+    """Yield what a loader yields. If a worker is killed, raise UserError, but not before the next item is due.
 
-    torch's own handler of SIGCHLD raises wherever the main thread is. In the middle of a training step, that would
-    leave the state half updated.
+    torch's own SIGCHLD handler raises wherever the main thread happens to be. In the middle of a training step, that
+    would leave the state half updated.
     """
     others, handler = set(multiprocessing.active_children()), signal.getsignal(signal.SIGCHLD)
     in_main = threading.current_thread() is threading.main_thread()
@@ -59,7 +59,7 @@ def watched(loader: DataLoader) -> Iterator:
             raise
         how = f"killed by {signal.Signals(-ended[0]).name}" if ended[0] < 0 else f"exit code {ended[0]}"
         raise UserError(
-            f"a worker process that reads images has ended early ({how}). If memory is short, fewer data.workers help"
+            f"a worker process that reads images ended early ({how}). If memory is short, fewer data.workers help"
         ) from error
     finally:
         if in_main and threading.current_thread() is threading.main_thread() and handler is not None:
@@ -81,16 +81,16 @@ class WorkerReader(Dataset):
 
 def prepare_worker(worker: int) -> None:
     logging.disable()  # images left out are logged once, by the process that counts them
-    # Ctrl-C, `timeout` and job schedulers signal the whole process group, but the run still needs its workers to finish
-    # its step.
+    # Ctrl-C, `timeout` and job schedulers signal the whole process group, but the run needs its workers to finish the
+    # step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # macOS has none
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # also in all threads that are started from now on
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # also in all threads started later
         threading.Thread(target=obey_parent, daemon=True).start()
 
 
 def obey_parent() -> None:
-    """End this process on the first SIGTERM that its parent sends, and ignore all others."""
+    """End this process on the first SIGTERM from its parent, and ignore those from others."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)

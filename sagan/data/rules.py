@@ -1,8 +1,8 @@
-"""Rules: what every scene of a procedural source satisfies, and how to read it off an image.
+"""Rules: what every scene of a procedural source satisfies, and how to read it from an image.
 
 A rule compares the part in the left half of an image with the part in the right half. It describes each part by a few
-numbers and gives the gap between two descriptions, 0 for parts that agree. `sagan.evaluation.agreement` turns the gaps
-into a score.
+numbers and defines the gap between two descriptions, 0 for parts that agree. `sagan.evaluation.agreement` turns the
+gaps into a score.
 """
 
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-RADIUS = 4 / 32  # of a disc, in shorter sides
+RADIUS = 4 / 32  # of a disc, as a fraction of the shorter side
 CELLS = 4  # along each side of a tile
 
 
@@ -41,8 +41,8 @@ class Rule(Protocol):
 class SameHue:
     """Both parts have one hue. The gap is the angle between two hues on the colour circle, 0 to 180 degrees.
 
-    Pixels that differ from the median colour of the image weigh the mean colour of each half. A part is present if
-    their weight is at least a quarter of a disc and their mean colour has a hue at all.
+    The hue of a half is that of its mean colour, weighted by how much pixels differ from the image's median colour. A
+    part is present if the weights add up to at least a quarter of a disc and the mean colour is not grey.
     """
 
     name = "same hue, version 1"
@@ -74,14 +74,14 @@ class SameHue:
 class SamePattern:
     """Both parts are tiles with one pattern of dark and light cells. The gap is the share of cells that differ, 0 to 1.
 
-    The tile of a half is the square window that holds the most pixels unlike the median colour of the image. It is
-    present if they fill at least half the window. A cell is light if its mean is above the median.
+    The tile of a half is the square window with the most pixels that differ from the image's median colour. It is
+    present if such pixels fill at least half of the window. A cell is light if its mean is above the median.
     """
 
     name = "same pattern, version 1"
     unit = "of 1"
     columns = CELLS**2
-    least_chance = 1 / 6  # independent cells give 1/2: the same proportion as for hues
+    least_chance = 1 / 6  # independent cells give 1/2, so the proportion is the same as for hues
     SHARE = 0.5  # of a tile's area
 
     def read(self, images: Tensor) -> Tensor:
@@ -109,8 +109,8 @@ class SamePattern:
 def foreground(colors: Tensor) -> Tensor:
     """Return how clearly each pixel differs from the median colour of its image, 0 to 1: (n, C, H, W) -> (n, H, W).
 
-    Distances up to 0.15 of the range of a channel, the noise of a small generator's background, count as 0; from 0.3
-    on they count as 1.
+    Distances up to 0.15 of a channel's range, the background noise of a small generator, count as 0; from 0.3 on they
+    count as 1.
     """
     median = colors.flatten(2).median(2).values[..., None, None]
     distance = (colors - median).square().sum(1).sqrt() * (3 / colors.shape[1]) ** 0.5  # as if grey were RGB

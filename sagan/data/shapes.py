@@ -2,10 +2,10 @@
 
 A class is a colour and a shape. What varies within a class (size, shade, hue, offset, and the grey of the background)
 is drawn once per image and shared by both parts: the second part is the first, mirrored through the centre. So pixels
-half an image apart depend on each other. All classes share one layout: with a layout per class, a small generator
-learns colours long before places, and paints any colour anywhere.
+half an image apart depend on each other. All classes share one layout. With a layout per class, a small generator would
+learn colours long before positions, and draw any colour anywhere.
 
-Image i is a function of i and the resolution. Edges are antialiased from exact distances.
+Image i is a function of i and the resolution. Edges are antialiased by exact distances.
 """
 
 import math
@@ -20,7 +20,7 @@ from sagan.data.dataset import Dataset
 from sagan.runtime.draws import generator_for
 
 SEED = 0
-SPLITS = {"train": range(0, 10_000), "test": range(10_000, 12_000)}  # image numbers
+SPLITS = {"train": range(0, 10_000), "test": range(10_000, 12_000)}  # numbers of the images
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 
 
@@ -30,7 +30,7 @@ class SceneClass(NamedTuple):
     shape: str
 
 
-PLACE = -0.5  # of the first part's centre, in half-widths right of the image's; the second mirrors it
+PLACE = -0.5  # x of the first part's centre from the image's, in half-widths; the second part mirrors it
 CLASSES = (
     SceneClass("red discs", (0.92, 0.10, 0.10), "disc"),
     SceneClass("green squares", (0.10, 0.72, 0.15), "square"),
@@ -51,11 +51,11 @@ def box(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray
 
 
 def triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the signed distance to a triangle on its base, with its tip at (0, -1)."""
+    """Return the signed distance to a triangle that stands on its base, with its tip at (0, -1)."""
     return np.maximum(y - 0.85, (2 * np.abs(x) - y - 1) / math.sqrt(5))
 
 
-# Signed distance to each shape, about the origin and about 1 in radius: negative inside. y points down.
+# Signed distance to each shape, negative inside. Shapes have a radius near 1 around the origin; y points down.
 DISTANCES = {
     "disc": lambda x, y: np.hypot(x, y) - 1,
     "square": lambda x, y: box(x, y, 0.9, 0.9),
@@ -113,9 +113,9 @@ def draw_class(kind: SceneClass, draws: np.ndarray, size: tuple[int, int], chann
 
 
 def coverage(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the part of each pixel that is inside a shape at (x, y), in half-widths and half-heights from the centre.
+    """Return the share of each pixel inside a shape at (x, y), in half-widths and half-heights from the centre.
 
-    `radius` is in halves of the shorter side; all are (n, 1, 1). The result is float32 (n, H, W) in [0, 1].
+    `radius` is a multiple of half the shorter side; all three are (n, 1, 1). The result is float32 (n, H, W) in [0, 1].
     """
     height, width = size
     scale = radius * (min(size) / 2)  # in pixels

@@ -1,4 +1,4 @@
-"""The summary of a data set in words, and warnings about what looks wrong."""
+"""A summary of a data set as text, and warnings about what looks wrong."""
 
 import torch
 
@@ -34,7 +34,7 @@ def class_counts(dataset: Dataset) -> dict[str, int]:
 
 
 def histogram_line(dataset: Dataset) -> str:
-    """Return each class with its count, or only the extremes of many classes."""
+    """Return each class with its count, or only the extremes if there are many classes."""
     counts = class_counts(dataset)
     if len(set(counts.values())) == 1 and len(counts) > 1:
         names = ", ".join(list(counts)[:SHOWN]) + (", ..." if len(counts) > SHOWN else "")
@@ -71,5 +71,5 @@ def histogram_warnings(dataset: Dataset) -> list[str]:
 
 
 def some(names: list[str]) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first few names and the number of others."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

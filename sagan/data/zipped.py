@@ -1,4 +1,4 @@
-"""Images in a zip archive: class folders, or labels as the tools of the StyleGAN family write them.
+"""Images in a zip archive, with class folders, or with labels as the tools of the StyleGAN family write them.
 
 An archive is read in place. Its entries are decoded by the same rules as files.
 """
@@ -27,7 +27,7 @@ class ZipDataset(FolderDataset):
     opened: tuple[int, ZipFile] | None = None
 
     def __init__(self, path: Path, names: list[str], labels: Tensor, class_names, size, channels: int, on_error: str):
-        paths = [path / name for name in names]  # as errors name them
+        paths = [path / name for name in names]  # for errors
         super().__init__(paths, labels, class_names, size, channels, f"archive {path}", on_error)
         self.path = path
         self.names = names
@@ -43,7 +43,7 @@ class ZipDataset(FolderDataset):
         return read_image(io.BytesIO(content), self.size, self.channels, self.paths[index])
 
     def archive(self) -> ZipFile:
-        """Return the archive as this process has opened it: processes that share a handle share its position."""
+        """Return this process's own handle of the archive, because processes that share a handle share its position."""
         if self.opened is None or self.opened[0] != os.getpid():
             self.opened = os.getpid(), ZipFile(self.path)
         return self.opened[1]
@@ -55,9 +55,9 @@ class ZipDataset(FolderDataset):
 def open_zip(path: Path, size: tuple[int, int], channels: int, on_error: str) -> ZipDataset:
     """List the images in an archive without decoding any.
 
-    If it holds dataset.json, that gives the labels, or says that there are none. Otherwise folders are classes, sorted
-    by name; an outer folder around all of them does not count. Raise UserError if the archive cannot be read, has no
-    images, or mixes loose images with class folders.
+    If the archive holds dataset.json, that file lists the labels, or says that there are none. Otherwise folders are
+    classes, sorted by name; a single outer folder around all of them is ignored. Raise UserError if the archive cannot
+    be read, has no images, or mixes loose images with class folders.
     """
     try:
         with ZipFile(path) as archive:
@@ -76,9 +76,9 @@ def open_zip(path: Path, size: tuple[int, int], channels: int, on_error: str) ->
 
 
 def listed_labels(path: Path, content: bytes, names: list[str]) -> tuple[Tensor, list[str]]:
-    """Return the labels of the images by dataset.json, and the names of the classes: their numbers.
+    """Return the labels of the images according to dataset.json, and the numbers of the classes as their names.
 
-    Raise UserError if it does not have an integer label for each image.
+    Raise UserError unless it has an integer label for each image.
     """
     where = f"data.path {path}: {LABELS}"
     try:
@@ -98,7 +98,7 @@ def listed_labels(path: Path, content: bytes, names: list[str]) -> tuple[Tensor,
 
 
 def folder_labels(path: Path, names: list[str]) -> tuple[Tensor, list[str]]:
-    """Return the labels of the images by their folders, and the names of those."""
+    """Return the labels of the images according to their folders, and the folders' names."""
     parts = [PurePosixPath(name).parts for name in names]
     while len({p[0] for p in parts}) == 1 and min(map(len, parts)) > 2:  # an outer folder
         parts = [p[1:] for p in parts]

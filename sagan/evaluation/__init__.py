@@ -1,8 +1,7 @@
-"""Evaluation: FID, IS, KID, precision and recall, and intra-class FID, on torch-fidelity's metric functions; density
-and coverage; and agreement, for data whose source has a rule.
+"""Scores of images: FID, IS, KID, precision, recall, density, coverage, intra-class FID, and agreement.
 
 Read in this order: `extractors` (images -> features), `features` (the loop over images and processes), `metrics` (pure
-functions of features), `reference` (the real side, computed once), `evaluate` (the two ways in).
+functions of features), `reference` (the real side, computed once), `evaluate` (the two entry points).
 """
 
 from sagan.evaluation.evaluate import compare_folders, evaluate

@@ -1,8 +1,9 @@
-"""Agreement: do the two parts of generated images match, as the rule of their source demands?
+"""Agreement: how well the two parts of generated images match, as the rule of their source demands.
 
 agreement = 1 - gap / chance. `gap` is the mean gap between the left and the right part of an image. `chance` is the
 mean gap over all pairs of a left part with another image's right part, so it accounts for a generator that paints few
-hues. A missing part counts at chance. Parts that always match score 1, independent ones 0 up to noise.
+hues. An image with a missing part counts as a gap at chance. Parts that always match score 1; independent parts score 0
+up to noise.
 """
 
 import math
@@ -12,12 +13,12 @@ from torch import Tensor
 
 from sagan.data.rules import Rule
 
-CHUNK = 2**22  # numbers in a block of the table of all pairs
+CHUNK = 2**22  # numbers per block of the table of all pairs
 
 
 class Agreement(NamedTuple):
-    gap: float  # NaN if chance is
-    chance: float  # NaN without two images of which one has a left part and the other a right part
+    gap: float  # NaN if chance is NaN
+    chance: float  # NaN unless one image has a left part and another a right part
     both_parts: float  # share of the images
 
     @property
@@ -26,7 +27,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(parts: Tensor, rule: Rule) -> Agreement:
-    """Compare the parts of n images, (n, 2, columns) as `Rule.read` gives them; NaN marks a missing part.
+    """Compare the parts of n images, (n, 2, columns) as `Rule.read` returns them; NaN marks a missing part.
 
     Chance is exact: it covers every pair, in blocks, so memory does not grow with the square of n.
     """
@@ -47,7 +48,7 @@ def sum_of_gaps(left: Tensor, right: Tensor, rule: Rule) -> float:
 
 
 def agreement_scores(parts: Tensor, rule: Rule) -> tuple[dict[str, float], list[str]]:
-    """Return the scores by name, and what is left out with the reason.
+    """Return the scores by name, and what is left out, with reasons.
 
     Agreement is left out if chance is below `rule.least_chance`, because then nearly all parts match nearly all others.
     """
@@ -57,6 +58,6 @@ def agreement_scores(parts: Tensor, rule: Rule) -> tuple[dict[str, float], list[
     if math.isnan(found.chance):
         return scores, [f"agreement: {len(parts)} generated images have no left and right part to compare"]
     if found.chance < rule.least_chance:
-        reason = f"the gap at chance is {found.chance:.3g}, and at least {rule.least_chance:.3g} {rule.unit} are needed"
+        reason = f"the gap at chance is {found.chance:.3g}, but at least {rule.least_chance:.3g} {rule.unit} are needed"
         return scores, [f"agreement: {reason}; the images are too alike"]
     return {"agreement": found.score, **scores}, []

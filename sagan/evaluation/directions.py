@@ -18,5 +18,5 @@ def direction(metric: str) -> str:
 
 
 def is_score(column: str) -> bool:
-    """Return whether a column is a score, rather than its spread or a number of images."""
+    """Return whether a column is a score, rather than a spread or a number of images."""
     return not re.search(r"_std(_|$)|_n(_|$)|_noise$", column)

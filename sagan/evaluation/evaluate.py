@@ -1,4 +1,4 @@
-"""The two ways to scores: a generator against a data set, and a folder of images against another."""
+"""Two ways to get scores: a generator against a data set, and one folder of images against another."""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -19,9 +19,9 @@ from sagan.runtime.draws import labels
 from sagan.version import __version__
 
 Sample = Callable[[int, int, Tensor | None], Tensor]
-"""(start, stop, y) -> uint8 images (stop - start, C, H, W) of sample indices start..stop-1, of classes y (int64, CPU).
+"""(start, stop, y) -> uint8 images (stop - start, C, H, W) for sample indices start..stop-1 and classes y (int64, CPU).
 
-z is to be drawn per index (`sagan.runtime.draws.latents`), so that neither batch size nor number of processes matters.
+Draw z per index (`sagan.runtime.draws.latents`), so that neither batch size nor number of processes matters.
 """
 
 
@@ -35,11 +35,11 @@ def evaluate(
     split: str = "train",
     protocol: dict[str, Any] | None = None,
 ) -> Scores:
-    """Scores of `config.num_samples` generated images against the real ones, with uniform labels.
+    """Return the scores of `config.num_samples` generated images, with uniform labels, against the real ones.
 
-    To be called on all processes of a group: each generates and measures its part, and all get the scores.
-    `num_classes` is the generator's (0: unconditional, y is None). `protocol` adds what only the caller knows, such as
-    the step and whether the weights are averages.
+    Call it in all processes of a group: each generates and measures its share, and all get the scores. `num_classes` is
+    the generator's (0: unconditional, y is None). `protocol` adds what only the caller knows, such as the step and
+    whether the weights are averages.
     """
     n = config.num_samples
     y = labels(config.seed, "evaluation labels", 0, n, num_classes)
@@ -57,9 +57,9 @@ def evaluate(
 
 
 def compare_folders(real_dir: str, fake_dir: str, extractor: Extractor, batch_size: int = 64) -> Scores:
-    """Return the scores of the images in and below one folder against those of another, as they are, without labels.
+    """Return the scores of the images in and below one folder against those of another, without resizing or labels.
 
-    Raise UserError for folders that `FolderImages` refuses.
+    Raise UserError as `FolderImages` does.
     """
     return compare_images(FolderImages(real_dir, "--real"), FolderImages(fake_dir, "--fake"), extractor, batch_size)
 
@@ -67,7 +67,7 @@ def compare_folders(real_dir: str, fake_dir: str, extractor: Extractor, batch_si
 def compare_images(real: FolderImages, fake: FolderImages, extractor: Extractor, batch_size: int = 64) -> Scores:
     """Return the scores of the images of one folder against those of another.
 
-    To be called on all processes of a group, like `evaluate`.
+    Call it in all processes of a group, like `evaluate`.
     """
     known = reference(real, "folder", 0, extractor, batch_size)
     made = extract(
@@ -89,7 +89,7 @@ def compare(
     extractor: Extractor,
     facts: dict[str, Any],
 ) -> Scores | None:
-    """The scores and their protocol, on rank 0, which alone has features; None elsewhere."""
+    """Return the scores and their protocol on rank 0, which alone has features, and None elsewhere."""
     if known is None or made is None:
         return None
     n_real, n_fake = len(known.values), len(made.values)

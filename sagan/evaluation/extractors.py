@@ -1,8 +1,8 @@
 """Feature extractors: frozen networks that turn uint8 images into the features and logits that metrics compare.
 
 `inception` is the network of published FIDs (torch-fidelity's port of the TensorFlow graph of 2015).
-`efficientnet-lite0` comes whole in two packages, for machines without network. Both load weights of one known sha256
-only. Any other name is looked up in torch-fidelity's own list.
+`efficientnet-lite0` comes complete in two packages, for machines without a network. Both load only weights of one known
+SHA-256. Any other name is looked up in torch-fidelity's own list.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ VERIFIED = ("inception", "efficientnet-lite0")
 """Extractors whose weights are used only if they are the published ones."""
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor | None]]
-"""uint8 (n, 3, H, W) on the extractor's device -> features (n, d) and logits (n, k), or None where it has none."""
+"""uint8 (n, 3, H, W) on the extractor's device -> features (n, d) and logits (n, k), or None if it has none."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,22 @@ class Extractor:
     weights_sha256: str
     feature_dim: int
     logits_dim: int
-    """Classes of its logits; 0: it has none, so there is no inception score."""
+    """Number of logits; 0 if it has none, and then there is no inception score."""
     resize: str
-    """What it does to the size of images: part of the protocol of a score."""
+    """How it resizes images; part of the protocol of a score."""
     device: torch.device
     forward: Forward
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """uint8 images (n, 1 or 3, H, W), any device -> float32 features (n, d) and logits (n, k) or None, on the CPU.
+        """Return float32 features (n, d) and logits (n, k) or None, on the CPU, for uint8 images (n, 1 or 3, H, W).
 
-        Always in full float32, whatever training uses: TF32 and bf16 move features by about 1e-3.
+        The images may be on any device. The arithmetic is full float32 whatever training uses, because TF32 and bf16
+        change features by about 1e-3.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(f"expected uint8 images (n, 1 or 3, H, W), got {images.dtype} {tuple(images.shape)}")
-        # On a CPU small chunks stay in its caches: 2-3 times the speed of 32 at once.
+        # On a CPU, small chunks stay in the cache: 2-3 times as fast as 32 images at once.
         chunk = 8 if self.device.type == "cpu" else 256
         features, logits = [], []
         with full_float32(self.device):
@@ -67,8 +68,8 @@ class Extractor:
 
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
-    """No autocast, TF32 or bf16 inside; the settings outside are put back."""
-    backends: Any = torch.backends  # its stub misses the settings of cuDNN and oneDNN
+    """Disable autocast, TF32 and bf16 inside the block, and restore the settings after it."""
+    backends: Any = torch.backends  # its type stub has no settings of cuDNN and oneDNN
     settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
     before = [setting.fp32_precision for setting in settings]
     try:
@@ -90,9 +91,10 @@ def require_room(config: EvaluationConfig, extractor: Extractor) -> None:
 def build_extractor(
     config: ExtractorConfig, device: torch.device | str = "cpu", option: str = "--extractor"
 ) -> Extractor:
-    """The extractor that `config` names. ConfigError for an unknown name; UserError where its weights cannot be had.
+    """Return the extractor that `config` names.
 
-    `option` is how the command calls `config`, for errors.
+    `option` is what the command line calls `config`, for errors. Raise ConfigError for an unknown name, and UserError
+    if its weights cannot be found or downloaded.
     """
     device = torch.device(device)
     if config.name == "inception":
@@ -110,7 +112,7 @@ def build_inception(weights: str | None, device: torch.device, option: str) -> E
     what = f"weights of {option}.name inception"
     path = published_weights(weights, URL_INCEPTION_V3, INCEPTION_SHA256, what, option)
     layers = ["2048", "logits_unbiased"]
-    # torch-fidelity unpickles the file without restraint; its sha256 has just been checked.
+    # torch-fidelity unpickles the file without restrictions, but its SHA-256 has just been verified.
     model = create_feature_extractor(
         INCEPTION, layers, cuda=False, feature_extractor_weights_path=str(path), verbose=False
     ).to(device)
@@ -138,7 +140,7 @@ def build_efficientnet(weights: str | None, device: torch.device, option: str) -
     model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
     def forward(images: Tensor) -> tuple[Tensor, Tensor]:
-        # 224 is the size it was trained at; at 128 its classes, and with them IS and precision, stop making sense.
+        # It was trained at 224; at 128 its classes, and with them IS and precision, are meaningless.
         x = F.interpolate(images.float(), (224, 224), mode="bicubic", antialias=True).clamp(0, 255)
         x = ((x - 127) / 128).to(memory_format=torch.channels_last)
         features = model.extract_features(x).mean((2, 3))  # (n, 1280)
@@ -149,7 +151,7 @@ def build_efficientnet(weights: str | None, device: torch.device, option: str) -
 
 
 def build_other(config: ExtractorConfig, device: torch.device, option: str) -> Extractor:
-    """One of torch-fidelity's other networks, at the layer that it recommends for FID; none of them gives logits."""
+    """Return another network of torch-fidelity, at the layer recommended for FID; none of them gives logits."""
     name, weights = config.name, config.weights
     if weights is not None and not Path(weights).is_file():
         raise UserError(f"{option}.weights {weights}: there is no such file. Expected: weights of {name}")
@@ -161,11 +163,11 @@ def build_other(config: ExtractorConfig, device: torch.device, option: str) -> E
             name, [layer], cuda=False, feature_extractor_weights_path=weights, verbose=False
         ).to(device)
     except NotImplementedError as error:
-        raise ConfigError(f"{option}.weights {weights}: {name} takes no file, torch hub fetches it") from error
-    except Exception as error:  # every network of the library fails in its own way
+        raise ConfigError(f"{option}.weights {weights}: {name} takes no file; torch hub downloads it") from error
+    except Exception as error:  # each network of the library raises its own errors
         origin = "a download by torch-fidelity" if weights is None else f"the file {weights}"
         raise UserError(
-            f"{option}.name {name}: its weights cannot be had from {origin}: {type(error).__name__}: {error}. "
+            f"{option}.name {name}: its weights cannot be loaded from {origin}: {type(error).__name__}: {error}. "
             f"{other_ways(option)}"
         ) from error
 

@@ -1,7 +1,7 @@
-"""The loop from images to features: shards over processes, batches, a progress bar; rank 0 gets all rows in order.
+"""The loop from images to features, in batches and shared among processes.
 
 Each process measures a contiguous part of the sample indices, and rank 0 collects the rows in the order of those
-indices. Everything after that is a function of one ordered table, so a score knows neither the batch size nor the
+indices. Everything after that is a function of one ordered table, so scores do not depend on the batch size or the
 number of processes.
 """
 
@@ -18,12 +18,12 @@ from sagan.data.rules import Rule
 from sagan.evaluation.extractors import Extractor
 from sagan.runtime import distributed
 
-GATHER_ROWS = 4096  # rows that one process sends at a time: bounds the memory that a gather takes on a GPU
+GATHER_ROWS = 4096  # rows that a process sends at a time, which bounds the memory that a gather takes on a GPU
 
 
 class Features(NamedTuple):
     values: Tensor  # (n, d), float32, CPU
-    logits: Tensor | None  # (n, k), float32, CPU; None where the extractor has none
+    logits: Tensor | None  # (n, k), float32, CPU; None if the extractor has none
     parts: Tensor | None = None  # (n, 2, columns), float32, CPU; None without a rule
 
 
@@ -35,16 +35,16 @@ def extract(
     title: str,
     rule: Rule | None = None,
 ) -> Features | None:
-    """Return the features of images 0..n-1 on rank 0, None elsewhere; `images(start, stop)` gives uint8 (n, C, H, W).
+    """Return the features of images 0..n-1 on rank 0, None elsewhere; `images(start, stop)` returns uint8 (n, C, H, W).
 
-    With a rule, also the parts that it reads off each image.
+    With a rule, also return the parts that it reads from each image.
     """
     rank, world = distributed.rank(), distributed.world_size()
     start, stop = n * rank // world, n * (rank + 1) // world
     values = torch.empty(stop - start, extractor.feature_dim)
     logits = torch.empty(stop - start, extractor.logits_dim)
     parts = torch.empty(stop - start, 2 * rule.columns if rule else 0)
-    # A log file gets a line a minute, a terminal a live bar.
+    # A log file gets one line per minute, a terminal a live bar.
     pause = 0.5 if sys.stderr.isatty() else 60
     with tqdm(total=stop - start, desc=title, unit="image", disable=rank > 0, mininterval=pause) as bar:
         for first in range(start, stop, batch_size):
@@ -64,7 +64,7 @@ def extract(
 
 
 def gather_rows(local: Tensor, n: int) -> Tensor:
-    """The n rows of all processes, in order, on rank 0; elsewhere the local rows as they are."""
+    """Return the n rows of all processes, in order, on rank 0; elsewhere the unchanged local rows."""
     rank, world = distributed.rank(), distributed.world_size()
     if world == 1:
         return local
@@ -74,7 +74,7 @@ def gather_rows(local: Tensor, n: int) -> Tensor:
     table = torch.empty(n, local.shape[1]) if rank == 0 else local
     for first in range(0, longest, GATHER_ROWS):
         rows = min(GATHER_ROWS, longest - first)
-        block = torch.zeros(rows, local.shape[1], device=device)  # padded: parts may differ by one row
+        block = torch.zeros(rows, local.shape[1], device=device)  # padded, because shares may differ by one row
         mine = local[first : first + rows]
         block[: len(mine)] = mine
         blocks = [torch.empty_like(block) for _ in range(world)] if rank == 0 else None

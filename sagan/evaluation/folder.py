@@ -15,9 +15,10 @@ from sagan.data.rules import Rule
 class FolderImages:
     """All images in and below a folder, in RGB, read as training reads them.
 
-    With `size` (H, W), each is cropped and resized to it, as training does. Without, none is resized, and all must have
-    one size; the headers of all files are read at once to see that. `option` is the command-line option that named the
-    folder, for errors. Raise UserError for a missing folder, fewer than 2 images, or images of several sizes.
+    With `size` (H, W), each is cropped and resized to it, as training does. Without it, none is resized, and all must
+    have the same size, which their headers are read to check. `option` is the command-line option that named the
+    folder, for errors. Raise UserError if the folder is missing, has fewer than 2 images, or has images of several
+    sizes.
     """
 
     class_names: list[str] = []

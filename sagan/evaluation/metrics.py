@@ -1,8 +1,7 @@
-"""Metrics as pure functions of features and logits: torch-fidelity's, and those that it lacks: intra-class FID, density
-and coverage.
+"""Metrics as pure functions of features and logits: torch-fidelity's, intra-class FID, density and coverage.
 
-Features are float32 (n, d) on the CPU, with one d for all. What is random in KID (subsets) and in the inception score
-(splits) is torch-fidelity's fixed draw, seed 2020.
+Features are float32 (n, d) on the CPU, with the same d everywhere. The random subsets of KID and the random splits of
+the inception score are torch-fidelity's fixed draws, seed 2020.
 """
 
 from typing import NamedTuple
@@ -25,7 +24,7 @@ class Moments(NamedTuple):
 
 
 def moments(features: Tensor, chunk: int = 4096) -> Moments:
-    """Mean and covariance in float64; two passes, `chunk` rows at a time, so memory stays at that of the features."""
+    """Return mean and covariance in float64, in two passes of `chunk` rows at a time to save memory."""
     n, d = features.shape
     if n < 2:
         raise ValueError(f"a covariance needs at least 2 samples, got {n}")
@@ -41,16 +40,16 @@ def moments(features: Tensor, chunk: int = 4096) -> Moments:
 
 
 def fid(a: Moments, b: Moments) -> float:
-    """Frechet distance of two Gaussians, |m1 - m2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)) (Heusel et al. 2017).
+    """Return the Frechet distance of two Gaussians, |m1 - m2|^2 + tr(S1 + S2 - 2 sqrt(S1 S2)) (Heusel et al. 2017).
 
-    It cannot be negative; equal sets come out within about 1e-6 of 0, on either side, and are reported as 0 or above.
+    It cannot be negative. Rounding puts equal sets within about 1e-6 of 0 on either side; negative results become 0.
     """
     first, second = ({"mu": m.mean.numpy(), "sigma": m.cov.numpy()} for m in (a, b))
     return max(0.0, fid_statistics_to_metric(first, second, verbose=False)[KEY_METRIC_FID])
 
 
 def fid_of_few(a: Tensor, b: Tensor) -> float:
-    """`fid` straight from the features (n, d), (m, d): the same value, in a fraction of the time where n or m < d.
+    """Return `fid` from the features (n, d), (m, d): the same value, in a fraction of the time if n or m < d.
 
     With X and Y the centred features over sqrt(n - 1) and sqrt(m - 1), tr sqrt(S1 S2) is the sum of the singular values
     of X Y^T. Either may be replaced by the triangle of its QR decomposition, which has the same Gram matrix.
@@ -74,7 +73,7 @@ def _short(x: Tensor) -> Tensor:
 
 
 def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
-    """exp E KL(p(y|x) || p(y)), mean and standard deviation over `splits` parts (Salimans et al. 2016)."""
+    """Return mean and standard deviation of exp E KL(p(y|x) || p(y)) over `splits` parts (Salimans et al. 2016)."""
     if len(logits) < splits:
         raise ValueError(f"{splits} splits need at least as many samples, got {len(logits)}")
     out = isc_features_to_metric(logits, splits=splits)
@@ -82,10 +81,10 @@ def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
 
 
 def kid(real: Tensor, fake: Tensor) -> tuple[float, float]:
-    """Squared MMD with a cubic kernel, unbiased: mean and std over 100 subsets of min(1000, n) (Binkowski et al. 2018).
+    """Return mean and std of the unbiased squared MMD with a cubic kernel (Binkowski et al. 2018).
 
-    Where both sets are no larger than a subset, all subsets are one: a single one is computed, and std is NaN.
-    Unlike FID it has no bias of n, and may come out slightly below 0.
+    They are taken over 100 subsets of min(1000, n). If neither set is larger than a subset, all subsets are the same:
+    one is computed, and std is NaN. Unlike FID, KID is not biased by n, and it may be slightly below 0.
     """
     size = min(KID_SUBSET_SIZE, len(real), len(fake))
     if size < 2:
@@ -96,14 +95,14 @@ def kid(real: Tensor, fake: Tensor) -> tuple[float, float]:
 
 
 def precision_recall(real: Tensor, fake: Tensor, neighbourhood: int = 3) -> tuple[float, float]:
-    """Shares of fakes within the manifold of the real images, and of real images within that of the fakes.
+    """Return the share of fakes within the manifold of real images, and of real images within that of fakes.
 
     A manifold is the union of balls that reach to the k-th neighbour (Kynkaanniemi et al. 2019, who use VGG features;
-    here they are those of the extractor).
+    here the features are the extractor's).
     """
     if min(len(real), len(fake)) <= neighbourhood:
         raise ValueError(f"{neighbourhood} neighbours need more samples, got {len(real)} and {len(fake)}")
-    # Input 1 is the generated side, input 2 the real one; blocks of 2000 rows bound the distance tables.
+    # Input 1 is the generated side, input 2 the real one. Blocks of 2000 rows bound the size of the distance tables.
     out = prc_features_to_metric(
         fake, real, prc_neighborhood=neighbourhood, prc_batch_size=2000, save_cpu_ram=True, verbose=False
     )
@@ -144,10 +143,10 @@ class IntraFid(NamedTuple):
 
 
 def intra_fid(real: Tensor, real_labels: Tensor, fake: Tensor, fake_labels: Tensor) -> IntraFid:
-    """FID of each class against the real images of that class, and their mean (Miyato & Koyama 2018).
+    """Return the FID of each class against its real images, and their mean (Miyato & Koyama 2018).
 
-    Uniform labels fill classes unequally, and FID depends on n: every class is measured on its first n generated
-    images, n being what the rarest class has. The real side uses all there are.
+    Uniform labels do not fill classes equally, and FID depends on n. So every class is measured on its first n
+    generated images, where n is the number that the rarest class has. The real side uses all images.
     """
     classes = real_labels.unique().tolist()
     n = min(int((fake_labels == c).sum()) for c in classes)

@@ -1,7 +1,7 @@
-"""The real side of a comparison: chosen, measured once, and kept in a file that says exactly what it holds.
+"""The real side of a comparison: chosen, measured once, and cached in a file that says exactly what it holds.
 
-A cache that goes by name alone answers for other images, other weights or another resize without a word. Here all that
-the numbers depend on is written into the file and compared in full when it is read; its name is only the digest.
+A cache that goes by file name alone silently returns features of other images, other weights or another resize. Here
+the file contains everything that the numbers depend on, and all of it is compared when the file is read.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
 from sagan.version import __version__
 
-FORMAT = 2  # raise it whenever this module, an extractor or the reading of files comes to compute something else
+FORMAT = 2  # raise it whenever this module, an extractor or the reading of files computes something else
 log = logging.getLogger(__name__)
 
 
 class Images(Protocol):
-    """What the real side has to offer; a data set of `sagan.data`, or a folder of images."""
+    """What the real side must provide: a data set of `sagan.data` or a folder of images does."""
 
     labels: Tensor  # (n,), int64; all 0 without classes
     class_names: list[str]  # empty without classes
@@ -55,7 +55,7 @@ class Reference(NamedTuple):
 
 
 def require_real(num_real: int, count: int, option: str = "num_real") -> None:
-    """Raise ConfigError, naming the option, if the data have fewer images than asked for, or too few for a score."""
+    """Raise ConfigError, naming the option, if there are fewer images than requested, or too few for a score."""
     if num_real > count:
         raise ConfigError(f"{option} {num_real}: the data have {counted(count, 'image')}; 0 takes them all")
     if (num_real or count) < 2:
@@ -63,10 +63,10 @@ def require_real(num_real: int, count: int, option: str = "num_real") -> None:
 
 
 def choose_real(labels: Tensor, num_real: int) -> Tensor:
-    """Indices of `num_real` images (0: all), ascending: class-balanced, and always the same ones.
+    """Return the indices of `num_real` images (0: all), ascending, balanced over classes and always the same.
 
-    Each class is shuffled once and for all, and the classes are dealt from in turn: a smaller choice is part of every
-    larger one, and a class that runs out leaves its turns to the others.
+    Each class is shuffled in a fixed way, and images are taken from the classes in turn. So a smaller choice is part of
+    every larger one, and a class that runs out leaves its turns to the others.
     """
     require_real(num_real, len(labels))
     if num_real in (0, len(labels)):
@@ -81,7 +81,7 @@ def choose_real(labels: Tensor, num_real: int) -> Tensor:
 
 
 def reference_key(real: Images, split: str, indices: Tensor, extractor: Extractor) -> dict[str, str]:
-    """All that the features of these images depend on."""
+    """Return everything that the features of these images depend on."""
     return {
         "format": str(FORMAT),
         "data": real.fingerprint,
@@ -99,13 +99,14 @@ def reference_key(real: Images, split: str, indices: Tensor, extractor: Extracto
 
 
 def reference(real: Images, split: str, num_real: int, extractor: Extractor, batch_size: int) -> Reference | None:
-    """Features, labels and moments of the real images, from the cache or computed by all processes; only on rank 0.
+    """Return features, labels and moments of the real images on rank 0, and None elsewhere.
 
-    The table takes 4 n d bytes, in memory and on disk. All of ImageNet in Inception features is 10 GB: see `num_real`.
+    They come from the cache, or are computed by all processes. The table takes 4 n d bytes, in memory and on disk. All
+    of ImageNet in Inception features is 10 GB: see `num_real`.
     """
     indices = choose_real(real.labels, num_real)
     description, found = {}, None
-    if is_main():  # a fingerprint may read all images: one process is enough
+    if is_main():  # a fingerprint may read all images, so one process takes it
         description = reference_key(real, split, indices, extractor)
         found = read_reference(cache_file(description), description)
     if from_main(found is not None):
@@ -119,19 +120,19 @@ def reference(real: Images, split: str, num_real: int, extractor: Extractor, bat
     try:
         write_reference(computed, cache_file(description), description)
     except UserError as error:
-        log.warning("real features are not kept, and will be computed again next time: %s", error)
+        log.warning("real features are not cached, and will be computed again next time: %s", error)
     return computed
 
 
 def cache_file(description: dict[str, str]) -> Path:
-    """Under $SAGAN_CACHE, by default ~/.cache/sagan."""
+    """Return the cache file for a description, in $SAGAN_CACHE, by default ~/.cache/sagan."""
     folder = Path(os.environ.get("SAGAN_CACHE") or "~/.cache/sagan").expanduser()
     key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
     return folder / f"real-{description['extractor']}-{key[:32]}.safetensors"
 
 
 def write_reference(reference: Reference, path: Path, description: dict[str, str]) -> None:
-    """Writes the file, whole or not at all. Raises UserError where that is not possible."""
+    """Write the file, completely or not at all. Raise UserError if that is not possible."""
     tensors = {
         "values": reference.values,
         "labels": reference.labels,
@@ -142,16 +143,16 @@ def write_reference(reference: Reference, path: Path, description: dict[str, str
 
     def write(file) -> None:
         try:
-            # By name: as bytes it would take the memory twice. The digest shows a torn file.
+            # By name, because a bytes object would double the memory. The digest reveals a torn file.
             save_file(tensors, file.name, metadata=metadata)
-        except SafetensorError as error:  # its own type also for a full disk
+        except SafetensorError as error:  # also raised for a full disk
             raise OSError(str(error)) from error
 
     write_atomically(path, write)
 
 
 def read_reference(path: Path, description: dict[str, str]) -> Reference | None:
-    """Return what `write_reference` wrote for this key; None if there is no such file or it holds something else."""
+    """Return what `write_reference` wrote for this description; None if the file is missing or holds something else."""
     if not path.is_file():
         return None
     try:

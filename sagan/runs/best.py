@@ -1,4 +1,4 @@
-"""RUN/best.json: the best checkpoint of a run so far. It follows from the records, and nothing here reads it back."""
+"""RUN/best.json: the best checkpoint of a run so far. It is derived from the records and never read back."""
 
 import json
 import math
@@ -11,9 +11,10 @@ from sagan.runtime.files import write_atomically
 
 
 def best_evaluation(run_dir: Path) -> dict | None:
-    """Return the record of the run's own evaluation with the lowest Frechet distance, the first of equal ones.
+    """Return the record of the run's own evaluation with the lowest Frechet distance, the earliest if equal.
 
-    It is one of those whose checkpoint still exists and whose protocol is that of the newest. Return None without any.
+    Only evaluations whose checkpoint still exists and whose protocol is that of the newest one are considered. Return
+    None if there are none.
     """
     records = [
         record

@@ -1,4 +1,4 @@
-"""TensorBoard's event file of a run, written at once and in the caller's thread.
+"""TensorBoard's event file of a run, written immediately and in the caller's thread.
 
 torch's SummaryWriter writes in a thread of its own: on a full disk, that thread prints a traceback, and the error
 reaches the run late or not at all.
@@ -22,7 +22,7 @@ VERSION = "brain.Event:2"  # what TensorBoard calls this format
 class Board:
     """A new event file in a run directory. Every method raises OSError if it cannot be written.
 
-    TensorBoard drops what earlier files hold of `purge_step` and later steps.
+    TensorBoard drops what earlier files hold for `purge_step` and later steps.
     """
 
     def __init__(self, run_dir: Path, purge_step: int):
@@ -44,7 +44,7 @@ class Board:
         from torch.utils.tensorboard.summary import scalar
 
         for name, value in values.items():
-            # The new style: of the old one, TensorBoard's data server drops the description.
+            # The new style, because TensorBoard's data server drops the description of the old one.
             self.summary(_described(scalar(name, value, new_style=True)), step)
 
     def image(self, name: str, image: Tensor, step: int) -> None:
@@ -77,7 +77,7 @@ class Board:
         self._write(step=step, summary=summary)
 
     def flush(self) -> None:
-        """Hand over everything to the system."""
+        """Hand everything over to the operating system."""
         self.file.flush()
 
     def close(self) -> None:

@@ -47,9 +47,10 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
     """Return the content of a checkpoint.
 
-    Its digest, if it has one, is checked and left out. Raise DamagedError, naming the file, if it cannot be read as
-    one, or if a part has another type or range than the program writes; of a run's file, also naming the newest one of
-    the run that can. Raise UserError if the file may be whole, but the system does not let us read it.
+    Its digest, if it has one, is checked and left out. Raise DamagedError, naming the file, if it cannot be read as a
+    checkpoint, or if a field has a type or range that this program never writes. The error for a run's file also names
+    the newest checkpoint of the run that can be read. Raise UserError if the file may be intact but the system cannot
+    read it.
     """
     try:
         return read_checkpoint(path, device)
@@ -63,7 +64,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
-    """Return the content of a checkpoint. Raise as `load_checkpoint`, without a look at other files."""
+    """Return the content of a checkpoint. Raise errors as `load_checkpoint` does, without looking at other files."""
     wrong = f"{path}: cannot be read as a checkpoint: damaged or another kind of file"
     try:
         open(path, "rb").close()
@@ -88,7 +89,7 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
         for _ in leaves(content) if saved is None else ():  # `digest` visits them too
             pass
         if saved != found:
-            raise ValueError(f"its content has the digest {found}, and {saved} was saved with it")
+            raise ValueError(f"its content has the digest {found}, but was saved with {saved}")
         check_fields(content)
     except ValueError as error:
         raise DamagedError(f"{path}: damaged: {error}") from error
@@ -96,20 +97,20 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
 
 
 def _require_stored(path: Path) -> None:
-    """Raise ValueError for an archive whose parts are larger than the file: compressed, or one part many times."""
+    """Raise ValueError if the parts of an archive add up to more than the file: compressed, or one part many times."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             claimed = sum(part.file_size for part in archive.infolist())
         if claimed > path.stat().st_size:
-            raise ValueError(f"it claims {claimed} bytes and has {path.stat().st_size}")
+            raise ValueError(f"it claims {claimed} bytes but has {path.stat().st_size}")
 
 
 def _reason(error: Exception) -> str:
-    """Return in a few words why torch cannot read a file, without its advice to read it less carefully."""
+    """Return in a few words why torch cannot read a file, without torch's advice to load it less safely."""
     if isinstance(error, pickle.UnpicklingError):
         code = re.search(r"GLOBAL (\S+)", str(error))
         return (
-            f"it holds {code[1]}, and only tensors and plain values are read" if code else "no tensors and plain values"
+            f"it holds {code[1]}, but only tensors and plain values are read" if code else "no tensors and plain values"
         )
     return one_line(error)[:200].partition(". ")[0] or "empty"
 
@@ -124,10 +125,10 @@ def is_whole(path: Path) -> bool:
 
 
 def newest_whole(run_dir: Path) -> tuple[dict | None, dict[Path, str]]:
-    """Return the content of a run's newest checkpoint that can be read, and the damaged ones after it with the reason.
+    """Return the content of a run's newest readable checkpoint, and the damaged ones after it (path -> reason).
 
-    The content is None for a run without checkpoints. Raise DamagedError if all are damaged, UserError if one may be
-    whole but cannot be read.
+    The content is None for a run without checkpoints. Raise DamagedError if all are damaged, and UserError if one may
+    be intact but cannot be read.
     """
     damaged: dict[Path, str] = {}
     for path in reversed(checkpoints(run_dir)):
@@ -141,7 +142,7 @@ def newest_whole(run_dir: Path) -> tuple[dict | None, dict[Path, str]]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged checkpoint, so that it is no longer taken for one, and return its new path."""
+    """Rename a damaged checkpoint, so that it no longer counts as a checkpoint, and return its new path."""
     names = (path.with_name(f"{path.name}.damaged{f'-{n}' if n > 1 else ''}") for n in itertools.count(1))
     free = next(name for name in names if not os.path.lexists(name))
     try:
@@ -164,8 +165,8 @@ def checkpoint_config(content: dict, path: Path) -> Config:
 def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:
     """Write RUN/checkpoints/step-N.pt, then remove all checkpoints but the newest `keep` and the best.
 
-    The file also has a digest of the content. Raise UserError, naming the file, if it cannot be written; nothing is
-    removed then.
+    The file also holds a digest of the content. Raise UserError, naming the file, if it cannot be written; then nothing
+    is removed.
     """
     path = checkpoint_path(run_dir, content["step"])
     content = {**content, "digest": digest(content)}

@@ -1,6 +1,6 @@
-"""What a checkpoint may hold, and its digest. Anyone may have written the file, so nothing in it is believed.
+"""What a checkpoint may hold, and its digest. Anyone may have written the file, so nothing in it is trusted.
 
-A check raises ValueError whose message begins with the field, such as `generator_optimizer.state.3.exp_avg`.
+Each check raises a ValueError whose message begins with the field, such as `generator_optimizer.state.3.exp_avg`.
 """
 
 import math
@@ -15,7 +15,8 @@ from sagan.config import OptimizerConfig
 from sagan.config.types import shown
 from sagan.runtime.wording import printable
 
-# Far beyond what a checkpoint has. A few bytes can hold a list of lists of lists ..., each ten times the same one.
+# Limits far beyond what a checkpoint holds. A few bytes can encode deeply nested lists, each holding the next one ten
+# times.
 ENTRIES, DEPTH, LENGTH, BITS = 200_000, 20, 100_000, 128
 NETWORKS = ("generator", "discriminator", "generator_ema")
 DTYPES = ("float32", "bfloat16")
@@ -25,8 +26,8 @@ LARGEST_STEP = 10**12
 def digest(content: Mapping[str, Any]) -> str:
     """Return a checksum of all names and values in a checkpoint. Raise ValueError for what a checkpoint cannot hold.
 
-    It tells damage, such as flipped bits, and not an attacker, who would write a new digest. CRC-32 is several times as
-    fast as a cryptographic hash, and a checkpoint at full width has a gigabyte.
+    It detects damage, such as flipped bits, but not an attacker, who would write a new digest. CRC-32 is several times
+    as fast as a cryptographic hash, and a checkpoint at full width is a gigabyte.
     """
     total = 0
     for name, value in leaves(content):
@@ -41,7 +42,8 @@ def digest(content: Mapping[str, Any]) -> str:
 def leaves(content: Any) -> Iterator[tuple[str, Any]]:
     """Yield the name and value of every length, tensor and plain value in a nested content, keys in order.
 
-    Raise ValueError for anything else, for tensors that are more than their data, and for a content without end.
+    Raise ValueError for anything else, for tensors that claim more numbers than they store, and for content that is too
+    deep or has too many entries.
     """
     for count, leaf in enumerate(_leaves(content, "", 0)):
         if count == ENTRIES:
@@ -54,7 +56,7 @@ def _leaves(content: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
         if depth == DEPTH:
             raise ValueError(f"{name}: expected fewer than {DEPTH} levels")
         yield f"{name}.length", len(content)
-        # By the name alone: the text of a tensor takes a hundred times as long as its digest.
+        # Sorted by the name alone: formatting a tensor takes a hundred times as long as its digest.
         named = sorted(content.items(), key=lambda item: repr(item[0])) if isinstance(content, Mapping) else None
         items = enumerate(content) if named is None else named
         for key, item in items:
@@ -72,12 +74,12 @@ def _leaves(content: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
 
 
 def _require_whole(tensor: Tensor, name: str) -> None:
-    """Raise ValueError unless a tensor is dense and the file had every one of its numbers."""
+    """Raise ValueError unless a tensor is dense and the file holds every one of its numbers."""
     kind = "sparse" if tensor.layout != torch.strided else "quantized" if tensor.is_quantized else None
     if kind or tensor.is_nested or tensor.device.type == "meta":
         raise ValueError(f"{name}: a tensor that is {kind or 'nested or empty'}, expected a dense one")
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-        raise ValueError(f"{name}: claims the shape {tuple(tensor.shape)}, and has fewer numbers")
+        raise ValueError(f"{name}: claims the shape {tuple(tensor.shape)}, but holds fewer numbers")
 
 
 def _require_short(value: Any, name: str) -> None:
@@ -88,7 +90,7 @@ def _require_short(value: Any, name: str) -> None:
 
 
 def _bytes(tensor: Tensor) -> Any:
-    """Return the numbers of a tensor as a buffer, in the order of memory if that has no gaps."""
+    """Return the numbers of a tensor as a buffer, in memory order if the tensor is dense there."""
     tensor = tensor.detach().cpu()
     if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         tensor = tensor.permute(0, 2, 3, 1)
@@ -96,7 +98,7 @@ def _bytes(tensor: Tensor) -> Any:
 
 
 def check_fields(content: Mapping[str, Any]) -> None:
-    """Raise ValueError for a field of a checkpoint that has another type or range than the program writes."""
+    """Raise ValueError if a field of a checkpoint has a type or range that this program never writes."""
     check_step(content["step"])
     if (dtype := content.get("dtype")) is not None and dtype not in DTYPES:
         raise ValueError(f"dtype {_shown(dtype)}: expected one of {', '.join(DTYPES)}")
@@ -109,7 +111,7 @@ def check_fields(content: Mapping[str, Any]) -> None:
 
 
 def check_step(step: Any) -> int:
-    """Return the step of a file. Raise ValueError unless it is a number that training reaches."""
+    """Return the step of a file. Raise ValueError unless it is an integer that training can reach."""
     if type(step) is not int or not 0 <= step <= LARGEST_STEP:
         raise ValueError(f"step {_shown(step)}: expected an integer from 0 to {LARGEST_STEP}")
     return step
@@ -129,11 +131,11 @@ def check_data(data: Any) -> None:
 
 
 def check_names(names: Any, field: str, num_classes: int | None = None) -> None:
-    """Raise ValueError unless `names` are names of classes, one for each if there are any."""
+    """Raise ValueError unless `names` is a list of class names, either empty or with one for each class."""
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{field}: expected a list of names")
     if num_classes is not None and len(names) not in (0, num_classes):
-        raise ValueError(f"{field}: {len(names)} names, and data.num_classes is {num_classes}")
+        raise ValueError(f"{field}: {len(names)} names, but data.num_classes is {num_classes}")
 
 
 def check_weights(weights: Mapping[str, Any], network: nn.Module, prefix: str = "") -> None:
@@ -168,7 +170,7 @@ def check_adam(saved: Any, network: nn.Module, lr: float, config: OptimizerConfi
     for key, value in _mapping(groups[0], f"{name}.param_groups.0").items():
         value = list(value) if isinstance(value, tuple) else value
         if key in settings and value != settings[key]:
-            raise ValueError(f"{name}.param_groups.0.{key}: is not that of its configuration, {settings[key]}")
+            raise ValueError(f"{name}.param_groups.0.{key}: expected that of its configuration, {settings[key]}")
     if step and not state:
         raise ValueError(f"{name}.state: empty after {step} steps")
     for i, entry in state.items():
@@ -184,7 +186,7 @@ def _check_moments(entry: Mapping[str, Any], parameter: Tensor, name: str) -> No
     for key in ("exp_avg", "exp_avg_sq"):
         _check_tensor(entry[key], parameter, f"{name}.{key}")
     if not bool((entry["exp_avg_sq"] >= 0).all()):
-        raise ValueError(f"{name}.exp_avg_sq: has a number that is no average of squares")
+        raise ValueError(f"{name}.exp_avg_sq: expected averages of squares, 0 or more")
     step = entry["step"]
     number = step.item() if isinstance(step, Tensor) and step.numel() == 1 else step
     if type(number) not in (int, float) or not 0 <= number < math.inf:
@@ -208,6 +210,6 @@ def _mapping(value: Any, name: str) -> Mapping[Any, Any]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value for an error, or its type if it may be long."""
+    """Return a value as an error shows it, or its type if it may be long."""
     short = value is None or isinstance(value, (bool, int, float, str))
     return printable(shown(value), keep="") if short else type(value).__name__

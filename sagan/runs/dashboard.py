@@ -1,27 +1,27 @@
-"""What TensorBoard says of a run beside its curves: descriptions of tags, charts of several, the configuration."""
+"""What TensorBoard shows of a run in addition to its curves: tag descriptions, joint charts, the configuration."""
 
 from collections.abc import Iterator
 from typing import Any
 
 DESCRIPTIONS = {
-    "loss/discriminator": "Loss of the discriminator, of the last of its updates in the step.",
+    "loss/discriminator": "Loss of the discriminator in its last update of the step.",
     "loss/generator": "Loss of the generator.",
     "logits/real": "Mean output of the discriminator for real images.",
     "logits/fake": "Mean output of the discriminator for generated images.",
     "accuracy/real": "Share of real images that the discriminator takes for real.",
     "accuracy/fake": "Share of generated images that the discriminator takes for generated.",
-    "spread/": "Mean standard deviation of a pixel over a batch. A generator that collapses has a small one.",
+    "spread/": "Mean standard deviation of a pixel over a batch. It becomes small if the generator collapses.",
     "gradient/": "L2 norm of the gradient of the network's last update.",
     "attention/gamma/": "Gain of an attention layer. At 0 the layer is the identity.",
     "attention/entropy/": "Entropy of the attention of generated images: 1 is uniform, 0 is a single key.",
     "lr/": "Learning rate.",
-    "speed/": "Training images a second, without the time of samples, checkpoints and evaluations.",
+    "speed/": "Training images per second, not counting time spent on samples, checkpoints and evaluations.",
     "memory/": "Peak memory so far, in GiB: of tensors on a GPU, of the whole process on a CPU.",
     "singular_value/": "Estimated largest singular values of the weights under spectral norm, before the division: the "
     "largest and the median of a network. The text page has all of them.",
-    "evaluation/": "Score of the generated images; metrics.jsonl has the protocol that it depends on.",
-    "samples/real": "Real images, a class in each row.",
-    "samples/": "Generated images of fixed latent vectors, a class in each row and a latent vector in each column.",
+    "evaluation/": "Score of the generated images; metrics.jsonl has its protocol.",
+    "samples/real": "Real images, one class per row.",
+    "samples/": "Images generated from fixed latent vectors, one class per row and one latent vector per column.",
     "views/": "Where a layer attends, for three points on each image. The Attention tab has all points and heads.",
 }
 CHARTS = {
@@ -38,13 +38,13 @@ CHARTS = {
 
 
 def description(tag: str) -> str:
-    """Return what a tag shows, by the longest beginning that is known; empty if none is."""
+    """Return the description of a tag, by its longest known prefix; empty if there is none."""
     known = [start for start in DESCRIPTIONS if tag.startswith(start)]
     return DESCRIPTIONS[max(known, key=len)] if known else ""
 
 
 def summaries_of(configuration: dict[str, Any], text: str, metrics: list[str]) -> Iterator[Any]:
-    """Yield what a new run tells TensorBoard once: charts, the configuration as text and as hyperparameters.
+    """Yield what a new run tells TensorBoard once: charts, and the configuration as text and as hyperparameters.
 
     `metrics` are the tags of the scores by which TensorBoard's HParams page compares runs.
     """
@@ -58,7 +58,7 @@ def summaries_of(configuration: dict[str, Any], text: str, metrics: list[str]) -
 
 
 def leaves(configuration: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | str | float]]:
-    """Yield the options of a nested configuration by their full names; lists and the like as text."""
+    """Yield the options of a nested configuration by their full names. Lists and mappings become text."""
     for name, value in configuration.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, f"{prefix}{name}.")

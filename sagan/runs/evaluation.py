@@ -35,8 +35,8 @@ def evaluate_run(
 ) -> Scores | None:
     """Return the scores of a run's generator, and add them to the run's metrics.jsonl.
 
-    `run` and `checkpoint` are those of `load_generator`. `dataset`, if given, takes the place of `data`; a run that was
-    trained on a data set from Python is measured against that one only. Return None in all processes but the main one.
+    `run` and `checkpoint` are as in `load_generator`. `dataset`, if given, takes the place of `data`; a run that was
+    trained on a data set from Python is measured only against that one. Return None in all processes but the main one.
     `ablate_layer` scores the generator without the attention layer of that name, or without all. `download` is as in
     `open_data`.
 
@@ -73,14 +73,14 @@ def evaluate_run(
 def chosen_protocol(run: str | Path, own: EvaluationConfig, settings: Sequence[Setting]) -> EvaluationConfig:
     """Return a run's own protocol, changed by settings.
 
-    Raise ConfigError if only the run's file names an extractor whose weights nothing checks.
+    Raise ConfigError if an extractor whose weights cannot be verified is named by the run's file alone.
     """
     protocol = updated(own, settings)
     given = {setting.key for setting in settings}
     extractor = protocol.extractor
     for key, value in {"extractor.name": extractor.name, "extractor.weights": extractor.weights}.items():
         if extractor.name not in VERIFIED and value is not None and key not in given:
-            raise ConfigError(f"{key} {value}: only {run} names it, and weights of it would be read unchecked; give it")
+            raise ConfigError(f"{key} {value}: only {run} names it, and its weights are not verified; give it")
     return protocol
 
 
@@ -94,7 +94,7 @@ def require_identity(run: str | Path, checkpoint: str | None, real: Dataset) -> 
 
 
 def require_same_images(data: DataConfig, generator: Generator) -> None:
-    """Raise ConfigError if real images would differ from the generated ones in size or channels."""
+    """Raise ConfigError if the real images differ from the generated ones in size or channels."""
     height, width = generator.size
     if data.size != (height, width):
         made = f"images of {height}x{width}"

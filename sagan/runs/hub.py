@@ -1,7 +1,7 @@
 """Exported weights on the Hugging Face Hub, by addresses such as hf://user/name@REVISION#SHA256.
 
-A revision may move if it is a branch, which `main` is. A commit does not, nor does a digest: an address with both names
-the same weights for ever. What is downloaded stays in the cache of the package `huggingface_hub`.
+A revision that is a branch, such as `main`, may move. A commit and a digest never change, so an address with both
+always names the same weights. Downloads stay in the cache of the package `huggingface_hub`.
 """
 
 import hashlib
@@ -39,19 +39,19 @@ def is_address(run: str | Path) -> bool:
 
 
 def parsed(address: str) -> Address:
-    """Return the parts of an address. Raise ConfigError for one that cannot be read."""
+    """Return the parts of an address. Raise ConfigError if it is malformed."""
     found = PATTERN.fullmatch(address)
     if found is None:
-        expected = f"expected {PREFIX}user/name, with @REVISION and #SHA256 (64 hexadecimal digits) after it if wanted"
+        expected = f"expected {PREFIX}user/name, optionally followed by @REVISION and #SHA256 (64 hexadecimal digits)"
         raise ConfigError(f"{address}: {expected}")
     return Address(*found.groups())
 
 
 def fetch(address: str, file: str = GENERATOR) -> Path:
-    """Return the local copy of a file of exported weights, downloaded unless it is in the cache.
+    """Return the path of a file of exported weights, downloaded unless it is in the cache.
 
-    An address that is not pinned is printed on stderr as one that is. If the repository has no such file, the path does
-    not exist. Raise UserError, naming the address, if it cannot be had, or if its content has another digest.
+    If the address is not pinned, its pinned form is printed on stderr. If the repository has no such file, the path
+    does not exist. Raise UserError, naming the address, if the download fails or the content has another digest.
     """
     place = parsed(address)
     require_extra("hub", ("huggingface_hub",), address)
@@ -67,7 +67,7 @@ def fetch(address: str, file: str = GENERATOR) -> Path:
         require_digest(address, place, generator)
         if (path := generator.with_name(file)).exists():
             return path
-        place = place._replace(revision=generator.parent.name)  # the commit of G, wherever the branch is by now
+        place = place._replace(revision=generator.parent.name)  # the commit of G, even if the branch has moved
         return download(file)
     except errors.LocalEntryNotFoundError as error:
         raise UserError(f"{address}: not in the cache, and the Hub cannot be reached: {first_line(error)}") from error
@@ -80,7 +80,7 @@ def fetch(address: str, file: str = GENERATOR) -> Path:
 
 
 def require_digest(address: str, place: Address, generator: Path) -> None:
-    """Raise UserError unless G's file has the digest of the address, and the one that the Hub stores it under."""
+    """Raise UserError unless G's file has the digest in the address and the one under which the Hub stores it."""
     with open(generator, "rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     stored = generator.resolve().name  # the cache names a large file by its SHA-256

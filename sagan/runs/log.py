@@ -29,10 +29,10 @@ BUSY = "another process is training there"
 class RunLog:
     """The log of one run directory, a context manager. If `active` is false, every method does nothing.
 
-    While it is open, no other process can open a log in the same directory: two runs there would overwrite each
-    other's checkpoints. `begin` must be called before `record`, `image` and `blobs`, but not before `say`. Warnings
-    that reach the logger `sagan`, such as a skipped image, are said too. Every method raises UserError, naming the
-    folder, if the disk is full or a file cannot be written.
+    While it is open, no other process can open a log in the same directory: two runs there would overwrite each other's
+    checkpoints. `begin` must be called before `record`, `image` and `blobs`, but not before `say`. Warnings that reach
+    the logger `sagan`, such as that of a skipped image, are passed to `say` too. Every method raises UserError, naming
+    the folder, if the disk is full or a file cannot be written.
     """
 
     def __init__(self, run_dir: Path, active: bool = True):
@@ -80,8 +80,8 @@ class RunLog:
         """Print lines above the progress bar and append them to log.txt."""
         if not self.active:
             return
-        lines = tuple(map(printable, lines))  # names of classes and files come from anyone
-        with suppress(OSError):  # a closed terminal or pipe ends no run; log.txt has the lines too
+        lines = tuple(map(printable, lines))  # names of classes and files may come from anyone
+        with suppress(OSError):  # a closed terminal or pipe must not end a run; log.txt has the lines too
             for line in lines:
                 tqdm.write(line)
         with self._writing():
@@ -111,13 +111,14 @@ class RunLog:
     ) -> None:
         """Append a line to metrics.jsonl, and add the values to TensorBoard with `group` as a prefix of their names.
 
-        `charted`, if given, are the numbers for TensorBoard in their place; it gets the values themselves as a table.
+        `charted`, if given, holds the numbers that TensorBoard charts instead of the values, which it then shows as a
+        table.
         """
         if not self.active:
             return
         with self._writing():
             metrics, board = _opened(self.metrics), _opened(self.board)
-            # The record comes last: only if it is whole does a resumed run not repeat what it records.
+            # The record comes last, because a resumed run repeats whatever has no complete record.
             if charted is not None:
                 board.text(next(iter(values)).partition("/")[0], table(values), step)
             shown = values if charted is None else charted
@@ -138,7 +139,7 @@ class RunLog:
     def blobs(self, name: str, blobs: list[bytes], step: int, plugin: str) -> None:
         """Add a list of blobs to TensorBoard for one of its plugins.
 
-        Add at most one list for a name and a step: of several, TensorBoard's two loaders keep different ones.
+        Add at most one list per name and step. If there are several, TensorBoard's two loaders keep different ones.
         """
         if not self.active:
             return
@@ -148,7 +149,7 @@ class RunLog:
             board.flush()
 
     def require_folder(self) -> None:
-        """Raise UserError if the run directory has been deleted: what is written from now on would be all it holds."""
+        """Raise UserError if the run directory has been deleted, since only later writes would be in a new one."""
         if not self.active:
             return
         with self._writing():
@@ -174,7 +175,7 @@ def in_progress(run_dir: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # a folder that may not be written to
+    except OSError:  # a read-only folder
         return False
 
 

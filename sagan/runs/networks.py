@@ -45,12 +45,12 @@ def load_generator(
 ) -> Generator:
     """Load the generator of a run (its newest checkpoint), of a checkpoint file, or of exported safetensors.
 
-    Exported weights may lie on the Hugging Face Hub: hf://user/name, pinned as hf://user/name@COMMIT#SHA256.
+    Exported weights may be on the Hugging Face Hub: hf://user/name, pinned as hf://user/name@COMMIT#SHA256.
     `checkpoint` is "best" or a file of the run. `ema` selects the moving average of the weights if there is one. The
     network is in evaluation mode, without gradients; `generator.origin` says where its weights come from.
 
-    A file may name an attention kind of one's own, whose code runs if it is loaded. Allow that by `trust_module`, the
-    name of its module or several, or by importing the class first.
+    A file may name an attention kind from outside this package, whose code runs when the file is loaded. To allow that,
+    give the name of its module, or several names, as `trust_module`, or import the class first.
 
     Raise UserError, naming the file, if it is missing or cannot be read, or names code that is not trusted.
     """
@@ -69,7 +69,8 @@ def load_discriminator(
     """Load the discriminator that was trained with the generator that `load_generator` returns for these arguments.
 
     For an exported generator it is discriminator.safetensors in the same folder. The network is in evaluation mode,
-    without gradients; `discriminator.origin` says where its weights come from. `trust_module` is as there.
+    without gradients; `discriminator.origin` says where its weights come from. `trust_module` is as in
+    `load_generator`.
 
     Raise UserError, naming the file, if it is missing or cannot be read, or names code that is not trusted.
     """
@@ -93,7 +94,7 @@ def load_run_config(run: str | Path, checkpoint: str | None = None) -> Config:
 
 
 def require_trusted_source(data: DataConfig, run: str | Path) -> None:
-    """Raise UntrustedCode if a run names a data source of one's own whose class is not imported yet."""
+    """Raise UntrustedCode if a run names a data source from outside this package whose class is not imported yet."""
     if is_own(data.source) and not is_imported(data.source):
         module = data.source.rpartition(".")[0]
         what = f"{run}: names the data source {data.source}, and opening it would run the module {module}"
@@ -101,7 +102,7 @@ def require_trusted_source(data: DataConfig, run: str | Path) -> None:
 
 
 def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:
-    """Load what a checkpoint says of its data; empty for exported weights and checkpoints of older versions."""
+    """Load what a checkpoint says about its data; empty for exported weights and checkpoints of older versions."""
     path = _located(run)
     if path.suffix == ".safetensors":
         return {}
@@ -109,9 +110,9 @@ def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:
 
 
 def load_weights(run: str | Path) -> tuple[int, dict[str, dict[str, Tensor]]]:
-    """Load the step and the weights of G and, if it is there, D. No network is built, so no code of a kind runs.
+    """Load the step and the weights of G and, if present, D. No network is built, so no code of an attention kind runs.
 
-    G of a run or checkpoint is the network itself, of exported weights what they hold: the moving average if there was
+    From a run or checkpoint, G is the trained network itself. Exported weights hold its moving average if there was
     one. Raise UserError, naming the file, if it is missing or cannot be read.
     """
     path = _located(run)
@@ -138,7 +139,7 @@ def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) ->
     """Write G (its moving average if there is one) and D as generator.safetensors and discriminator.safetensors.
 
     The files' metadata holds the configuration, the step and the class names. Return the files. Raise UserError as
-    `load_generator`: what does not fit is not passed on.
+    `load_generator` does: weights that do not fit are not exported.
     """
     from safetensors.torch import save
 
@@ -159,7 +160,7 @@ def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) ->
 
 
 def _located(run: str | Path, network: Name = "generator") -> Path:
-    """Return the path that a RUN means, downloaded if it is an address on the Hub. Raise UserError as `fetch`."""
+    """Return the path that a RUN means, downloaded if it is an address on the Hub. Raise UserError as `fetch` does."""
     return fetch(str(run), f"{network}.safetensors") if is_address(run) else Path(run)
 
 
@@ -209,14 +210,14 @@ def _read_export(path: Path, network: Name, checkpoint: str | None) -> Saved:
 
 
 def _origin(config: Config, step: int, averaged: bool, names: Sequence[str] | None) -> Origin:
-    """Return what a file says of its weights. Raise ValueError for names that are not those of the classes."""
+    """Return the origin of a file's weights. Raise ValueError if `names` does not fit the classes."""
     if names is not None:
         check_names(names, "class_names", config.data.num_classes)
     return Origin(config, step, averaged, None if names is None else tuple(names))
 
 
 def require_trust(config: Config, network: Name, path: Path) -> None:
-    """Raise UntrustedCode if a file names an attention kind for a network whose class is not imported yet."""
+    """Raise UntrustedCode if the attention kind that a file names for a network has not been imported yet."""
     kinds = {name: getattr(config.model, name).attention.kind for name in get_args(Name)}
     modules = {kind: kind.rpartition(".")[0] for kind in kinds.values() if not is_loaded(kind)}
     if module := modules.get(kinds[network]):  # without one, `resolve` refuses the kind
@@ -225,7 +226,7 @@ def require_trust(config: Config, network: Name, path: Path) -> None:
 
 
 def _fitting(saved: Saved, build: Callable[[Config], Network]) -> None:
-    """Raise UserError unless a file's weights are those of the network it describes. Takes no memory to find out."""
+    """Raise UserError unless a file's weights fit the network that it describes. The check takes no memory."""
     require_trust(saved.origin.config, saved.network, saved.path)
     try:
         skeleton = build_skeleton(build, saved.origin.config)

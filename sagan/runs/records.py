@@ -29,12 +29,12 @@ def append_evaluation(run_dir: Path, record: dict, by: str) -> None:
 
 
 def read_records(file: Path) -> list[dict]:
-    """Return the records of a metrics.jsonl. Other lines, such as one that a killed process left half, are ignored."""
+    """Return the records of a metrics.jsonl. Other lines, such as one cut short by a kill, are ignored."""
     return [value for value in json_lines(file) if is_record(value)]
 
 
 def json_lines(file: Path, containing: str = "") -> Iterator[Any]:
-    """Yield the content of each line that is JSON and contains a text."""
+    """Yield the parsed content of each line that contains a text and is valid JSON."""
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:
         if containing in line:
             try:
@@ -51,7 +51,8 @@ def is_record(value: Any) -> bool:
 def own_evaluations(records: Iterable[dict]) -> dict[int, dict]:
     """Return step -> record of the run's own evaluation after it.
 
-    The user may evaluate a step again, differently. Older versions did not say so, but added such a record later.
+    The user may evaluate a step again with another protocol. Older versions did not mark such a record, but it always
+    follows the run's own.
     """
     found: dict[int, dict] = {}
     for record in records:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-SMALLEST, LARGEST_SHARE, WIDEST = 9, 40, 10  # pixels; the picture's longer side per text height; heights in a margin
+SMALLEST, LARGEST_SHARE, WIDEST = 9, 40, 10  # least font size, pixels; longer side and widest margin, font sizes
 ELLIPSIS = "…"
 LATIN = str.maketrans({"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ł": "l", "Ł": "L"})
 
@@ -28,7 +28,7 @@ class Captions:
 
 
 def drawable(text: str) -> str | None:
-    """Return the text in characters that the font has: without accents if need be, None if that is not enough."""
+    """Return the text in characters that the font has, without accents if need be; None if that is impossible."""
     text = " ".join(text.split())
     for known in (text, unicodedata.normalize("NFKD", text.translate(LATIN))):
         plain = "".join(c for c in known if not unicodedata.combining(c))
@@ -48,9 +48,9 @@ def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def with_captions(image: Tensor, captions: Captions, scale: int = 1) -> Tensor:
-    """Return an RGB image (3, H, W) with white margins for the captions; its own pixels stay as they are.
+    """Return an RGB image (3, H, W) with white margins for the captions; its own pixels are unchanged.
 
-    `scale` is how much the image was enlarged.
+    `scale` is the factor by which the image was enlarged.
     """
     height, width = image.shape[-2:]
     font = _font(_text_height(captions, height, width, scale))
@@ -102,7 +102,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _in_font(character: str) -> bool:
-    """Return whether the font has a character: others look like one that no font has."""
+    """Return whether the font has a character. One that it does not have looks like one that no font has."""
     return _drawn(character) != _drawn("\U0010fffe")
 
 

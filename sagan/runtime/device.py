@@ -31,7 +31,7 @@ def choose_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if device.index is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError(f"device {name}: torchrun gives each process a GPU of its own; expected cuda or auto")
-        local = int(os.environ.get("LOCAL_RANK", "0")) if count != 1 else 0  # a job may show each process its own alone
+        local = int(os.environ.get("LOCAL_RANK", "0")) if count != 1 else 0  # a job may show each process one GPU
         index = local if device.index is None else device.index
         if index >= count:
             raise ConfigError(

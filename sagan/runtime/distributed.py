@@ -25,7 +25,7 @@ from sagan.runtime.wording import counted
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # for an operation in which all processes take part
-FIRST_WORD, NEXT_WORD = 60.0, 600.0  # seconds of waiting for the main process before a process says so
+FIRST_WORD, NEXT_WORD = 60.0, 600.0  # seconds before a process says that it waits for the main one, and between repeats
 
 
 def rank() -> int:
@@ -117,8 +117,8 @@ def barrier() -> None:
 def main_first(what: str) -> Iterator[None]:
     """Run the block in the main process before the others enter it, however long that takes.
 
-    `what` is what the main process does, such as "opens the data". The others say that they wait for it. Raise
-    UserError in them if it ends without having done that.
+    `what` says what the main process does, such as "opens the data". The others report that they wait for it. Raise
+    UserError in them if the main process ends first.
     """
     if world_size() == 1:
         yield
@@ -147,7 +147,7 @@ def _wait_for_main(key: str, what: str) -> None:
             if _store().check([key]):
                 return
         except (DistError, RuntimeError):  # the store ends with the main process
-            raise UserError(f"rank {rank()}: rank 0 has ended, which this process waited for: it {what}") from None
+            raise UserError(f"rank {rank()}: rank 0, which {what}, ended while this process waited for it") from None
         if (waited := time.monotonic() - start) > next_word:
             next_word += NEXT_WORD
             minutes = counted(round(waited / 60), "minute")
@@ -156,7 +156,7 @@ def _wait_for_main(key: str, what: str) -> None:
 
 
 def from_main(value: Any) -> Any:
-    """Return what the main process passed, in all processes; what the others pass is ignored."""
+    """Return the value of the main process in all processes; the values of the others are ignored."""
     if world_size() == 1:
         return value
     box: list[Any] = [value]
@@ -165,9 +165,9 @@ def from_main(value: Any) -> Any:
 
 
 def read_by_main(read: Callable[[], T]) -> T:
-    """Return what `read` returns in the main process, in all processes: only its machine may have the files.
+    """Return in all processes what `read` returns in the main one: only its machine may have the files.
 
-    A UserError that it raises is raised in all of them.
+    A UserError that `read` raises is raised in all of them.
     """
     result: tuple[Any, str | None] = None, None
     if is_main():
@@ -206,4 +206,4 @@ def require_own_gpus(device: torch.device) -> None:
     dist.all_gather_object(gpus, f"{socket.gethostname()}, GPU {torch.cuda.get_device_properties(device).uuid}")
     for other, gpu in enumerate(gpus):
         if (first := gpus.index(gpu)) != other:
-            raise ConfigError(f"device {device}: ranks {first} and {other} have the same GPU, that of {gpu}")
+            raise ConfigError(f"device {device}: ranks {first} and {other} share a GPU: {gpu}")

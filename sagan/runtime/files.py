@@ -47,7 +47,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def check_writable(path: Path, option: str, *, folder: bool) -> None:
-    """Raise UserError unless a file (or a folder) can be written at `path`. Meant to be called before hours of work."""
+    """Raise UserError unless a file (or a folder) can be written at `path`. Call this before hours of work."""
     if path.exists() and path.is_dir() != folder:
         kinds = ("a file", "a folder")
         raise UserError(f"{option} {path}: is {kinds[path.is_dir()]}, expected {kinds[folder]}")

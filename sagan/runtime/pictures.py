@@ -41,9 +41,9 @@ def save_picture(image: Tensor, path: Path, captions: Captions | None = None) ->
 
 
 def save_new_picture(image: Tensor, path: Path, captions: Captions | None = None) -> Path:
-    """Write a picture like `save_picture`, but never over a different one: return the file's path.
+    """Write a picture like `save_picture`, but never overwrite a different one. Return the file's path.
 
-    That is `path`, or with the first number added under which there is nothing, or the same picture already.
+    That is `path`, or `path` with the first suffix -v2, -v3, ... that is free or already holds the same picture.
     """
     content = encoded(image, path.suffix, captions, path)
     candidates = (path if n == 1 else path.with_stem(f"{path.stem}-v{n}") for n in count(1))
@@ -62,6 +62,6 @@ def encoded(image: Tensor, suffix: str, captions: Captions | None, path: Path) -
     file = io.BytesIO()
     try:
         to_pil_image(image).save(file, format=name, **options)
-    except (OSError, ValueError) as error:  # JPEG and WebP have a largest size
+    except (OSError, ValueError) as error:  # JPEG and WebP limit the size
         raise UserError(f"{path}: cannot be written: {error}") from error
     return file.getvalue()

@@ -2,7 +2,7 @@
 
 import logging
 
-JOINERS = "\u200c\u200d"  # control nothing, and some scripts and emoji need them
+JOINERS = "\u200c\u200d"  # they control nothing, and some scripts and emoji need them
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -11,7 +11,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
-    """Return text with what could steer a terminal written out, such as \\x1b; the characters of `keep` stay.
+    """Return text with characters that could control a terminal escaped, as in \\x1b, except those of `keep`.
 
     Names of files, classes and options may come from strangers, and a terminal obeys control characters in them.
     """
@@ -20,7 +20,7 @@ def printable(text: str, keep: str = "\n\t") -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """A log format without control characters, one line a message."""
+    """A log format without control characters, one line per message."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record), keep="")

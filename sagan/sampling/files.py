@@ -1,4 +1,4 @@
-"""Files of single images, and the names that classes have in them and in pictures."""
+"""Files of single images, and the names of classes in files and pictures."""
 
 import re
 import unicodedata
@@ -19,7 +19,7 @@ from sagan.runtime.files import write_atomically
 
 
 def class_titles(generator: Generator) -> list[str]:
-    """Return the name of each class in letters that a picture can show; "class 3" for others and without names."""
+    """Return the name of each class in letters that a picture can show, or "class 3" if that is impossible."""
     return [drawable(name) or f"class {i}" for i, name in enumerate(class_names(generator))]
 
 
@@ -33,22 +33,22 @@ def class_names(generator: Generator) -> list[str]:
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """Return a folder name for each class that every file system takes; no two are the same, in capitals or not."""
+    """Return a folder name for each class. Every file system accepts them, and all differ even if case is ignored."""
     taken: set[str] = set()
     return [_untaken(safe_name(name), taken) for name in names]
 
 
 def safe_name(name: str) -> str:
-    """Return a text as the name of a file: at most 80 characters, none that a path or a file system reserves."""
+    """Return a text as a file name: at most 80 characters, without those that a path or a file system reserves."""
     name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", unicodedata.normalize("NFC", name))
-    name = re.sub(r"^\.", "_", name.strip())[:80].rstrip(". ")  # a data set in a folder leaves out hidden ones
+    name = re.sub(r"^\.", "_", name.strip())[:80].rstrip(". ")  # a folder data set leaves out hidden files
     while len(name.encode(errors="surrogateescape")) > 200:
         name = name[:-1]
     return name or "_"
 
 
 def _untaken(name: str, taken: set[str]) -> str:
-    """Return the name, or with the first number that makes it new, and note it as taken."""
+    """Return the name, with the first number appended that makes it unique if need be, and mark it as taken."""
     candidates = (name if n == 1 else f"{name}-{n}" for n in count(1))
     free = next(c for c in candidates if c.casefold() not in taken)
     taken.add(free.casefold())
@@ -56,12 +56,12 @@ def _untaken(name: str, taken: set[str]) -> str:
 
 
 def file_names(num: int, classes: Sequence[int], folders: Sequence[str]) -> list[str]:
-    """Return a path for each image from its index and the folder of its class, such as cat/00012.png."""
+    """Return a path for each image, made of the folder of its class and its index, such as cat/00012.png."""
     return [f"{folders[classes[i % len(classes)]]}/{i:05d}.png" if classes else f"{i:05d}.png" for i in range(num)]
 
 
 def refuse_strangers(folder: Path, names: list[str]) -> None:
-    """Raise ConfigError if other images are in the folder or below it: nobody could tell them from the new ones."""
+    """Raise ConfigError if the folder or its subfolders hold other images: they would mix with the new ones."""
     strangers = {p.relative_to(folder).as_posix() for p in images_under(folder)} - set(names)
     if strangers:
         raise ConfigError(f"--out {folder}: holds {len(strangers)} other images, such as {min(strangers)}")
@@ -79,6 +79,6 @@ def save_folder(images: Tensor, names: list[str], out: Path) -> None:
 
 
 def save_npz(images: Tensor, y: Tensor | None, out: Path) -> None:
-    """Write arrays `images`, uint8 (N, H, W, C), and `labels`, int64 (N,), if there are any."""
+    """Write the arrays `images`, uint8 (N, H, W, C), and, if there are labels, `labels`, int64 (N,)."""
     labels = {} if y is None else {"labels": y.numpy()}
     write_atomically(out, lambda file: np.savez(file, allow_pickle=False, images=images.permute(0, 2, 3, 1), **labels))

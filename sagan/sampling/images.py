@@ -17,12 +17,12 @@ from sagan.runtime.draws import latents
 from sagan.runtime.memory import require_memory
 from sagan.runtime.pictures import image_grid, to_uint8
 
-ROWS, COLUMNS = 10, 10  # of a grid, unless others are asked for
+ROWS, COLUMNS = 10, 10  # of a grid, by default
 NEIGHBOURS = 5
 
 
 class Draw(NamedTuple):
-    """Which latent vectors are drawn, and how many images are made at a time."""
+    """Which latent vectors to draw, and how many images to generate at a time."""
 
     seed: int = 0
     truncation: float = 0.0
@@ -32,8 +32,8 @@ class Draw(NamedTuple):
 def generate(generator: Generator, num: int, classes: Sequence[int], draw: Draw) -> tuple[Tensor, Tensor | None]:
     """Return uint8 images (num, C, H, W) and labels (num,), with a progress bar.
 
-    Image i has the i-th latent vector of the seed and class i modulo the number of `classes`, which are empty for an
-    unconditional generator.
+    Image i has the i-th latent vector of the seed and the class at index i modulo len(classes). `classes` is empty for
+    an unconditional generator.
     """
     height, width = generator.size
     size = num * (generator.image_channels * height * width + torch.long.itemsize)
@@ -47,7 +47,7 @@ def generate(generator: Generator, num: int, classes: Sequence[int], draw: Draw)
 
 
 def by_class(images: Tensor, rows: int) -> Tensor:
-    """Return the grid of `generate`'s images with a class in each row, or ten images a row without classes."""
+    """Return the grid of `generate`'s images with one class per row, or ten images per row without classes."""
     rows = min(rows, len(images))
     if rows == 0:
         return image_grid(images, COLUMNS)
@@ -58,7 +58,7 @@ def by_class(images: Tensor, rows: int) -> Tensor:
 
 
 def between_latents(generator: Generator, classes: Sequence[int], columns: int, draw: Draw) -> Tensor:
-    """Return a grid whose rows go from one latent vector to another: a row for each class, or ten without classes."""
+    """Return a grid whose rows go from one latent vector to another: one row per class, or ten without classes."""
     device, rows_asked = next(generator.parameters()).device, len(classes) or ROWS
     t = torch.linspace(0, 1, columns, device=device)[:, None]  # (columns, 1)
     z = latents(draw.seed, "sample", 0, 2 * rows_asked, generator.z_dim, draw.truncation).to(device)
@@ -69,7 +69,7 @@ def between_latents(generator: Generator, classes: Sequence[int], columns: int, 
 
 
 def between_classes(generator: Generator, classes: Sequence[int], columns: int, draw: Draw) -> Tensor:
-    """Return a grid whose rows go from each class to the next one, for one latent vector; two classes or more."""
+    """Return a grid whose rows go from each of at least two classes to the next, all with the same latent vector."""
     device = next(generator.parameters()).device
     t = torch.linspace(0, 1, columns, device=device)[:, None]  # (columns, 1)
     z = latents(draw.seed, "sample", 0, 1, generator.z_dim, draw.truncation).to(device)
@@ -104,7 +104,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def beside_nearest(images: Tensor, data: Dataset, features: Callable[[Tensor], Tensor], batch_size: int) -> Tensor:
-    """Return a row for each image: itself, its nearest ones in a data set by pixels, and those by features."""
+    """Return a grid with a row per image: the image, its nearest ones in a data set by pixels, and by features."""
     found = nearest(images, data, (lambda x: x.flatten(1).float(), features), batch_size)
     blocks = [image_grid(images, 1), *(image_grid(data.batch(f.flatten()), f.shape[1]) for f in found)]
     gap = torch.full((*blocks[0].shape[:2], images.shape[-1] // 4), 255, dtype=torch.uint8)
@@ -112,9 +112,9 @@ def beside_nearest(images: Tensor, data: Dataset, features: Callable[[Tensor], T
 
 
 def captions_of_nearest(left: Sequence[str], width: int, found: int, extractor: str) -> Captions:
-    """Return the captions of `beside_nearest`: a word on each row's sample, and the three columns.
+    """Return the captions of `beside_nearest`: `left` for the rows, and titles of the three columns.
 
-    `width` is that of an image, `found` the number of neighbours of each.
+    `width` is the width of an image, and `found` the number of neighbours of each.
     """
     gap, sample, block = width // 4, width + 4, found * (width + 2) + 2
     pixels, features = sample + gap, sample + gap + block + gap
@@ -123,7 +123,7 @@ def captions_of_nearest(left: Sequence[str], width: int, found: int, extractor: 
 
 
 def data_like(config: DataConfig, source: str, path: str | None) -> DataConfig:
-    """Return another data set with images of the same size and channels."""
+    """Return the options of another data set, with images of the same size and channels."""
     path = path or (config.path if source == config.source else None)
     return replace(config, source=source, path=path, num_classes=None)
 
@@ -138,7 +138,7 @@ def nearest(images: Tensor, data: Dataset, spaces: tuple[Callable, ...], batch_s
     for index in progress(torch.arange(len(data)).split(batch_size), "training images"):
         batch = data.batch(index).cpu()
         for i, space in enumerate(spaces):
-            # The default goes through a matrix product, which cannot tell a copy from a near copy.
+            # The default uses a matrix product, which is too inexact to tell a copy from a near copy.
             new = torch.cdist(queries[i], space(batch), compute_mode="donot_use_mm_for_euclid_dist")
             distances = torch.cat([best[i][0], new], 1)
             indices = torch.cat([best[i][1], index.expand(len(images), -1)], 1)

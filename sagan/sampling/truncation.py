@@ -1,4 +1,4 @@
-"""Quality against variety: the scores of a generator at several truncations of its latent vectors."""
+"""Quality versus variety: the scores of a generator at several truncations of its latent vectors."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from sagan.runtime.files import write_atomically
 from sagan.sampling.images import progress
 
 TRUNCATIONS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 0.0)  # standard deviations of z; 0: no truncation
-NUM = 1000  # images at each, unless another number is asked for
+NUM = 1000  # images at each, by default
 MEASURES = {"precision": "precision", "recall": "recall", "kid_mean": "KID", "fid": "Fréchet distance"}
 
 Rows = list[tuple[float, dict[str, float]]]
@@ -27,10 +27,11 @@ Rows = list[tuple[float, dict[str, float]]]
 def truncation_curve(
     generator: Generator, real: Dataset, extractor: Extractor, config: EvaluationConfig
 ) -> tuple[Rows, Scores]:
-    """Return the scores at each of TRUNCATIONS, and all that is known of the last, which is not truncated.
+    """Return the scores at each of TRUNCATIONS, and the complete Scores of the last, which is not truncated.
 
-    Precision is the share of generated images that lie among the real ones (quality), recall the share of real images
-    that lie among the generated ones (variety). Source: Kynkäänniemi et al. 2019; Brock et al. 2019, section 3.1.
+    Precision is the share of generated images within the manifold of the real ones (quality). Recall is the share of
+    real images within the manifold of the generated ones (variety). Source: Kynkäänniemi et al. 2019; Brock et al.
+    2019, section 3.1.
     """
     ending, origin = suffix(extractor.name), origin_of(generator)
     found = [
@@ -52,7 +53,7 @@ def truncation_curve(
 
 
 def named(truncation: float) -> str:
-    """Return a truncation in words."""
+    """Return a truncation as text."""
     return f"{truncation:g}" if truncation else "none"
 
 
@@ -65,7 +66,7 @@ def as_table(rows: Rows) -> str:
 
 
 def save_curve(rows: Rows, path: Path, extractor: str, title: str) -> Path:
-    """Write the plot, and a table of the same name with the suffix .csv beside it; return the table's path."""
+    """Write the plot and, beside it, a table of the same name with the suffix .csv; return the table's path."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["truncation", *(name + suffix(extractor) for name in MEASURES)])

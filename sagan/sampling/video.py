@@ -1,4 +1,4 @@
-"""Moving pictures: a loop through latent vectors and classes, a frame at a time, written as the frames are made."""
+"""Videos: a loop through latent vectors and classes, written frame by frame as the frames are generated."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -16,17 +16,17 @@ from sagan.runtime.files import write_atomically
 from sagan.runtime.pictures import SIDE, to_uint8
 from sagan.sampling.images import Draw, one_hot, slerp
 
-RATE = 25  # frames a second; GIF counts hundredths of a second, of which this is a whole number
+RATE = 25  # frames per second; a frame lasts a whole number of hundredths of a second, which GIF requires
 STOPS = 8  # latent vectors of a loop without classes
 ENCODER = "mp4 needs the encoder of PyAV: pip install '.[video]'"
 
 
 @torch.no_grad()
 def loop_frames(generator: Generator, classes: Sequence[int], between: int, draw: Draw) -> Iterator[Tensor]:
-    """Yield the uint8 frames (C, H, W) of a loop: each class in turn, or eight latent vectors without classes.
+    """Yield the uint8 frames (C, H, W) of a loop through each class in turn, or eight latent vectors without classes.
 
-    Each stop has a latent vector of its own. From one stop to the next there are `between` frames, on the arc between
-    their latent vectors and on the line between their classes. The last frame is followed by the first.
+    Each stop has its own latent vector. There are `between` frames from one stop to the next, on the arc between their
+    latent vectors and on the line between their classes. The last frame leads back to the first.
     """
     device, stops = next(generator.parameters()).device, len(classes) or STOPS
     z = latents(draw.seed, "sample", 0, max(stops, 2), generator.z_dim, draw.truncation).to(device)
@@ -42,12 +42,12 @@ def loop_frames(generator: Generator, classes: Sequence[int], between: int, draw
 
 
 def number_of_frames(classes: Sequence[int], between: int) -> int:
-    """Return how many frames `loop_frames` yields."""
+    """Return the number of frames that `loop_frames` yields."""
     return between * max(len(classes) or STOPS, 2)
 
 
 def save_video(frames: Iterator[Tensor], path: Path) -> None:
-    """Write frames (C, H, W) as .mp4, .webp or .gif, enlarged like pictures, that loops if the format can say so.
+    """Write frames (C, H, W) as .mp4, .webp or .gif, enlarged like pictures. It loops if the format supports that.
 
     Frames are taken one at a time; mp4 is encoded as they come. Raise UserError if that is not possible.
     """
@@ -71,7 +71,7 @@ def _av(path: Path) -> Any:
 
 
 def _enlarged(frame: Tensor) -> Image.Image:
-    """Return a frame as RGB, enlarged by repeating its pixels; both sides are even, as most players want them."""
+    """Return a frame as RGB, enlarged by repeating its pixels. Both sides are even, which most players require."""
     scale = 2 * max(1, round(SIDE / max(frame.shape[1:]) / 2))
     image = frame.expand(3, -1, -1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     return Image.fromarray(image.permute(1, 2, 0).numpy())

@@ -1,4 +1,4 @@
-"""A model card: what exported weights are, how good they were found to be, and how to load them."""
+"""A model card: what exported weights are, how they scored, and how to load them."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ From a shell: `sagan sample {address}`. The files are safetensors; the configura
 def write_card(
     run: str | Path, out: Path, checkpoint: str | None = None, *, licence: str | None = None, address: str | None = None
 ) -> list[Path]:
-    """Write README.md and samples.png about the weights that `export` writes. Return the files.
+    """Write README.md and samples.png to describe the weights that `export` writes. Return the files.
 
     `licence` is an identifier such as mit; `address` is where the weights can be loaded from. Raise UserError if the
     run cannot be read or a file cannot be written.
@@ -79,7 +79,7 @@ def card_text(generator: Generator, run: str | Path, checkpoint: str | None, lic
 
 
 def facts(generator: Generator, run: str | Path, checkpoint: str | None, licence: str | None) -> dict[str, str]:
-    """Return what is known of the weights, by its name."""
+    """Return the known facts about the weights, by name."""
     origin = origin_of(generator)
     config, names = origin.config, origin.class_names
     images = load_data_facts(run, checkpoint).get("images")
@@ -104,12 +104,12 @@ def facts(generator: Generator, run: str | Path, checkpoint: str | None, licence
 
 
 def attention_words(spec: AttentionConfig) -> str:
-    """Return a kind of attention and where it is."""
+    """Return the kind of an attention and its resolutions, as text."""
     return spec.kind if spec.kind == "none" else f"{spec.kind} at {', '.join(map(str, spec.resolutions))}"
 
 
 def scores_text(run: str | Path, step: int) -> str:
-    """Return the newest scores of a step by each extractor, with their protocol."""
+    """Return the newest scores of a step with each extractor, and their protocol."""
     directory = run_directory(run)
     found: dict[str, Scores] = {}
     for record in read_records(directory / "metrics.jsonl") if directory else []:
@@ -120,4 +120,4 @@ def scores_text(run: str | Path, step: int) -> str:
     if not found:
         return f"None were recorded at step {step}."
     reports = "\n\n".join(f"```\n{printable(scores.report())}\n```" for scores in found.values())
-    return f"{reports}\n\nScores compare only with scores by the same protocol."
+    return f"{reports}\n\nScores are comparable only with scores by the same protocol."

@@ -1,6 +1,6 @@
 """Networks as graphs that need no code of this project: ONNX, and the .pt2 of torch.export.
 
-A graph takes any number of images, and `sagan` in its metadata says what the safetensors of `sagan export` say.
+A graph takes any number of images. Its metadata entry `sagan` holds what the safetensors of `sagan export` hold.
 """
 
 import io
@@ -27,12 +27,12 @@ from sagan.runtime.extras import require_extra
 from sagan.runtime.files import write_atomically
 
 TOLERANCE = 1e-4  # absolute below 1, relative above
-CHECKED_BATCHES = (1, 3)  # neither is the size that a graph is traced with
+CHECKED_BATCHES = (1, 3)  # neither is the size at which a graph is traced
 TRACED_BATCH = 2
 
 
 class Graph(nn.Module):
-    """A network with one signature: G as (z, y) -> image, D as (image, y) -> logit, with maps after them if wanted.
+    """A network with a fixed signature: G as (z, y) -> image, D as (image, y) -> logit, followed by maps if wanted.
 
     A network without classes has no input y.
     """
@@ -48,7 +48,7 @@ class Graph(nn.Module):
         return result, *(m.weights for m in maps.values())
 
     def look(self, *inputs: Tensor) -> tuple[Tensor, dict[str, AttentionMap]]:
-        """Return the result and the maps by the names of their outputs; no maps if none are wanted."""
+        """Return the result, and the maps by the names of their outputs, empty unless `self.maps`."""
         if not self.maps:
             return self.network(*inputs), {}
         with capture_maps(self.network) as found:
@@ -61,12 +61,12 @@ class Graph(nn.Module):
 
     @property
     def names(self) -> list[str]:
-        """The names of the inputs."""
+        """Return the names of the inputs."""
         first = "z" if self.kind == "generator" else "image"
         return [first, "y"] if self.network.num_classes else [first]
 
     def inputs(self, n: int) -> tuple[Tensor, ...]:
-        """Return inputs of n images, always the same ones for one n."""
+        """Return inputs for n images, always the same for the same n."""
         random, network = torch.Generator().manual_seed(n), self.network
         if isinstance(network, Generator):
             first = torch.randn(n, network.z_dim, generator=random)
@@ -98,7 +98,7 @@ def export_graphs(
 
 
 def graph_bytes(graph: Graph, form: str) -> bytes:
-    """Return a graph as a file, once read back and compared with the network, to 1e-4 (ONNX by onnxruntime).
+    """Return a graph's file, after reading it back and checking its outputs to 1e-4 (ONNX in onnxruntime).
 
     Raise UserError, naming the attention, if the format cannot carry the network.
     """
@@ -107,7 +107,7 @@ def graph_bytes(graph: Graph, form: str) -> bytes:
         with quiet():
             blob, run_graph = {"onnx": onnx_bytes, "pt2": pt2_bytes}[form](graph)
         require_equal(graph, run_graph)
-    except Exception as error:  # an exporter fails in its own ways
+    except Exception as error:  # each exporter raises its own errors
         reason = one_line(error)[:300]
         raise UserError(f"--format {form}: {described(graph)} cannot be written: {reason}") from error
     return blob
@@ -118,7 +118,7 @@ Runner = Callable[[tuple[Tensor, ...]], list[Tensor]]
 
 
 def onnx_bytes(graph: Graph) -> tuple[bytes, Runner]:
-    """Return an ONNX file, and what runs it."""
+    """Return an ONNX file, and a function that runs it."""
     import onnxruntime
     from onnxscript import optimizer
 
@@ -127,7 +127,7 @@ def onnx_bytes(graph: Graph) -> tuple[bytes, Runner]:
     program: Any = torch.onnx.export(
         traced, dynamo=True, optimize=False, input_names=graph.names, output_names=outputs, verbose=False
     )
-    # All that depends on weights alone, such as the division by a singular value, is computed now.
+    # Whatever depends on weights alone, such as the division by a singular value, is computed now.
     optimizer.optimize(program.model, input_size_limit=2**31, output_size_limit=2**31)
     program.rename_axes({program.model.graph.inputs[0].shape[0]: "N"})
     program.model.metadata_props["sagan"] = json.dumps(facts(graph))
@@ -143,7 +143,7 @@ def onnx_bytes(graph: Graph) -> tuple[bytes, Runner]:
 
 
 def pt2_bytes(graph: Graph) -> tuple[bytes, Runner]:
-    """Return a file that `torch.export.load` reads, and what runs it."""
+    """Return a file that `torch.export.load` reads, and a function that runs it."""
     buffer = io.BytesIO()
     torch.export.save(traced_program(graph), buffer, extra_files={"sagan": json.dumps(facts(graph))})
     module = torch.export.load(io.BytesIO(buffer.getvalue())).module()
@@ -165,11 +165,11 @@ def require_equal(graph: Graph, run_graph: Runner) -> None:
         for expected, found in zip(graph(*inputs), run_graph(inputs), strict=True):
             error = ((found - expected).abs() / expected.abs().clamp(min=1)).max().item()
             if not error <= TOLERANCE:
-                raise ValueError(f"its results differ by {error:.1e}, and {TOLERANCE:g} is allowed")
+                raise ValueError(f"its results differ by {error:.1e}, but only {TOLERANCE:g} is allowed")
 
 
 def facts(graph: Graph) -> dict[str, Any]:
-    """Return what a graph says of itself: its run, and the kinds of its maps by the names of their outputs."""
+    """Return the metadata of a graph: its run, and the kinds of its maps by the names of their outputs."""
     origin = origin_of(graph.network)
     weights = f"{graph.kind}_ema" if origin.averaged else graph.kind
     maps = graph.look(*graph.inputs(TRACED_BATCH))[1]
@@ -193,7 +193,7 @@ def attention_of(graph: Graph) -> AttentionConfig:
 
 
 def described(graph: Graph) -> str:
-    """Return a network with its attention, in the words of an error."""
+    """Return a network and its attention as an error names them."""
     spec = attention_of(graph)
     if not attention_layers(graph.network):
         return f"the {graph.kind} without attention"
@@ -202,7 +202,7 @@ def described(graph: Graph) -> str:
 
 
 def refuse_bf16(graph: Graph, form: str) -> None:
-    """Raise UserError for attention that computes in bf16, in a format whose CPU runtime has no bf16 products."""
+    """Raise UserError if attention computes in bf16, but the format's CPU runtime has no bf16 products."""
     options = resolve(attention_of(graph))[1]
     if form == "onnx" and attention_layers(graph.network) and getattr(options, "precision", "float32") == "bf16":
         raise UserError(
@@ -212,7 +212,7 @@ def refuse_bf16(graph: Graph, form: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what exporters report to developers."""
+    """Silence the messages of exporters that are meant for developers."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

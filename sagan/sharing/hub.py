@@ -22,7 +22,7 @@ def push(
 ) -> str:
     """Upload the weights of G and D with their card in one commit, and return the pinned address.
 
-    A repository that is missing is created. Raise ConfigError for a name that is none, UserError if the run cannot be
+    A missing repository is created. Raise ConfigError if the name is malformed, and UserError if the run cannot be
     read, the package is missing, or the Hub refuses.
     """
     place = parsed(f"{PREFIX}{repository}")

@@ -10,10 +10,11 @@ from torch import Tensor
 
 
 def adam_step(optimizer: torch.optim.Adam, gradients: Sequence[Tensor]) -> None:
-    """Update the parameters of a fused Adam by their gradients, as `optimizer.step()` does by their `grad`.
+    """Update the parameters of a fused Adam with the given gradients, as `optimizer.step()` does with their `grad`.
 
-    It reads nothing from the device, so that a CUDA graph can hold it, and takes a tenth of the time on the host. The
-    optimizer keeps the state. A gradient must lie in memory as its weight does: the kernel walks through both alike.
+    It reads nothing from the device, so a CUDA graph can capture it, and it takes a tenth of the host time of
+    `optimizer.step()`. The optimizer keeps the state. A gradient must have the memory layout of its weight, because the
+    kernel goes through both in memory order.
     """
     (group,) = optimizer.param_groups
     states = moments(optimizer)
@@ -38,7 +39,7 @@ def adam_step(optimizer: torch.optim.Adam, gradients: Sequence[Tensor]) -> None:
 
 
 def moments(optimizer: torch.optim.Optimizer) -> list[dict[str, Tensor]]:
-    """Return what Adam keeps for each parameter: `step` and the averages `exp_avg` and `exp_avg_sq`, 0 at first."""
+    """Return Adam's state of each parameter: `step` and the averages `exp_avg` and `exp_avg_sq`, which start at 0."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for p in parameters:
         if not optimizer.state[p]:

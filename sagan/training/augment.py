@@ -1,7 +1,7 @@
 """Differentiable augmentation (Zhao et al. 2020).
 
-Real and fake images are changed by the same policies, each image with its own random draw. Gradients flow through the
-changes to G.
+Real and fake images are transformed by the same policies, each image with its own random draw. Gradients flow back to G
+through the transformations.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def diffaugment(images: Tensor, policies: Sequence[str], uniform: Tensor) -> Tensor:
-    """Return images (N, C, H, W) changed by the named policies, in order; `uniform` (N, 7) holds draws from [0, 1)."""
+    """Return images (N, C, H, W) after the named policies, in order; `uniform` (N, 7) holds draws from [0, 1)."""
     for name in policies:
         images = POLICIES[name](images, uniform)
     return images
@@ -42,7 +42,7 @@ def translation(images: Tensor, uniform: Tensor, ratio: float = 0.125) -> Tensor
 
 
 def cutout(images: Tensor, uniform: Tensor, ratio: float = 0.5) -> Tensor:
-    """Set a rectangle of half of each side to 0, with its centre anywhere in the image."""
+    """Set a rectangle half as high and half as wide as the image to 0, centred anywhere in the image."""
     height, width = images.shape[2:]
     inside = []
     for axis, side in enumerate((height, width)):

@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Field:
-    """The place of a tensor in a block."""
+    """The position of a tensor in a block."""
 
     name: str
     dtype: torch.dtype
@@ -49,7 +49,7 @@ class Block:
 def pack(inputs: Inputs, pin: bool) -> Block:
     """Copy inputs into a new block. Pinned memory can be copied while the host continues.
 
-    torch keeps pinned memory that is freed, and gives it out again only after queued copies from it are done.
+    torch caches pinned memory that is freed, and reuses it only after the copies queued from it have finished.
     """
     layout, start = [], 0
     for name, tensor in inputs.tensors().items():
@@ -62,14 +62,14 @@ def pack(inputs: Inputs, pin: bool) -> Block:
 
 
 class Places:
-    """The places on a device for inputs: one for each layout of blocks, so one for each kind of update."""
+    """Input buffers on a device: one for each layout of blocks, and so one for each kind of update."""
 
     def __init__(self, device: torch.device):
         self.device = device
         self.known: dict[tuple[Field, ...], tuple[Tensor, Inputs]] = {}
 
     def load(self, block: Block) -> Inputs:
-        """Queue the copy of a block to its place, and return the inputs there. They hold until the next such block."""
+        """Queue the copy of a block to its buffer, and return the inputs there, valid until the next such block."""
         if block.layout not in self.known:
             data = torch.empty(len(block.data), dtype=torch.uint8, device=self.device)
             self.known[block.layout] = data, Inputs(**{f.name: f.view(data) for f in block.layout})
@@ -79,7 +79,7 @@ class Places:
 
 
 def ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
-    """Yield the items of an iterator, computed up to `depth` items ahead by a thread. Raise what it raises."""
+    """Yield the items of an iterator, computed up to `depth` items ahead by a thread. Raise whatever it raises."""
     ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
     closed = threading.Event()
 

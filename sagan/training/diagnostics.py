@@ -17,7 +17,7 @@ from sagan.runtime.draws import latents
 from sagan.runtime.pictures import image_grid, to_uint8
 from sagan.training.state import TrainState
 
-GRID_BATCH = 50  # images of a grid made at a time
+GRID_BATCH = 50  # images of a grid generated at a time
 
 
 def numbers(scalars: Mapping[str, Tensor]) -> dict[str, float]:
@@ -62,7 +62,7 @@ def singular_values(state: TrainState) -> dict[str, float]:
 
 
 def of_each_network(values: dict[str, float]) -> dict[str, float]:
-    """Return the largest and the median of singular values of each network, by names that begin like theirs."""
+    """Return the largest and the median singular value of each network, under names with the same prefix."""
     found: dict[str, list[float]] = {}
     for name, value in values.items():
         found.setdefault(name.partition(".")[0], []).append(value)
@@ -114,7 +114,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 class Throughput:
-    """A meter of training speed: each call returns the images per second since the call before."""
+    """A meter of training speed: each call returns the images per second since the previous call."""
 
     def __init__(self, batch_size: int, step: int):
         self.batch_size = batch_size
@@ -130,7 +130,7 @@ class Throughput:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not count the time inside the block."""
+        """Leave out the time spent inside the block."""
         start = time.perf_counter()
         yield
         self.since += time.perf_counter() - start

@@ -14,7 +14,7 @@ def ema_decay(step: int, decay: float, start: int) -> float:
 
 
 class MovingAverage:
-    """Updates of the weights and running statistics of one network as the moving average of another's.
+    """The moving average of one network's weights and running statistics, kept in another network.
 
     Singular vectors are copied, because an average of unit vectors is not a unit vector.
     """
@@ -35,6 +35,6 @@ class MovingAverage:
         if decay.device.type == "cpu":  # one pass over memory instead of three
             torch._foreach_lerp_(self.means, self.values, 1 - decay.item())
             return
-        torch._foreach_sub_(self.means, self.values)  # lerp takes no weight that is on the device
+        torch._foreach_sub_(self.means, self.values)  # lerp does not accept a weight on the device
         torch._foreach_mul_(self.means, decay)
         torch._foreach_add_(self.means, self.values)

@@ -21,7 +21,7 @@ class Evaluator:
 
     @classmethod
     def build(cls, config: Config, device: torch.device) -> "Evaluator | None":
-        """Return the evaluator of a configuration, or None if it has no evaluation.
+        """Return the evaluator of a configuration, or None if it asks for no evaluation.
 
         Raise UserError if the extractor's weights are missing.
         """

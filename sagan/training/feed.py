@@ -12,10 +12,10 @@ from sagan.training.run import Run
 
 
 class Feed:
-    """The inputs of one step at a time: all are there before the step begins, so none is left half done.
+    """The inputs of one step at a time, all fetched before the step begins, so that no step is left half done.
 
-    `source` yields the inputs of `updates` updates per step, in a form that `place` turns into those on the device when
-    the update begins. A failure to get them is kept for later, so that the run can save the steps taken so far.
+    `source` yields the inputs of `updates` updates per step. `place` moves them to the device when an update begins. A
+    failure to fetch them is kept for later, so that the run can save the steps taken so far.
     """
 
     def __init__(self, source: Iterator[Any], updates: int, place: Callable[[Any], Inputs]):
@@ -27,7 +27,7 @@ class Feed:
 
     def fetch(self) -> None:
         """Get the inputs of the next step, or set `failure`."""
-        self.ready.clear()  # before the next ones take memory
+        self.ready.clear()  # before the next ones are allocated
         try:
             self.ready += (next(self.source) for _ in range(self.updates))
         except UserError as error:
@@ -47,7 +47,7 @@ class Feed:
 
 
 def feed_of(run: Run) -> Feed:
-    """Return the inputs of this process's steps, from the first one not taken yet."""
+    """Return the inputs of this process's steps, from the first step not taken yet."""
     config, state, training = run.config, run.state, run.config.training
     batches = TrainingBatches(
         run.data,

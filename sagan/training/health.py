@@ -25,8 +25,8 @@ class FiniteWatch:
     """A record of the first step at which each loss and weight was not finite.
 
     It is kept on the device, so that `note` does not wait for queued work. `require` is called before a record, a grid
-    or a checkpoint is written, so none of them ever holds a bad number. It names the first bad step even if more steps
-    were taken since.
+    or a checkpoint is written, so none of them ever holds a bad number. Its error names the first bad step even if more
+    steps have been taken since.
     """
 
     def __init__(self, state: TrainState):
@@ -75,7 +75,7 @@ class CollapseWatch:
         self.streaks = {"saturated": 0, "vanished": 0}
 
     def warnings(self, values: dict[str, float]) -> dict[str, str]:
-        """Return the warnings that a record `values` completes: the name, saturated or vanished, and the text."""
+        """Return the warnings that the record `values` triggers: their name, saturated or vanished, and their text."""
         loss, fake, real = values["loss/discriminator"], values["spread/fake"], values["spread/real"]
         present = {
             "saturated": min(values["accuracy/real"], values["accuracy/fake"]) == 1.0 and loss < 0.01,

@@ -1,4 +1,4 @@
-"""The inputs of an update, random draws and images, as functions of the run's seed and the number of the update."""
+"""The inputs of an update, random draws and images, as functions of the run's seed and the index of the update."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -17,7 +17,7 @@ Batch = tuple[Tensor, Tensor | None, Tensor | None]
 
 @dataclass(frozen=True)
 class Inputs:
-    """This process's share of the inputs of an update, n images. What an update has no use for is None."""
+    """This process's share of the inputs of an update, n images. Fields that an update does not use are None."""
 
     z: Tensor
     """Latents (n, z_dim)."""
@@ -49,15 +49,15 @@ class Inputs:
         return [Inputs(**{name: values[i] for name, values in split.items()}) for i in range(number)]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors among these by name."""
+        """Return the fields that are not None, by name."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
 
 def draw(training: TrainingConfig, z_dim: int, num_classes: int, purpose: str, index: int) -> Inputs:
-    """Draw for update `index` of a purpose, on the CPU.
+    """Return the random inputs of update `index` of a purpose, on the CPU.
 
-    The draws are made for the whole batch, of which this process keeps its own rows, so that the number of processes
-    does not change them.
+    They are drawn for the whole batch, and each process keeps its own rows, so the number of processes does not change
+    them.
     """
     n, generator = training.batch_size, generator_for(training.seed, purpose, index)
     share = slice(rank() * n // world_size(), (rank() + 1) * n // world_size())
@@ -73,7 +73,7 @@ def draw(training: TrainingConfig, z_dim: int, num_classes: int, purpose: str, i
 def step_inputs(
     training: TrainingConfig, z_dim: int, num_classes: int, batches: Iterable[Batch], step: int
 ) -> Iterator[Inputs]:
-    """Yield the inputs of all updates after `step` steps: of `d_steps` updates of D, then of one of G, and so on."""
+    """Yield the inputs of all updates after `step` steps: `d_steps` updates of D, then one of G, and so on."""
     batches = iter(batches)
     while True:
         for i in range(training.d_steps):

@@ -71,9 +71,9 @@ from sagan.training.steps import train_step
 def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = ()) -> Path:
     """Train the run of `config.run_dir`, or resume it from its newest good checkpoint. Return that directory.
 
-    `dataset`, if given, replaces the data that `config.data` names: see `sagan.data.given.wrap_dataset`. A run whose
-    steps are all taken and evaluated is left unchanged. Raise ConfigError if the run there has another configuration or
-    other data, and UserError if data or weights are missing or a file cannot be written.
+    `dataset`, if given, replaces the data that `config.data` names: see `sagan.data.given.wrap_dataset`. A finished run
+    whose last step is evaluated is left unchanged. Raise ConfigError if the run there has a different configuration or
+    different data, and UserError if data or weights are missing or a file cannot be written.
     """
     device, directory, last = choose_device(config.device), configured_run_dir(config), config.training.steps
     if dataset is not None:
@@ -86,7 +86,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
         require_agreement(shared_facts(config, saved))
         if saved and finished(config, saved):
             if is_main():
-                with suppress(UserError), RunLog(directory):  # unless it is busy, or may not be written to
+                with suppress(UserError), RunLog(directory):  # unless it is busy or read-only
                     tidy(config)
                 print(*farewell(directory, saved["step"], last), sep="\n")
             return directory
@@ -96,7 +96,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
         if is_main():
             prepare_run_dir(directory)
         with RunLog(directory, active=is_main()) as log:
-            if saved:  # not before the lock is taken, nor before every process has read the directory
+            if saved:  # only once the lock is held and every process has read the directory
                 set_damaged_aside(damaged, saved["step"], log)
             run = set_up(config, saved, data, evaluator, device, log, callbacks)
             del saved  # as large as the state itself
@@ -130,12 +130,12 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
     if saved:
         require_fit(saved, config, directory)
     elif training.init_from:
-        load_weights(training.init_from)  # to find out whether they can be read
+        load_weights(training.init_from)  # only to check that they can be read
     return config
 
 
 def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dataset, Evaluator | None]:
-    """Return the data set, before any image is read, and the evaluator. Raise UserError if something is missing."""
+    """Return the data set, with no image read yet, and the evaluator. Raise UserError if something is missing."""
     with main_first("opens the data"):  # one process downloads
         data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
     if config.evaluation.every:
@@ -154,13 +154,13 @@ def set_up(
     log: RunLog,
     callbacks: Sequence[Callback],
 ) -> Run:
-    """Return a run in the state of the checkpoint `saved`, or at step 0 if that is None."""
+    """Return a run restored from the checkpoint `saved`, or at step 0 if that is None."""
     directory = configured_run_dir(config)
     dtype = activation_dtype(config.training.precision, device)
     if saved:
         require_same_dtype(saved, config, dtype)
     data = in_memory(data, config.data.memory_gb)
-    if evaluator:  # again: unreadable images are skipped by now
+    if evaluator:  # again: by now unreadable images have been skipped
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
     config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
     state, start = build_state(config, device, dtype), []
@@ -182,12 +182,12 @@ def set_up(
 
 
 def metrics_of(config: EvaluationConfig) -> list[str]:
-    """Return the tags of the scores that evaluations add to TensorBoard; none without evaluations."""
+    """Return the tags of the scores that evaluations add to TensorBoard; an empty list without evaluations."""
     return [f"evaluation/{measure}{suffix(config.extractor.name)}" for measure in MEASURES] if config.every else []
 
 
 def tidy(config: Config) -> None:
-    """Do what a kill may have prevented after a checkpoint or an evaluation was written."""
+    """Finish what a kill may have interrupted after a checkpoint or an evaluation was written."""
     directory = configured_run_dir(config)
     remove_leftovers(directory)
     write_best(directory)

@@ -1,4 +1,4 @@
-"""What a run needs at least, measured on the meta device, which has shapes and no memory."""
+"""The least memory that a run needs, measured on the meta device, whose tensors have shapes but no data."""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,8 @@ from sagan.config import Config, ConfigError
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.runtime.memory import free_memory, require_memory
 
-COPIES = 4  # of a weight: itself, its gradient and Adam's two averages
-SAVED = 3  # of these are in a checkpoint, which lies in main memory until it is written
+COPIES = 4  # per weight: the weight itself, its gradient and Adam's two averages
+SAVED = 3  # of these are in a checkpoint, which stays in main memory until it is written
 
 
 def require_memory_for(config: Config, device: torch.device, processes: int = 1) -> None:
@@ -27,13 +27,13 @@ def require_memory_for(config: Config, device: torch.device, processes: int = 1)
     )
     try:
         networks = build_skeleton(build_generator, config), build_skeleton(build_discriminator, config)
-    except ConfigError as error:  # a product of widths beyond 64 bits
+    except ConfigError as error:  # a product of widths overflows 64 bits
         raise ConfigError(f"{widths}: {error}") from None
     once = sum(p.numel() * p.element_size() for n in networks for p in n.parameters())
     weights = COPIES * once * sharing + (SAVED * once if device.type == "cpu" else 0)  # one process saves
     require_memory(weights, device, widths)
     if any(part.attention.kind not in KINDS for part in (model.generator, model.discriminator)):
-        return  # its code may need numbers, and the meta device has none
+        return  # its code may need values, and meta tensors have none
     batch = training.batch_size // (training.micro_batches * processes)
     per_image = activation_bytes(config, *networks) // (1 if training.precision == "float32" else 2)
     require_memory(
@@ -45,15 +45,15 @@ def require_memory_for(config: Config, device: torch.device, processes: int = 1)
 
 
 def is_small(config: Config, device: torch.device) -> bool:
-    """Return whether a run needs so little that half a second of measuring is not worth it."""
+    """Return whether a run is so small that measuring it, which takes half a second, is not worth it."""
     model, (height, width) = config.model, config.data.size
     widest = max(model.generator.channels, model.discriminator.channels)
-    maps = 4 * 100 * config.training.batch_size * height * width * widest  # as if 100 maps had the images' size
+    maps = 4 * 100 * config.training.batch_size * height * width * widest  # as if 100 maps were as large as images
     return widest <= 128 and model.generator.z_dim <= 4096 and maps < free_memory(device) / 4
 
 
 def activation_bytes(config: Config, generator: nn.Module, discriminator: nn.Module) -> int:
-    """Return the bytes in float32 that an update keeps for its backward pass, for each image of the batch."""
+    """Return how many bytes of float32 activations an update keeps for its backward pass, per image of the batch."""
     height, width = config.data.size
 
     def kept(n: int) -> int:
@@ -66,7 +66,7 @@ def activation_bytes(config: Config, generator: nn.Module, discriminator: nn.Mod
     def labels(n: int) -> Tensor | None:
         return torch.zeros(n, dtype=torch.long, device="meta") if config.data.num_classes else None
 
-    return (kept(4) - kept(2)) // 2  # what does not grow with the batch is no activation
+    return (kept(4) - kept(2)) // 2  # what does not grow with the batch is not an activation
 
 
 class _Kept(torch.autograd.graph.saved_tensors_hooks):
@@ -79,7 +79,7 @@ class _Kept(torch.autograd.graph.saved_tensors_hooks):
         def pack(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
             if storage._cdata not in self.alive:
-                self.alive[storage._cdata] = storage  # or its address would be used again
+                self.alive[storage._cdata] = storage  # otherwise its address could be reused
                 self.bytes += storage.nbytes()
             return tensor
 

@@ -21,7 +21,7 @@ WARM_UPS = 3  # as torch's documentation of CUDA graphs advises
 
 
 def choose_updates(state: TrainState) -> Updates | None:
-    """Return how the updates of a run are to be taken, by `training.performance`; None means eagerly.
+    """Return the updates of a run that `training.performance` selects; None means eager ones.
 
     Raise ConfigError for graphs without a GPU.
     """
@@ -37,11 +37,11 @@ def choose_updates(state: TrainState) -> Updates | None:
 
 
 class Recorded:
-    """Updates recorded as CUDA graphs at their first call, which they then repeat.
+    """Updates that are recorded as CUDA graphs on their first call and replayed after that.
 
-    A graph holds an update up to its gradients, and another one holds the rest: between them the processes exchange
-    their gradients. Inputs must always lie in the same place, as those of `blocks.Places` do. If recording fails and is
-    not `required`, a warning says so and updates run eagerly.
+    One graph computes the gradients of an update, and another one applies them; in between, the processes average them.
+    Inputs must always be at the same addresses, as those of `blocks.Places` are. If recording fails and is not
+    `required`, a warning says so and updates run eagerly.
     """
 
     def __init__(self, state: TrainState, required: bool):
@@ -97,7 +97,7 @@ class Recorded:
 
         leave_unchanged(state, warm_up)
         first, second = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        # Thread-local: meanwhile the thread that fills blocks may allocate pinned memory.
+        # Thread-local, because the thread that fills blocks may allocate pinned memory meanwhile.
         with torch.cuda.graph(first, capture_error_mode="thread_local"):
             gradients, metrics = compute()
         with torch.cuda.graph(second, pool=first.pool(), capture_error_mode="thread_local"):
@@ -114,7 +114,7 @@ class Recorded:
 
 
 def leave_unchanged(state: TrainState, function: Callable[[], object]) -> None:
-    """Call a function that may change any tensor of the state, and put back all of them."""
+    """Call a function that may change any tensor of the state, then restore all of them."""
     tensors = state_tensors(state)
     before = [t.clone(memory_format=torch.preserve_format) for t in tensors]
     try:

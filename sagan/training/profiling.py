@@ -7,11 +7,11 @@ from torch.profiler import ProfilerActivity, profile, schedule
 from sagan.runtime.distributed import is_main
 from sagan.training.run import Callback, Run
 
-UNTRACED = 3  # steps before: the first ones set things up
+UNTRACED = 3  # steps before the trace: the first ones set things up
 
 
 class Profile(Callback):
-    """Write a trace of `steps` steps to RUN/profile, from the fourth step of this process on."""
+    """A callback that writes a trace of `steps` steps to RUN/profile, starting with the fourth step of this process."""
 
     def __init__(self, steps: int):
         self.steps = steps

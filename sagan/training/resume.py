@@ -1,4 +1,4 @@
-"""Whether a run can resume from its newest checkpoint with the current configuration, data and machine."""
+"""Checks that a run can resume from its newest checkpoint with the current configuration, data and machine."""
 
 import os
 from dataclasses import replace
@@ -25,7 +25,7 @@ SHOWN = 5  # differing classes in a message, at most
 
 
 def resumed_config(config: Config, saved: dict | None, run_dir: Path) -> Config:
-    """Return `config` as it resumes the run of `saved`. Raise ConfigError, with both values, if it differs too much."""
+    """Return `config`, ready to resume the run of `saved`. Raise ConfigError, with both values, if they conflict."""
     if saved is None:
         return config
     old = checkpoint_config(saved, run_dir)
@@ -38,7 +38,7 @@ def resumed_config(config: Config, saved: dict | None, run_dir: Path) -> Config:
 
 
 def finished(config: Config, saved: dict) -> bool:
-    """Return whether all steps are taken and the last one, if it has to be, is evaluated.
+    """Return whether all steps have been taken and, if evaluation is on, the last one has been evaluated.
 
     A run may be killed between its last checkpoint and its last evaluation.
     """
@@ -49,7 +49,7 @@ def finished(config: Config, saved: dict) -> bool:
 
 
 def set_damaged_aside(damaged: dict[Path, str], step: int, log: RunLog) -> None:
-    """Rename the damaged checkpoints (path -> reason) after the one of `step`, and say so."""
+    """Rename the damaged checkpoints (path -> reason), all newer than that of `step`, and log a warning for each."""
     for path, reason in damaged.items() if log.active else ():
         log.say(
             f"warning: {reason}; renamed to {set_aside(path).name}. "
@@ -58,7 +58,7 @@ def set_damaged_aside(damaged: dict[Path, str], step: int, log: RunLog) -> None:
 
 
 def shared_facts(config: Config, saved: dict | None) -> dict[str, Any]:
-    """Return the options and the step in which the processes of a run must agree. Paths may differ between machines."""
+    """Return the options and the step on which the processes of a run must agree. Paths may differ between machines."""
     step = saved["step"] if saved else 0
     return {"step": step} | {key: value for key, value in flatten(config) if key not in OF_A_MACHINE}
 
@@ -66,7 +66,7 @@ def shared_facts(config: Config, saved: dict | None) -> dict[str, Any]:
 def refuse_to_diverge_again(run_dir: Path, saved: dict | None) -> None:
     """Raise NonFiniteError if torchrun restarts a run that has diverged after its newest checkpoint.
 
-    The same steps would diverge again. A command that a person repeats is not refused.
+    The same steps would diverge again. A command that a person runs again is not refused.
     """
 
     def last_divergence() -> str | None:
@@ -77,11 +77,11 @@ def refuse_to_diverge_again(run_dir: Path, saved: dict | None) -> None:
         return next((str(r["diverged"]) for r in reversed(records) if "diverged" in r and r["step"] > step), None)
 
     if text := read_by_main(last_divergence):
-        raise NonFiniteError(f"{text} An earlier attempt recorded this, and another one would end in the same way.")
+        raise NonFiniteError(f"{text} An earlier attempt recorded this, and another one would end the same way.")
 
 
 def require_same_dtype(saved: dict, config: Config, dtype: torch.dtype) -> None:
-    """Raise ConfigError if the activations had another dtype: `auto` depends on the machine.
+    """Raise ConfigError if the run had activations of another dtype, because `auto` depends on the machine.
 
     Checkpoints of older versions do not record the dtype.
     """
@@ -101,7 +101,7 @@ def data_facts(data: Dataset) -> dict:
 
 
 def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
-    """Raise ConfigError, with both values, if labels would change their meaning, or an epoch its length.
+    """Raise ConfigError, with both values, if the meaning of labels or the length of an epoch would change.
 
     Checkpoints of older versions do not record the data.
     """
@@ -115,7 +115,7 @@ def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
     if before["images"] != now["images"]:
         changed.append(f"  images: {before['images']} in the run, {now['images']} now")
     if not changed:
-        changed.append("  other images or labels, of the same number and classes")
+        changed.append("  different images or labels, with the same number and classes")
     lines = "\n".join(changed)
     raise ConfigError(
         f"{run_dir} cannot be resumed with other data:\n{lines}\n"
@@ -124,9 +124,9 @@ def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
 
 
 def require_fit(saved: dict, config: Config, run_dir: Path) -> None:
-    """Raise UserError, naming file and field, unless a checkpoint has the states of this configuration's training.
+    """Raise UserError, naming file and field, unless the states in a checkpoint fit this configuration.
 
-    That takes no memory, and no time before data are read.
+    Networks are built without memory, so this check is quick and can come before data are read.
     """
     optimizer = config.optimizer
     states = {

@@ -76,7 +76,7 @@ class Due:
 
 
 def due_after(run: Run, stopping: bool) -> Due:
-    """Return what is due after the last step. A run that is stopping saves, but evaluates only its final step."""
+    """Return what is due after the step just taken. A run that is stopping saves, but evaluates only its final step."""
     config, step = run.config, run.state.step
     final, evaluation = step == config.training.steps, evaluation_due(run)
     return Due(
@@ -100,7 +100,7 @@ def attention_due(run: Run) -> bool:
 
 
 def evaluation_due(run: Run) -> bool:
-    """Return whether the last step has to be evaluated."""
+    """Return whether the step just taken has to be evaluated."""
     step, config = run.state.step, run.config
     return run.evaluator is not None and (is_due(config.evaluation.every, step) or step == config.training.steps)
 
@@ -134,7 +134,7 @@ def write_checkpoint(run: Run) -> None:
 
 
 def write_evaluation(run: Run) -> None:
-    """Write the scores of the generator, and name its checkpoint in best.json if it is the best so far."""
+    """Evaluate the generator, record its scores, and name its checkpoint in best.json if it is the best so far."""
     if run.evaluator is None:
         return
     run.writer.wait()  # no scores without their checkpoint

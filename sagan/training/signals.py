@@ -9,7 +9,7 @@ from types import FrameType
 
 from sagan.runtime.distributed import any_process
 
-SECONDS = 2.0  # in which signals are one request: `timeout` sends its signal twice, and torchrun passes on the group's
+SECONDS = 2.0  # within which signals are one request: `timeout` sends two, and torchrun forwards the group's
 
 
 class StopRequest:
@@ -27,7 +27,7 @@ class StopRequest:
             raise KeyboardInterrupt
 
     def agreed(self, failed: bool = False) -> bool:
-        """Return whether any process got a request, or `failed`. All get the same answer, and stop at the same step."""
+        """Return whether any process got a request or `failed`. All get the same answer and stop at the same step."""
         return any_process(failed or self.name is not None)
 
 

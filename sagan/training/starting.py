@@ -11,16 +11,16 @@ Weights = dict[str, Tensor]
 
 
 def start_from(state: TrainState, path: str) -> list[str]:
-    """Take over the weights of a run or file that fit, and return lines that list the others.
+    """Load the layers of a run or file that fit, and return lines that list the others.
 
     The moving average starts as a copy of G, and optimizers start afresh. Raise UserError if the file cannot be read,
-    ConfigError if no weight of it fits.
+    and ConfigError if none of its layers fits.
     """
     step, weights = load_weights(path)
     lines, total = [f"weights from {path}, step {step}:"], 0
     for name, network in (("generator", state.generator), ("discriminator", state.discriminator)):
         if name not in weights:
-            lines.append(f"  {name}: none there, so it starts from random weights")
+            lines.append(f"  {name}: not in the file, so it starts from random weights")
             continue
         taken, left = take_over(network, weights[name])
         total += taken
@@ -34,7 +34,7 @@ def start_from(state: TrainState, path: str) -> list[str]:
 
 
 def take_over(network: nn.Module, weights: Weights) -> tuple[int, dict[str, str]]:
-    """Load the layers whose weights all fit. Return their number, and the reasons of the others by layer.
+    """Load the layers whose weights all fit. Return their number, and for each other layer the reason.
 
     A layer is taken whole or not at all: singular vectors belong to one weight, and the gain of an attention layer
     would let untrained attention through.
@@ -52,7 +52,7 @@ def take_over(network: nn.Module, weights: Weights) -> tuple[int, dict[str, str]
 
 
 def by_layer(weights: Weights) -> dict[str, Weights]:
-    """Return the weights of each layer, by their names in it. All of an attention layer is one layer."""
+    """Return layer -> name in it -> weight. An attention layer with all its parts is one layer."""
     layers: dict[str, Weights] = {}
     for name, tensor in weights.items():
         before, inside, _ = name.partition(".attention.")
@@ -62,9 +62,9 @@ def by_layer(weights: Weights) -> dict[str, Weights]:
 
 
 def difference(own: Weights, given: Weights | None) -> str:
-    """Return why the weights given do not fit a layer, or nothing if they do."""
+    """Return why the given weights do not fit a layer, or an empty string if they do."""
     if given is None:
-        return "not there"
+        return "not in the file"
     if own.keys() != given.keys():
         return f"has {', '.join(sorted(own))} here, {', '.join(sorted(given))} there"
     shapes = {name: (tuple(given[name].shape), tuple(tensor.shape)) for name, tensor in own.items()}

@@ -57,12 +57,12 @@ class TrainState:
 
         Random draws are functions of the step, so there is no generator state to save.
         """
-        dtype = str(self.generator.compute_dtype).removeprefix("torch.")  # of precision `auto`, the result
+        dtype = str(self.generator.compute_dtype).removeprefix("torch.")  # what precision `auto` resolved to
         modules = {name: m.state_dict() for name, m in {**self.networks, **self.optimizers}.items()}
         return {"step": self.step, "config": asdict(self.config), "dtype": dtype, **modules}
 
     def restore(self, checkpoint: dict) -> None:
-        """Load what `checkpoint()` returned. The settings of the optimizers stay those of the configuration."""
+        """Load what `checkpoint()` returned. The optimizers' settings stay those of the configuration."""
         for name, network in self.networks.items():
             network.load_state_dict(checkpoint[name])
         for name, optimizer in self.optimizers.items():
@@ -72,7 +72,7 @@ class TrainState:
         self.step = checkpoint["step"]
 
     def average_statistics(self) -> None:
-        """Replace the running statistics of batch norm, which each process takes from its own shard, by their mean."""
+        """Replace batch norm's running statistics, which each process takes from its own images, by their mean."""
         networks = [n for n in (self.generator, self.generator_ema) if n is not None]
         average([b for n in networks for name, b in n.named_buffers() if "running_" in name])
 
@@ -102,7 +102,7 @@ def _adam(network: nn.Module, lr: float, config: OptimizerConfig) -> torch.optim
 
 
 def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Give the averages of an optimizer the memory layout of their weights: its kernel walks through both alike."""
+    """Give an optimizer's averages the memory layout of their weights: its kernel reads both in memory order."""
     for weight, averages in optimizer.state.items():
         for name in ("exp_avg", "exp_avg_sq"):
             if averages[name].stride() != weight.stride():

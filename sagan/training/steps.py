@@ -1,7 +1,7 @@
 """The two updates of a training step, as functions of the state and of the update's inputs.
 
 Neither reads a number from the device or copies one to it, so the host never waits and a CUDA graph can hold them. An
-update is its gradients, their mean over the processes, and a step of Adam.
+update computes gradients, averages them over the processes, and takes a step of Adam.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -74,7 +74,7 @@ def discriminator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Ten
     with state.discriminator_weights.ready(dtype, iterate=True):
         for part, fake in zip(parts, fakes, strict=True):
             real = real_images(state, part)
-            # One pass for real and fake: larger products. D does not mix images of a batch.
+            # One pass for real and fake, because larger products are faster. D does not mix the images of a batch.
             images = _augment(state, torch.cat([real, fake]), part)
             labels = None if part.real_y is None or part.y is None else torch.cat([part.real_y, part.y])
             real_logits, fake_logits = discriminator(images, labels).chunk(2)
@@ -116,7 +116,7 @@ def apply_to_generator(state: TrainState, gradients: Sequence[Tensor], inputs: I
 
 
 class Gradients:
-    """The gradients of weights, summed over micro-batches. They lie in memory as the weights do."""
+    """The gradients of weights, summed over micro-batches. They have the memory layout of the weights."""
 
     def __init__(self, weights: list[nn.Parameter]):
         self.weights = weights
@@ -124,10 +124,10 @@ class Gradients:
         self.count = 0
 
     def add(self, loss: Tensor, parts: int) -> None:
-        """Add the gradients of one of `parts` micro-batches, and leave them in `grad` after the last."""
+        """Add the gradients of one of `parts` micro-batches. After the last, set `grad` of each weight to the sum."""
         self.count += 1
         last = self.count == parts
-        # All micro-batches share the graph from the weights to those made ready, so the last one frees it.
+        # All micro-batches share the graph from the weights to the prepared ones, so the last one frees it.
         found = gradients_of(loss / parts, self.weights, retain_graph=not last)
         if self.total:
             torch._foreach_add_(self.total, found)  # pyright: ignore[reportPrivateImportUsage]

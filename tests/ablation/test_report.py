@@ -84,7 +84,7 @@ def test_verdicts_are_for_primary_comparisons(report):
     assert {v: row[-1] for v, row in primary.items()} == {"good": "better", "none": "baseline", "same": "undecided"}
     assert [row[3] for row in primary.values()] == ["97.5 %", "95 %", ""]  # the levels of Holm's two steps
     assert "`good` is better than `none`." in report and "worse than" not in report
-    assert "Undecided: `same`. That is no proof of equality." in report
+    assert "Undecided: `same`. That does not prove equality." in report
     assert "Holm's correction for the plan's 2 primary comparisons" in report
 
 

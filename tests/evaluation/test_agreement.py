@@ -79,7 +79,7 @@ def test_one_hue_is_no_agreement():
     scores, (word,) = agreement_scores(hues(*[(40, 41)] * 20), HUE)
     assert "agreement" not in scores and scores["agreement_both_parts"] == 1
     assert scores["agreement_gap"] == pytest.approx(1) and scores["agreement_chance"] == pytest.approx(1)
-    assert word.startswith("agreement: the gap at chance is 1, and at least 30 degrees are needed")
+    assert word.startswith("agreement: the gap at chance is 1, but at least 30 degrees are needed")
 
 
 @pytest.mark.parametrize("angle, defined", [(50, False), (70, True)])

@@ -88,7 +88,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, capl
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "file"))
     with caplog.at_level(logging.WARNING):
         assert measured(make_real())[1]
-    assert str(tmp_path / "file") in caplog.text and "not kept" in caplog.text
+    assert str(tmp_path / "file") in caplog.text and "not cached" in caplog.text
 
 
 def test_choice_is_balanced_nested_and_fixed():

@@ -92,7 +92,7 @@ def test_exported_weights_give_the_moving_average_and_the_discriminator_beside_i
     discriminator.unlink()
     state, fresh, lines = started(path=generator)
     assert agreeing(d := state.discriminator.state_dict(), fresh.discriminator.state_dict()) == d.keys()
-    assert lines[-1] == "  discriminator: none there, so it starts from random weights"
+    assert lines[-1] == "  discriminator: not in the file, so it starts from random weights"
 
 
 def test_weights_of_which_none_fits_are_refused(started, source):

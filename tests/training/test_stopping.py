@@ -93,7 +93,7 @@ def test_a_killed_worker_is_one_error_after_the_state_is_saved(make_config, tmp_
     step = load_checkpoint(saved)["step"]
     (line,) = [line for line in err.splitlines() if "error" in line]
     assert process.returncode == 1 and "Traceback" not in err, err
-    assert "a worker process that reads images has ended early (killed by SIGKILL)" in line
+    assert "a worker process that reads images ended early (killed by SIGKILL)" in line
     assert f"step {step} is saved" in line
 
     config = make_config(*WORKERS, f"training.steps={step + 1}")
