@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 def train(config: Config, dataset: "Dataset[Any] | None" = None, callbacks: Sequence[Callback] = ()) -> Path:
     """Train the run of `config.run_dir`, or resume it from its newest checkpoint. Return that directory.
 
-    `dataset` is any map-style data set of (uint8 image (C, H, W), int label); it takes the place of the data that
-    `config.data` names, and the run records `data.source: dataset`. To resume such a run, give the same data set again.
-    `callbacks` are called after each step and after each evaluation.
+    `dataset` is any map-style data set of (uint8 image (C, H, W), int label). It replaces the data that `config.data`
+    names, and the run records `data.source: dataset`. To resume such a run, give the same data set again. `callbacks`
+    are called after each step and after each evaluation.
 
-    Raise ConfigError if the run there has another configuration or other data, UserError if something is missing.
+    Raise ConfigError if the run there has a different configuration or data, and UserError if something is missing.
     """
     return loop.train(config, dataset, callbacks=(AttentionRecorder(), *callbacks))
 
@@ -51,9 +51,9 @@ def evaluate(
     """Return the scores of a run's generator, and add them to its metrics.jsonl.
 
     `overrides` change the run's own protocol: `["num_samples=1000", "extractor.name=efficientnet-lite0"]`. `dataset`
-    takes the place of the run's data, which are not downloaded. `ablate_layer` scores the generator without the
-    attention layer of that name, or without "all". `trust_module` is as in `load_generator`. In several processes all
-    but the main one return None.
+    replaces the run's data, which are not downloaded. `ablate_layer` scores the generator without the attention layer
+    of that name, or without "all". `trust_module` is as in `load_generator`. In several processes all but the main one
+    return None.
 
     Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
     """
@@ -102,7 +102,7 @@ def attention_figure(
     seed: int = 0,
     trust_module: str | Sequence[str] = (),
 ) -> Image.Image:
-    """Return a picture of where a layer looks, for five points on each of `num` generated images.
+    """Return a picture of where a layer attends, for five points on each of `num` generated images.
 
     `layer` is a name such as "blocks.1.attention"; None takes the first that has maps. The picture of a matrix shows
     the mean over its heads. `trust_module` is as in `load_generator`. Raise ConfigError if there is no such layer,

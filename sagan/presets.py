@@ -1,4 +1,4 @@
-"""Presets, and the one way from a preset or file and overrides to a checked configuration."""
+"""Presets, and the only function that turns a preset or file with overrides into a checked configuration."""
 
 import difflib
 import re
@@ -21,13 +21,13 @@ def presets() -> list[str]:
 
 
 def describe_preset(name: str) -> str:
-    """Return what a preset is: the first line of its file, a comment."""
+    """Return the description of a preset, which is the comment in the first line of its file."""
     with open(config_file(name)) as file:
         return file.readline().lstrip("# ").rstrip()
 
 
 def config_file(name: str) -> Path:
-    """Return the file of a preset's name or of a path. Raise ConfigError if there is neither."""
+    """Return the file of a preset, given its name, or of a path. Raise ConfigError if there is neither."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
@@ -43,14 +43,14 @@ def load_config(name: str | None = None, overrides: Sequence[str] = ()) -> Confi
     """Return the configuration of a preset or YAML file, with overrides such as `model.generator.channels=32`.
 
     Without a name it starts from the defaults. Raise ConfigError, naming the option, the value and what was expected,
-    for anything that can be wrong before the data are opened: unknown options, wrong types, values out of range, sizes
-    that do not exist, options that contradict each other.
+    for any error that can be found before the data are opened: unknown options, wrong types, values out of range,
+    impossible sizes, options that contradict each other.
     """
     return load_settings(name, override_settings(overrides or ()))
 
 
 def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:
-    """Return the configuration of a preset or YAML file, with settings that override it. Raise as `load_config`."""
+    """Return the configuration of a preset or YAML file, changed by settings. Raise errors as `load_config` does."""
     file = config_file(name) if name else None
     settings = [*(file_settings(file) if file else []), *settings]
     config = read(Config, settings)
@@ -58,7 +58,7 @@ def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:
         config = replace(config, run_dir=f"runs/{file.stem if file else 'default'}")
     try:
         check(config)
-    except ConfigError as error:  # it begins with an option: its last setting is at fault
+    except ConfigError as error:  # its text begins with an option, whose last setting is at fault
         at_fault = (s.where for s in reversed(settings) if re.match(rf"{re.escape(s.key)}[ .:]", str(error)))
         only_file = f"{file}: " if file and all(s.where == f"{file}: " for s in settings) else ""
         raise ConfigError(f"{next(at_fault, only_file)}{error}") from None

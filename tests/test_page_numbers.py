@@ -232,3 +232,12 @@ def test_paths_that_the_tour_names_exist():
     tour = (ROOT / "CONTRIBUTING.md").read_text()
     named = re.findall(r"`((?:sagan|tests|experiments|config|data|evaluation|ablation)/[\w./]+)`", tour)
     assert named and [path for path in named if not ((ROOT / path).exists() or (ROOT / "sagan" / path).exists())] == []
+
+
+def test_the_tour_names_every_module_and_package_of_the_program_and_no_other():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tour = text[text.index("### The packages") : text.index("### How to add")]
+    tabled = {name for row in tables(tour)[0][1:] for name in re.findall(r"`(\w+)`", row[0])}
+    below = {re.sub(r"\.py$", "", name) for name in re.findall(r"`(\w+(?:\.py)?)`", tour.rpartition("|\n")[2])}
+    parts = {p.stem for p in (ROOT / "sagan").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
+    assert tabled | below == parts - {"__init__"}

@@ -62,13 +62,13 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The folder of a plan.yaml, or the stem of any other file name."""
+        """Return the folder of a plan.yaml, or the stem of any other file name."""
         file = self.file.resolve()
         return file.parent.name if file.stem == "plan" else file.stem
 
     @property
     def folder(self) -> Path:
-        """The folder for tables and report. A size other than the default one has its own subfolder.
+        """Return the folder for tables and report. A size other than the default one has its own subfolder.
 
         It is the folder of `plan.yaml`, or `NAME/` beside `NAME.yaml`. For a plan of the installed package it is
         `NAME/` in the working directory.
@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def compared(self) -> list[str]:
-        """The primary variants, with the default filled in."""
+        """Return the primary variants, with the default filled in."""
         if self.primary is not None:
             return self.primary
         others = [v for v in self.variants if v != self.baseline]

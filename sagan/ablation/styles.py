@@ -40,7 +40,7 @@ class Style:
 
     @property
     def dash(self) -> str:
-        """The line style that goes with the marker."""
+        """Return the line style that goes with the marker."""
         return DASHES.get(self.marker, "-")
 
 

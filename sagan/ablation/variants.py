@@ -50,7 +50,7 @@ class Job:
 
     @property
     def module(self) -> tuple[str, ...]:
-        """The arguments of `python -m` that train and evaluate it."""
+        """Return the arguments of `python -m` that train and evaluate it."""
         if self.processes == 1:
             return ("sagan", *self.arguments)
         launcher = ("torch.distributed.run", "--standalone", "--nproc_per_node", str(self.processes))
@@ -62,7 +62,7 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that identify everything the run's scores depend on, except data and program."""
+        """Return 12 hexadecimal digits that identify all that the run's scores depend on, except data and program."""
         return hashlib.sha256(json.dumps(essentials(self.config)).encode()).hexdigest()[:12]
 
     def is_run_of(self, config: Config) -> bool:

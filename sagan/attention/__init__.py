@@ -1,4 +1,4 @@
-"""Attention systems that can replace SAGAN's. `KINDS` lists them; `resolve` turns a configuration into one."""
+"""Attention systems: SAGAN's and others that can replace it. `KINDS` lists them; `resolve` finds the configured one."""
 
 import importlib
 import sys
@@ -76,14 +76,14 @@ def resolve(spec: AttentionConfig, option: str = "attention") -> tuple[type[Atte
 
 
 def is_loaded(kind: str) -> bool:
-    """Return whether `resolve` imports nothing for a kind: it is listed, or its class is in an imported module."""
+    """Return whether `resolve` need not import a kind, because it is in KINDS or in a module imported already."""
     module, _, attribute = kind.rpartition(".")
     found = vars(sys.modules[module]).get(attribute) if module in sys.modules else None  # getattr may import
     return kind in KINDS or (isinstance(found, type) and issubclass(found, Attention))
 
 
 def import_modules(names: Iterable[str], option: str = "trust_module") -> None:
-    """Import modules, so that a file may name the attention kinds in them. Raise ConfigError, naming the module."""
+    """Import modules so that a file may name the attention kinds in them. Raise ConfigError, naming the module."""
     for name in names:
         try:
             importlib.import_module(name)

@@ -22,8 +22,8 @@ class AdditiveOptions:
 class AdditiveAttention(Attention):
     """Additive attention: y = x + gamma W_o sum_k softmax_k(e[q, k]) value_k, with e[q, k] = v . tanh(W x_q + U x_k).
 
-    Only the score differs from kind `sagan`, so that the two can be compared: W and U are 1x1 convolutions C -> C/8,
-    the value is one C -> C/2, and W_o is one C/2 -> C. 1.25 C^2 + C/8 + 1 parameters, and C/8 more with a bias.
+    Only the score differs from kind `sagan`, to make the two comparable: W and U are 1x1 convolutions C -> C/8, the
+    value is one C -> C/2, and W_o is one C/2 -> C. 1.25 C^2 + C/8 + 1 parameters, and C/8 more with a bias.
 
     v starts at 0 (uniform weights). It is outside spectral norm, because it bounds the logits itself: |e| is at most
     the sum of |v|. The tanh of every pair of positions is computed for a few queries at a time and not stored.

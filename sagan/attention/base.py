@@ -1,4 +1,4 @@
-"""What all attention systems share: their place in a network, their gate, and the recording of maps."""
+"""Shared by all attention systems: their place in a network, their gate, and the recording of maps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ Size = tuple[int, int] | torch.Size  # height, width: (H, W) or x.shape[2:]
 
 @dataclass(frozen=True)
 class Place:
-    """The place of an attention layer: the shape of its input, and what network and configuration require."""
+    """The place of an attention layer: the shape of its input, and what the network and the configuration require."""
 
     channels: int
     size: tuple[int, int]
@@ -27,7 +27,7 @@ class Place:
     norm: dict[str, Any] = field(default_factory=dict)
     """Options of batch norm, if it is allowed."""
     gate: Literal["zero", "none"] = "zero"
-    """zero: the identity at first, through a gain that starts at 0. none: the published form."""
+    """zero: start as the identity, through a gain that starts at 0. none: the published form."""
 
     @property
     def zero_weights(self) -> bool:
@@ -58,7 +58,7 @@ class ProductOptions:
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """What a layer attended to, detached from the graph.
+    """The map of a layer in one forward pass, detached from the graph.
 
     ================  =========================  ==================================================================
     kind              weights                    meaning
@@ -161,7 +161,7 @@ def expect_width(place: Place, multiple: int) -> None:
 
 
 def expect_even(place: Place, what: str) -> None:
-    """Raise ConfigError if height or width is odd: 2x2 pooling would drop positions."""
+    """Raise ConfigError if height or width is odd, because 2x2 pooling would drop positions."""
     if place.size[0] % 2 or place.size[1] % 2:
         raise ConfigError(f"{what} requires an even height and width")
 

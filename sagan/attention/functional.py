@@ -71,7 +71,7 @@ def chunked_attention(
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return weigh(query, key) @ value
 
-    if torch.compiler.is_exporting():  # a graph has no backward pass, and its number of chunks would fix the batch
+    if torch.compiler.is_exporting():  # a graph has no backward pass, and chunks would fix its batch size
         return attend(query, key, value)
     chunks = query.split(max(1, CHUNK_ELEMENTS // per_query), dim=2)
     return torch.cat(

@@ -76,7 +76,7 @@ class ResidualControl(Attention):
     `sagan`. C a + 9 a b + b C + 1 parameters: within 2 % of `sagan` at every multiple of 8 from C = 32 on. No map.
 
     Source: Zhang et al. 2019, section 4.2, which does not give the form of the block; this one is ours. Raise
-    ConfigError if no integers come within 2 %, as at C = 8 and 24: it would control for something else.
+    ConfigError if no integers come within 2 %, as at C = 8 and 24, because that would not be a control.
     """
 
     def __init__(self, options: NoOptions, place: Place):

@@ -48,7 +48,7 @@ def measure(
     threads: int,
     repeats: int,
 ) -> str:
-    """Return the table as Markdown, below a line that says what it was measured on. `kinds` None means all.
+    """Return the table as Markdown, below a line about how it was measured. `kinds` None means all.
 
     Raise ConfigError, before anything is measured, if a kind cannot be built for one of the square maps.
     """
@@ -137,14 +137,14 @@ def _cost(
 def _flops(kind: str, size: tuple[int, int], channels: int) -> int:
     """Return the FLOPs for one image, on the meta device because kernels may pad.
 
-    Spectral norm is left out: its work is per pass, not per image.
+    Spectral norm is left out, because its work is per pass, not per image.
     """
     layer = _layer(kind, size, channels, spectral_norm=False).to("meta").eval()
     return forward_flops(layer, torch.empty(1, channels, *size, device="meta"))
 
 
 def _milliseconds(work: Callable, device: torch.device, repeats: int) -> float:
-    """Return the best time, since other load can only add to it. On a CPU it is the processor time of all threads."""
+    """Return the best time, because other load can only add to it. On a CPU, it is the CPU time of all threads."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     times = []
     for _ in range(repeats):
@@ -157,7 +157,7 @@ def _milliseconds(work: Callable, device: torch.device, repeats: int) -> float:
 
 
 def _peak_bytes(work: Callable, device: torch.device) -> int:
-    """Return the most bytes that tensors take at once while `work` runs, beyond those held before."""
+    """Return the most bytes that tensors hold at once while `work` runs, in addition to those held before."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -169,9 +169,9 @@ def _peak_bytes(work: Callable, device: torch.device) -> int:
 
 
 class _StorageMeter(TorchDispatchMode):
-    """A counter of the bytes of tensors created while it is active, from each operation's results until they are freed.
+    """A counter of the bytes held by tensors that operations create while it is active.
 
-    What a kernel allocates for itself and frees before it returns is not seen.
+    Memory that a kernel allocates for itself and frees before it returns is not counted.
     """
 
     def __init__(self):

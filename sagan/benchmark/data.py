@@ -1,4 +1,4 @@
-"""`sagan bench --data`: do the images of a run come as fast as its training step consumes them?"""
+"""`sagan bench --data`: do the images of a run arrive as fast as its training step consumes them?"""
 
 import json
 import time
@@ -19,7 +19,7 @@ from sagan.training.steps import train_step
 def bench(config: Config, json_file: Path | None = None) -> dict:
     """Measure the data of a run and its step, print which is faster, and write the result to `json_file` if given.
 
-    Each is measured alone. Packed data are read from the disk, without what the system still has of them in memory.
+    Each is measured by itself. Packed data are read from the disk, after the system's cache of them is dropped.
     """
     device = choose_device(config.device)
     keep_freed_memory()
@@ -48,7 +48,7 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
 
 
 def seconds_of_step(state: TrainState) -> float:
-    """Return the seconds of the fastest training step, on images that are there already."""
+    """Return the seconds of the fastest training step, on images that are already loaded."""
     inputs = noise_inputs(state)
     return min(step.rounds({"step": lambda: train_step(state, inputs)}, state.device)["step"])
 
@@ -66,7 +66,7 @@ def batches_of(config: Config, data: Dataset, state: TrainState) -> TrainingBatc
 
 
 def delivered_per_second(config: Config, data: Dataset, state: TrainState) -> float:
-    """Return the images that arrive on the device in a second, once the first batch is there."""
+    """Return the images per second that arrive on the device, after the first batch."""
     batches = iter(batches_of(config, data, state))
     next(batches)  # starts the workers
     count, start = 0, time.perf_counter()
@@ -78,7 +78,7 @@ def delivered_per_second(config: Config, data: Dataset, state: TrainState) -> fl
 
 
 def report(result: dict) -> str:
-    """Return the result in words."""
+    """Return the result as text."""
     ratio, ahead = result["delivered_per_consumed"], result["workers"]
     how = f"read ahead by {counted(ahead, 'process', 'processes')}" if ahead else "not read ahead"
     difference = f"{ratio:.2f} times fewer" if ratio >= 1 else f"{1 / ratio:.2f} times more"
@@ -86,7 +86,7 @@ def report(result: dict) -> str:
     if ratio < 1:
         verdict = "data is the bottleneck. More data.workers, data.memory_gb, a faster disk or `sagan pack` may help"
     elif not ahead:
-        verdict = f"the step is the bottleneck; to get its images adds {1 / ratio:.1%} to its time"
+        verdict = f"the step is the bottleneck; loading its images adds {1 / ratio:.1%} to its time"
     lines = [
         f"{result['device']}; {result['data']}, {result['residence']}, {how}",
         f"the data deliver  {result['delivered_images_per_second']:10.1f} images/s",

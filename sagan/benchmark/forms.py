@@ -1,4 +1,4 @@
-"""The forms of a training step that are compared: this program's, the model written plainly, and torch-mimicry's."""
+"""The forms of a training step to compare: this program's, the model written plainly, and torch-mimicry's."""
 
 import importlib.util
 import sys
@@ -32,7 +32,7 @@ def our_step(config: Config, device: torch.device, dtype: torch.dtype, mode: str
 
 
 def noise_inputs(state: TrainState) -> Iterator[Inputs]:
-    """Yield the inputs of updates, with noise in place of images, on the device of the state."""
+    """Yield the inputs of updates, with noise instead of images, on the device of the state."""
     config, generator = state.config, state.generator
     inputs = step_inputs(config.training, generator.z_dim, generator.num_classes, noise_batches(state), step=0)
     if state.device.type == "cpu":
@@ -103,9 +103,9 @@ def counted_flops(step: Step) -> int:
 
 
 def mimicry_step(config: Config, device: torch.device) -> Step | None:
-    """Return a step of torch-mimicry's SAGAN on 32x32 images with as many channels, None if it is not installed.
+    """Return a step of torch-mimicry's SAGAN on 32x32 images with the same widths, or None if it is not installed.
 
-    Its step: D on real and on fake images in separate passes, then G, with its Adam for both; all in float32.
+    The step runs D on real and fake images in separate passes, then G, with its own Adam settings, all in float32.
     """
     model, data, training = config.model, config.data, config.training
     classes, comparable = data.num_classes or 0, data.size == (32, 32) and data.channels == 3
@@ -141,7 +141,7 @@ def mimicry_step(config: Config, device: torch.device) -> Step | None:
 
 @contextmanager
 def _parents_without_tensorflow() -> Iterator[None]:
-    """Let `torch_mimicry.nets.sagan` be imported without what its parents import, among it TensorFlow."""
+    """Let `torch_mimicry.nets.sagan` be imported without the imports of its parents, one of which is TensorFlow."""
     found = importlib.util.find_spec("torch_mimicry")
     assert found is not None and found.origin is not None
     root, added = Path(found.origin).parent, []

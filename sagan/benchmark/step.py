@@ -1,7 +1,7 @@
 """`sagan bench`: the time of a training step in each form, in one run, and where it goes.
 
-Useful FLOPs are those of the plain form (1 multiply-add = 2), whatever form is measured: an algebraic saving shows as
-speed. Executed FLOPs are those of this program's form.
+Useful FLOPs are those of the plain form (1 multiply-add = 2), whatever form is measured, so an algebraic saving counts
+as speed. Executed FLOPs are those of this program's form.
 """
 
 import json
@@ -35,14 +35,14 @@ from sagan.training.inputs import step_inputs
 from sagan.training.memory import require_memory_for
 from sagan.training.state import build_state
 
-SECONDS = 60.0  # of measuring the forms, about
+SECONDS = 60.0  # spent on measuring the forms, approximately
 PART_ROUNDS = 5
 
 
 def bench(config: Config, json_file: Path | None = None) -> dict:
     """Measure a preset's training step, print the result, and write it to `json_file` if one is given.
 
-    The forms take turns, so that a machine's changing load meets all of them; each is given the median of its rounds.
+    The forms take turns, so that changing load affects all of them. The result of each is the median of its rounds.
     """
     if config.data.num_classes is None:
         config = replace(config, data=replace(config.data, num_classes=10))
@@ -99,7 +99,7 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
 
 
 def spread(seconds: list[float]) -> dict[str, float]:
-    """Return the median of some times, the fastest, the slowest, and their number."""
+    """Return the median, the fastest and the slowest of some times, and their number."""
     return {
         "median": statistics.median(seconds),
         "fastest": min(seconds),
@@ -135,7 +135,7 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
 
 
 def parts(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """Return the median seconds of the parts of a step, each taken alone and eagerly."""
+    """Return the median seconds of each part of a step, measured by itself and eagerly."""
     state = build_state(config, device, dtype)
     inputs, loaded, watch = noise_inputs(state), loading(config), FiniteWatch(state)
     d_steps = config.training.d_steps
@@ -191,7 +191,7 @@ def loading(config: Config):
 def ceiling(dtype: torch.dtype, device: torch.device) -> float:
     """Return the GFLOP/s of the fastest matrix product or 3x3 convolution of several sizes.
 
-    A ceiling has to be the best of both: on some CPUs the library of one is much faster than that of the other.
+    It takes the best of both, because on some CPUs the library for one is much faster than the library for the other.
     """
     best = 0.0
     for n in (512, 1024, 2048) if device.type == "cpu" else (4096, 8192):
@@ -207,7 +207,7 @@ def ceiling(dtype: torch.dtype, device: torch.device) -> float:
 
 @torch.no_grad()
 def quickest(function: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of the fastest of a few calls, of one if that takes more than a second."""
+    """Return the seconds of the fastest of a few calls, or of a single call if it takes more than a second."""
     seconds = timed(function, device)
     for _ in range(6 if seconds < 1 else 0):
         seconds = min(seconds, timed(function, device))

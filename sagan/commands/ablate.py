@@ -21,26 +21,26 @@ WITH_POWER = "a number above 0, together with --power"
 
 @dataclass(frozen=True)
 class Options:
-    """Which part of a plan is run, and how."""
+    """Which part of a plan to run, and how."""
 
     size: str | None = None
     """One of the plan's sizes; null: its first."""
     seeds: list[int] | None = None
     """Run only these of the plan's seeds; null: all."""
     variants: list[str] | None = None
-    """Run only these variants; null: all. The report covers what there is of all of them."""
+    """Run only these variants; null: all. The report covers all variants that have results."""
     jobs: PositiveProcesses = 1
     """Runs at once (with ray: per machine). They share the cores; each has its own GPU if there are several."""
     executor: Literal["local", "ray"] = "local"
     """local: processes on this machine; ray: the cluster of $RAY_ADDRESS, or one started here."""
     report_only: bool = False
-    """Write the report from what there is, and train nothing."""
+    """Write the report from existing results, and train nothing."""
     power: bool = False
-    """Say how large a difference the plan's seeds can show, from earlier results or power_sd, and train nothing."""
+    """Print how large a difference the plan's seeds can show, from earlier results or power_sd, and train nothing."""
     power_sd: Annotated[float, Gt(0), doc(WITH_POWER)] | None = None
     """Standard deviation of paired differences, in units of the plan's metric; null: that of the results."""
     power_difference: Annotated[float, Gt(0), doc(WITH_POWER)] | None = None
-    """A difference that the plan should be able to show: says how many seeds it needs."""
+    """A difference that the plan should be able to show: print how many seeds it needs."""
 
 
 PlanFile = Annotated[str, Parameter(help="the name of a plan, such as attention-kinds, or a YAML file")]
@@ -88,7 +88,7 @@ def ablate(
 
 
 def chosen(option: str, asked: Sequence[Any] | None, known: Sequence[Any], plan: str) -> Sequence[Any]:
-    """Return what was asked for, or all there is. Raise ConfigError for what the plan does not have."""
+    """Return the requested values, by default all known ones. Raise ConfigError for one that the plan does not have."""
     for value in asked or ():
         if value not in known:
             raise ConfigError(f"--{option} {value}: {plan} has {', '.join(map(str, known))}")

@@ -1,7 +1,7 @@
 """The `sagan` command: from words to one call of a verb, and from errors to one line on stderr.
 
-Cyclopts does the grammar: verbs, flags, suggestions, help, shell completion. Every value is read by `sagan.config`, as
-it is from a file or from Python.
+Cyclopts does the grammar: verbs, flags, suggestions, help, shell completion. `sagan.config` reads every value, just as
+it does from a file or from Python.
 """
 
 import difflib
@@ -29,13 +29,16 @@ from sagan.version import __version__
 VERBS = ("train", "sample", "evaluate", "attention", "export", "push", "ablate", "bench", "pack")
 HELP = ("--help", "-h", "--help-all")
 Shell = Literal["bash", "zsh"]
+ZSH_REGISTRATION = """
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+compdef _cyclopts_sagan sagan"""
 ABOUT = """Self-Attention GAN: train, sample, evaluate and look into the attention.
 
 A switch is turned on by --x or --x true, and off by --no-x or --x false. Lists are written [8,16] or 8,16.
 `sagan VERB --help` explains a verb. `sagan --completion bash` (or zsh) prints a
 script for the shell to read: eval "$(sagan --completion bash)"."""
 
-# Words are stored as they are, for `sagan.config` to read. A later `--x` overrides an earlier one.
+# Words are stored unchanged, for `sagan.config` to read. A later `--x` overrides an earlier one.
 AS_TYPED = Parameter(
     converter=lambda hint, tokens: tokens if isinstance(tokens, dict) else tokens[-1].value,
     n_tokens=1,
@@ -49,8 +52,8 @@ AS_TYPED = Parameter(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a verb. Return 0, or 1 if something outside stops the work, 2 if an option is wrong, 3 if training diverged,
-    130 if it was interrupted."""
+    """Run a verb. Return 0, or 1 if a file, device or network fails, 2 if an option is wrong, 3 if training diverged,
+    or 130 if it was interrupted."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     name = " ".join(["sagan", *(w for w in words[:1] if w in VERBS)])
     given = Typed(words[1:])
@@ -59,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(normalise(words), given)
         sys.stdout.flush()
-    except BrokenPipeError:  # of `sagan ... | head`; without this Python complains again as it exits
+    except BrokenPipeError:  # from `sagan ... | head`; without this, Python would complain again on exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except exceptions.CycloptsError as error:
         print(printable(f"{name}: error: {explain(error)}"), file=sys.stderr)
@@ -70,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, UserError) as error:
         print(printable(f"{name}: error: {error}"), file=sys.stderr)
         return error.exit_code
-    except OSError as error:  # a name that the file system refuses, a folder without permission
+    except OSError as error:  # such as a name that the file system refuses, or a folder without permission
         print(printable(f"{name}: error: {shown(error.filename or '')}: {error.strerror or error}"), file=sys.stderr)
         return UserError.exit_code
     except KeyboardInterrupt:
@@ -80,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(words: list[str], given: Typed) -> None:
-    """Parse the words and call the verb. Raise CycloptsError or ConfigError for wrong ones."""
+    """Parse the words and call the verb. Raise CycloptsError or ConfigError if they are wrong."""
 
     def note(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         given.settings += [s for a in arguments if a.name.startswith("--") for s in settings_of(a)]
@@ -102,7 +105,7 @@ def run(words: list[str], given: Typed) -> None:
     for position, verb in enumerate(VERBS):
         app.command(f"sagan.commands.{verb}:{verb}", name=verb, sort_key=position)
     if words[:1] == ["--completion"]:
-        return print(app.generate_completion(shell=convert(Shell, (words[1:] or [""])[0], "--completion")))
+        return print(completion(app, convert(Shell, (words[1:] or [""])[0], "--completion")))
     if not words or not set(HELP).isdisjoint(words):
         prepare(page, app, words)
     verb, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
@@ -118,8 +121,14 @@ def run(words: list[str], given: Typed) -> None:
     verb(*bound.args, **bound.kwargs)
 
 
+def completion(app: App, shell: Shell) -> str:
+    """Return the script with which a shell completes commands."""
+    # zsh obeys the script's first line, `#compdef sagan`, only in a file of its $fpath, not in text that it evaluates.
+    return app.generate_completion(shell=shell) + (ZSH_REGISTRATION if shell == "zsh" else "")
+
+
 def settings_of(argument: Argument) -> list[Setting]:
-    """Return the settings of an option, or of entries of a mapping, from the words after it."""
+    """Return the settings that the words after an option give to it, or to entries of a mapping."""
     key, tokens = argument.name.removeprefix("--"), argument.tokens
     if argument.parameter.consume_multiple and tokens:
         return [Setting(key, [token.value for token in tokens], "--")]
@@ -129,20 +138,20 @@ def settings_of(argument: Argument) -> list[Setting]:
 
 
 def prepare(page: HelpPage, app: App, words: list[str]) -> None:
-    """Tell a help page about the options of its verb, with the values of a preset that is named."""
+    """Tell a help page about the options of its verb, with the values of the preset if one is named."""
     if words and words[0] in VERBS:
         found = app[words[0]].assemble_argument_collection(default_parameter=AS_TYPED)
-        # `bench --data` is a switch, and the name of a section as well.
+        # `bench --data` is a switch, but `data` is also the name of a section.
         page.arguments = {a.name: a for a in found if not is_dataclass(a.field_info.annotation)}
         if "PRESET" in page.arguments and len(words) > 1 and not words[1].startswith("-"):
             page.values = dict(flatten(read(Config, file_settings(config_file(words[1])))))
     else:
-        for verb in VERBS:  # the list has the first line of each, which only its module knows
+        for verb in VERBS:  # the list shows the first line of each, which only its module knows
             app[verb]
 
 
 def how_to_trust(error: UntrustedCode, words: list[str], given: Typed) -> str:
-    """Return in words how the command of `words` is allowed to run the modules that a file names."""
+    """Return the advice to run the command of `words` so that it trusts the modules that a file names."""
     from sagan.training.messages import launcher
 
     modules = [*(setting.value for setting in given.starting("trust_module")), *error.modules]
@@ -150,7 +159,7 @@ def how_to_trust(error: UntrustedCode, words: list[str], given: Typed) -> str:
 
 
 def explain(error: exceptions.CycloptsError) -> str:
-    """Return in one line what is wrong with the words of a command line."""
+    """Return one line that says what is wrong with the words of a command line."""
     argument, unused = error.argument, (error.unused_tokens or [""])[0]
     if isinstance(error, exceptions.UnknownCommandError):
         near = difflib.get_close_matches(unused, VERBS, n=1)

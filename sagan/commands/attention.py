@@ -37,38 +37,38 @@ Point = tuple[int, int]  # y, x
 
 @dataclass(frozen=True)
 class Options:
-    """Which maps are drawn, for which images and points."""
+    """Which maps to draw, for which images and points."""
 
     queries: Annotated[list[str], Parameter(consume_multiple=(1, None))] = field(default_factory=lambda: ["auto"])
-    """Points y,x in pixels, one or more (8,8 20,14), on every image; auto: five, on distinct parts of each image."""
+    """Points y,x in pixels on every image, one or more (8,8 20,14); auto: five on distinct parts of each image."""
     network: Literal["generator", "discriminator"] | None = None
-    """null: both, the discriminator on generated and on real images."""
+    """null: both, with the discriminator on generated and on real images."""
     layer: str | None = None
     """Name of one layer, such as blocks.1.attention; null: all."""
     num: Positive = 4
     """Number of images."""
     classes: Classes | None = None
-    """Their classes in turn, by number or name; null: spread over all."""
+    """Classes of the images in turn, by number or name; null: spread over all."""
     seed: NonNegative = 0
-    """Seed of the latent vectors: image i of a seed has the same one for every run."""
+    """Seed of the latent vectors: for a seed, image i has the same latent vector in every run."""
     images: FilePath | None = None
-    """Folder of your own images, to see what the discriminator does with them; class folders or --classes name their
+    """Folder of your own images, to see what the discriminator does with them. Class folders or --classes give their
     classes."""
     ablate_layer: str | None = None
-    """Draw instead what the generator makes without this layer (such as blocks.1.attention), or without all, beside
-    what it makes with it, and the difference."""
+    """Instead, draw the generator's images with and without this layer (such as blocks.1.attention) or all, and the
+    difference."""
     minus: str | None = None
-    """Run or checkpoint whose maps are subtracted, for the same latent vectors, classes and images."""
+    """Run or checkpoint whose maps to subtract, for the same latent vectors, classes and images."""
     animate: Literal["webp", "gif"] | None = None
     """Draw an animation with a frame for each checkpoint of the run."""
     scale: Literal["zero", "shared", "stretch"] = "zero"
-    """Colours from 0 to the largest weight of each panel (or four times the uniform weight if that is more), or to
-    that of all panels; or stretched over each panel's own range."""
+    """Range of the colours. zero: from 0 to the largest weight of each panel (or four times the uniform weight if that
+    is more); shared: to the largest of all panels; stretch: each panel's own range."""
     outline: Fraction = 0.5
     """Share of the weight inside the white outline."""
     out: FilePath | None = None
-    """Folder to write; null: attention/ in the run directory, or here for a file on its own. FILE.html: instead, one
-    page with the interactive view of every checkpoint of the run."""
+    """Folder to write; null: attention/ in the run directory, or in the working directory for a single file. FILE.html:
+    instead, one page with the interactive view of every checkpoint of the run."""
     checkpoint: Checkpoint = None
     ema: Ema = True
     device: Device = "auto"
@@ -78,10 +78,10 @@ class Options:
 def attention(
     run: Run, /, *, given: Given, options: Flat[Options] = Options(), data: DataOptions = DataConfig()
 ) -> None:
-    """Draw attention maps: where each of some points of an image looks, and gates as bars or masks.
+    """Draw attention maps: where points of an image attend, and gates as bars or masks.
 
-    The generator's maps are drawn on its images; the discriminator's on these and on real ones, if the run's data, or
-    those that the options name, can be opened. Every file written is printed.
+    The generator's maps are drawn on its images. The discriminator's are drawn on these and on real images, if the
+    run's data, or those that the options name, can be opened. The name of every file written is printed.
 
     examples:
       sagan attention runs/quickstart     # five points an image
@@ -114,7 +114,7 @@ def attention(
 
 
 def check_together(options: Options) -> None:
-    """Raise ConfigError for options that contradict each other."""
+    """Raise ConfigError if options contradict each other."""
     if options.animate and options.checkpoint:
         raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} shows all of a run")
     if options.animate and page_of(options):
@@ -143,10 +143,9 @@ def query_points(words: list[str]) -> list[Point] | None:
 
 
 def draw(run: str, options: Options, points: list[Point] | None, real: "RealData") -> Iterator[str]:
-    """Write a picture for each layer, kind of images and kind of map. Yield their names, and what has no picture.
+    """Write a picture for each layer, kind of images and kind of map. Yield their names, and notes on what has none.
 
-    Raise ConfigError for options that the networks cannot follow, and UserError for files that cannot be read or
-    written.
+    Raise ConfigError if the options do not fit the networks, and UserError if a file cannot be read or written.
     """
     from sagan.models.origin import origin_of
     from sagan.runtime.device import choose_device
@@ -187,7 +186,7 @@ def draw(run: str, options: Options, points: list[Point] | None, real: "RealData
         yield from notes
         minus = f"{safe_name(name_of(options.minus))} step {origin_of(others.generator).step}"
 
-    # The newest checkpoint is loaded already; its images and points are those of all others.
+    # The newest checkpoint is loaded already. All others use its images and points.
     found = ((n, look(n)) for n in (load(file) for file in shown)) if len(shown) > 1 else [(networks, views)]
     found = progress(found, "checkpoints", len(shown))
     if page_of(options):
@@ -199,12 +198,12 @@ def draw(run: str, options: Options, points: list[Point] | None, real: "RealData
 
 
 def name_of(run: str) -> str:
-    """Return the name of a run: that of its directory, or of the folder of exported weights."""
+    """Return the name of a run, which is that of its directory or of the folder of exported weights."""
     return (run_directory(run) or Path(run).absolute().parent).name
 
 
 def page_of(options: Options) -> bool:
-    """Return whether `--out` names a page instead of a folder."""
+    """Return whether `--out` names a page rather than a folder."""
     return options.out is not None and Path(options.out).suffix.lower() in (".html", ".htm")
 
 
@@ -229,7 +228,7 @@ def checkpoints_to_show(run: str, options: Options) -> list[str | Path]:
 
 
 def check_fit(points: list[Point] | None, generator: "Generator") -> None:
-    """Raise ConfigError for points outside the images."""
+    """Raise ConfigError if a point is outside the images."""
     height, width = generator.size
     for y, x in points or []:
         if y >= height or x >= width:

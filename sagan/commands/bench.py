@@ -16,19 +16,19 @@ from sagan.runtime.files import check_writable
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured, and where the result goes."""
+    """What to measure, and where to write the result."""
 
     attention: bool = False
-    """Measure attention systems instead, each alone with its default options; --device holds for them, too."""
+    """Measure attention systems instead, each by itself with its default options. --device applies to them, too."""
     data: bool = False
-    """Measure how fast the data come as well, and say whether they hold up the step."""
+    """Also measure how fast the data arrive, and say whether they hold up the step."""
     json: FilePath | None = None
     """File for the measurements, in addition to the terminal."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Which attention systems are measured, and on what."""
+    """Which attention systems to measure, and on what."""
 
     batch: Annotated[int, Ge(2), doc("2 or more, for batch norm")] = 8
     """Number of images."""
@@ -63,8 +63,8 @@ def bench(
     """Measure a training step on random images, compared with the same model written plainly.
 
     A step is d_steps updates of D and one of G. It is also shown as a fraction of the machine's best matrix product.
-    --data measures how fast the images come, beside the step that consumes them.
-    --attention measures parameters, FLOPs, time and memory of attention systems, and prints a Markdown table.
+    --data measures how fast the images arrive, and compares that with the step that consumes them. --attention measures
+    parameters, FLOPs, time and memory of attention systems, and prints a Markdown table.
 
     examples:
       sagan bench cifar10                            # on this machine
@@ -87,7 +87,7 @@ def bench(
 
 
 def attention_costs(preset: str | None, costs: Costs, given: Given) -> str:
-    """Return the table of attention systems. Raise ConfigError for options that it has no use for."""
+    """Return the table of attention systems. Raise ConfigError for options that do not apply to it."""
     if preset is not None:
         raise ConfigError(f"{preset}: --attention measures attention systems alone, and takes no preset")
     device = "cpu"

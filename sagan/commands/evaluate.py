@@ -21,19 +21,19 @@ SIZE = (Predicate(lambda value: not isinstance(value, list) or len(value) == 2),
 
 @dataclass(frozen=True)
 class Options:
-    """What is compared with what."""
+    """What to compare."""
 
     checkpoint: Checkpoint = None
     split: str = "train"
     """Part of the data to compare with: train or test, if the source has both."""
     real: FilePath | None = None
-    """Folder of real images, instead of a run's data."""
+    """Folder of real images, instead of the run's data."""
     fake: FilePath | None = None
-    """Folder of generated images, instead of a run's."""
+    """Folder of generated images, instead of the run's."""
     ablate_layer: str | None = None
     """Score G without this attention layer (such as blocks.1.attention), or without all."""
     resolution: Annotated[Positive | list[Positive] | None, *SIZE] = None
-    """With --real and --fake: crop and resize each image to N or [H, W], as in training; null: compare as it is."""
+    """With --real and --fake: crop and resize each image to N or [H, W], as in training; null: do not resize."""
     device: Device = "auto"
     trust_module: TrustModule = field(default_factory=list)
 
@@ -59,10 +59,10 @@ def evaluate(
     protocol: ProtocolOptions = Protocol(),
     data: DataOptions = DataConfig(),
 ) -> None:
-    """Measure a run or a checkpoint against its data, or a folder of images against another.
+    """Score a run or a checkpoint against its data, or a folder of images against another.
 
-    Options default to those of the run. The scores are printed as a table, with everything that they depend on below
-    it, and added to the run's metrics.jsonl.
+    Options default to those of the run. The scores are printed as a table, followed by everything that they depend on,
+    and added to the run's metrics.jsonl.
 
     examples:
       sagan evaluate runs/cifar10                      # FID and others
@@ -85,7 +85,7 @@ def evaluate(
 
 
 def of_run(run: str, options: Options, given: Given) -> "Scores | None":
-    """Return the scores of a run. Its own options hold unless others are given."""
+    """Return the scores of a run. Its own options apply unless others are given."""
     from sagan.runs.evaluation import chosen_protocol, evaluate_run
     from sagan.runs.networks import load_run_config, require_trusted_source, trust
 
@@ -106,7 +106,7 @@ def of_run(run: str, options: Options, given: Given) -> "Scores | None":
 
 
 def of_folders(options: Options, protocol: Protocol, given: Given) -> "Scores | None":
-    """Return the scores of one folder against another. Raise ConfigError for missing folders and useless options."""
+    """Return the scores of one folder against another. Raise ConfigError for a missing folder or a useless option."""
     if not (options.real or options.fake):
         raise ConfigError("RUN is missing: a run directory or a checkpoint; or both --real FOLDER and --fake FOLDER")
     if not (options.real and options.fake):
@@ -130,7 +130,7 @@ def of_folders(options: Options, protocol: Protocol, given: Given) -> "Scores | 
 
 
 def height_and_width(resolution: int | list[int] | None) -> tuple[int, int] | None:
-    """Return the size that `--resolution` asks for, None for none."""
+    """Return the size that `--resolution` asks for, or None."""
     if resolution is None:
         return None
     height, width = [resolution] * 2 if isinstance(resolution, int) else resolution

@@ -13,7 +13,7 @@ from sagan.runtime.wording import printable
 
 @dataclass(frozen=True)
 class Options:
-    """What is written, and where."""
+    """What to write, and where."""
 
     checkpoint: Checkpoint = None
     format: Literal["safetensors", "onnx", "pt2"] = "safetensors"
@@ -21,7 +21,7 @@ class Options:
     maps: bool = False
     """Add the attention maps to the outputs of a graph."""
     card: bool = False
-    """Write a model card beside the weights: samples, data, steps, recorded scores with their protocol, how to load."""
+    """Write a model card beside the weights: samples, data, steps, recorded scores and protocol, how to load them."""
     licence: Licence = None
     out: FilePath | None = None
     """Folder to write; null: export/ in the run directory, or beside the checkpoint."""
@@ -31,10 +31,10 @@ class Options:
 def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     """Write the weights of G (its moving average if there is one) and D as safetensors, or both as graphs.
 
-    The configuration is inside the files. Any program can read them. A graph takes any number of images:
-    generator.onnx has inputs z, float32 (N, z_dim), and y, int64 (N,), unless it has no classes. Its first
-    output is image, float32 in [-1, 1]. discriminator.onnx goes from image and y to logit. Each is compared
-    with the network before it is written.
+    The configuration is inside the files, and any program can read them. A graph takes any number of images:
+    generator.onnx has inputs z, float32 (N, z_dim), and y, int64 (N,), unless it has no classes. Its first output is
+    image, float32 in [-1, 1]. discriminator.onnx goes from image and y to logit. Each is compared with the network
+    before it is written.
 
     examples:
       sagan export runs/quickstart --out weights

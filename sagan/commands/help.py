@@ -1,4 +1,4 @@
-"""Help pages: plain text for 80 columns and more, with choices, ranges and defaults."""
+"""Help pages: plain text for 80 columns or more, with choices, ranges and defaults."""
 
 import itertools
 import textwrap
@@ -22,7 +22,7 @@ PLACEHOLDERS = {int: "N", float: "X", str: "TEXT", bool: "{true,false}", dict: "
 
 @dataclass
 class HelpPage:
-    """Formats the parts of a help page for cyclopts, which calls it once for each."""
+    """A formatter for the parts of a help page. Cyclopts calls it once for each."""
 
     everything: bool = False
     """Whether to list the options that a verb shares with `sagan train`."""
@@ -38,7 +38,7 @@ class HelpPage:
         print(f"usage: {' '.join(words)} [--option value ...]", end="\n\n")
 
     def render_description(self, console: "Console", options: "ConsoleOptions", description: Any) -> None:
-        """Print what a verb does, with indented lines as they are."""
+        """Print the description of a verb, leaving indented lines unchanged."""
         for paragraph in unwrapped(description, console).strip().split("\n\n"):
             print(paragraph if "\n  " in paragraph else filled(paragraph, console), end="\n\n")
 
@@ -49,12 +49,12 @@ class HelpPage:
         print(f"{panel.title}:")
         if panel.title == OF_TRAIN.name and not self.everything:
             return print("  All of them apply here as well; --help-all lists them.", end="\n\n")
-        long = len(panel.entries) > 30  # and divided into sections
+        long = len(panel.entries) > 30  # long lists are divided into sections
         for _, section in itertools.groupby(panel.entries, lambda entry: long and label(entry).rpartition(".")[0][:12]):
             print(*(self.lines(entry, console) for entry in section), sep="\n", end="\n\n")
 
     def lines(self, entry: "HelpEntry", console: "Console") -> str:
-        """Return what the page says about an option, an argument or a verb."""
+        """Return the page's lines about an option, an argument or a verb."""
         head, notes = f"  {label(entry)}", []
         if argument := self.arguments.get(label(entry)) if entry.positive_names else None:
             kind, key = argument.field_info.annotation, label(entry).removeprefix("--")
@@ -75,7 +75,7 @@ def label(entry: "HelpEntry") -> str:
 
 
 def unwrapped(description: Any, console: "Console") -> str:
-    """Return a description with the line breaks that its author made, and no others."""
+    """Return a description with its author's line breaks and no others."""
     return "".join(segment.text for segment in console.render(description, console.options.update(width=10_000)))
 
 
@@ -86,7 +86,7 @@ def filled(text: str, console: "Console", indent: str = "") -> str:
 
 
 def placeholder(kind: Any) -> str:
-    """Return what stands for a value of a type: N, {true,false}, [N,...]."""
+    """Return the placeholder for a value of a type, such as N, {true,false} or [N,...]."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return placeholder(arguments[0])

@@ -1,4 +1,4 @@
-"""What verbs share: types of arguments, and the options that were given."""
+"""Shared by the verbs: types of arguments, and the options that were given."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -32,7 +32,7 @@ Licence = Annotated[
 TrustModule = Annotated[
     list[str],
     Parameter(
-        help="Modules that may run if the file names an attention kind or data source in them; as if you ran them."
+        help="Modules that may run, as if you ran them, if the file names an attention kind or data source in them."
     ),
 ]
 Classes = Annotated[list[int | str], MinLen(1), doc("at least one class")]
@@ -40,36 +40,36 @@ Classes = Annotated[list[int | str], MinLen(1), doc("at least one class")]
 
 @dataclass
 class Typed:
-    """What was typed after a verb: the words, and the options among them."""
+    """The words typed after a verb, and the options among them."""
 
     words: list[str]
     settings: list[Setting] = field(default_factory=list)
     own: set[str] = field(default_factory=set)
-    """Options of the verb. One of them may have the name of a section of options, as `sagan bench --data` does."""
+    """Options of the verb itself. One may have the name of a section of options, as `sagan bench --data` does."""
 
     def of(self, cls: type, prefix: str = "") -> list[Setting]:
-        """Return the settings of a dataclass's options, which begin with `prefix` on the command line."""
+        """Return the settings of a dataclass's options, whose names begin with `prefix` on the command line."""
         types = option_types(cls)
         own = (s._replace(key=s.key.removeprefix(prefix), where=f"--{prefix}") for s in self.starting(prefix))
         return [s for s in own if s.key in types or (s.key not in self.own and is_option_of(types, s.key))]
 
     def starting(self, prefix: str) -> list[Setting]:
-        """Return the settings whose names begin so."""
+        """Return the settings whose names begin with `prefix`."""
         return [s for s in self.settings if s.key.startswith(prefix)]
 
 
 Given = Annotated[Typed, Parameter(parse=False)]
-"""For a verb that asks which options were given."""
+"""Type of the parameter of a verb that needs to know which options were given."""
 
 
 def may_download(given: Typed, saved: DataConfig) -> bool:
-    """Return whether the user has named the place for downloaded data, and not only the file with the data `saved`."""
+    """Return whether the user, and not only a file with the options `saved`, has said where to put downloaded data."""
     keys = {setting.key for setting in given.starting("data.")}
     return "data.path" in keys or ("data.source" in keys and saved.path is None)
 
 
 def chosen_classes(asked: list[int | str] | None, generator: "Generator") -> list[int]:
-    """Return the numbers of the classes of `--classes`, all for None. Raise ConfigError for one that does not exist."""
+    """Return the numbers of the classes of `--classes`; None means all. Raise ConfigError for an unknown one."""
     from sagan.models.inputs import class_numbers
     from sagan.models.origin import origin_of
 

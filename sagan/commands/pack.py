@@ -13,10 +13,10 @@ from sagan.runtime.wording import printable
 
 @dataclass(frozen=True)
 class Options:
-    """Where the packed data set goes."""
+    """Where to write the packed data set."""
 
     out: FilePath | None = None
-    """Folder to write; it must be new, or hold a packed data set."""
+    """Folder to write; it must be new or hold a packed data set."""
 
 
 def pack(

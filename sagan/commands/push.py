@@ -12,20 +12,20 @@ Repository = Annotated[str, Parameter(help="user/name on the Hub; it is created 
 
 @dataclass(frozen=True)
 class Options:
-    """Which weights are uploaded, and what is said about them."""
+    """Which weights to upload, and what to say about them."""
 
     checkpoint: Checkpoint = None
     licence: Licence = None
     private: bool = False
-    """Create the repository as one that only you can read."""
+    """Create a repository that only you can read."""
     trust_module: TrustModule = field(default_factory=list)
 
 
 def push(run: Run, repository: Repository, /, *, options: Flat[Options] = Options()) -> None:
-    """Upload the weights of a run with a card to the Hugging Face Hub, and print the address to load them by.
+    """Upload the weights of a run with a card to the Hugging Face Hub, and print the address to load them from.
 
-    The address names the commit and the SHA-256 of the weights, so that it means the same weights for ever.
-    Nothing else of the run is uploaded. The account is that of `hf auth login`.
+    The address names the commit and the SHA-256 of the weights, so it always means the same weights. Nothing else of
+    the run is uploaded. The account is that of `hf auth login`.
 
     examples:
       sagan push runs/quickstart user/name --licence mit

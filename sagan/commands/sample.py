@@ -24,43 +24,43 @@ class Options:
     """What to generate."""
 
     num: Positive | None = None
-    """Number of images, or of images in a row with --interpolate; null: ten of each class, ten in a row. With --video,
+    """Number of images, or with --interpolate of images per row; null: ten per class or row. With --video, number of
     frames from one class to the next; null: 25."""
     classes: Classes | None = None
     """Classes, by number or name; null: all (the first ten in a picture)."""
     seed: NonNegative = 0
-    """Image i of a seed and a choice of classes is always the same, whatever num and batch_size are."""
+    """Seed. It and the choice of classes determine image i, whatever num and batch_size are."""
     truncation: Truncation = 0.0
     """Redraw entries of z beyond this many standard deviations; 0: never."""
     interpolate: Literal["z", "classes"] | None = None
     """Draw rows from one latent vector to another, or from one class to the next."""
     truncation_curve: str | None = None
-    """Real images (a folder, a packed data set, or shapes, cifar10, ...) against which num images are scored at each of
+    """Real images (a folder, a packed data set, or shapes, cifar10, ...) against which to score num images at each of
     seven truncations: precision, recall and others, as a table and a plot."""
     video: FilePath | None = None
-    """FILE.mp4, .webp or .gif: a loop through latent vectors and classes, 25 frames a second."""
+    """FILE.mp4, .webp or .gif: a loop through latent vectors and classes, at 25 frames per second."""
     out: FilePath | None = None
     """FILE.png, .jpg or .webp: one picture; FILE.npz: arrays images (N, H, W, C) and labels; a name without a suffix: a
-    folder with a folder of PNG files for each class, which sagan train takes. null: a new picture, which never
+    folder with a subfolder of PNG files for each class, which sagan train accepts. null: a new picture, which never
     replaces a different one."""
     captions: bool = True
-    """Write the class beside each row of a picture, and what is what above the columns of --nearest."""
+    """Write the class beside each row of a picture, and titles above the columns of --nearest."""
     nearest: FilePath | None = None
     """Training images to show beside each sample: a folder, a packed data set, or shapes, cifar10, ..."""
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
-    """Feature extractor for the nearest-neighbour search; pixels are compared, too."""
+    """Feature extractor for the nearest-neighbour search, in addition to pixels."""
     checkpoint: Checkpoint = None
     ema: Ema = True
     standing_statistics: NonNegative = 0
     """Batches from which the statistics of batch norm are recomputed first; 0: use the running statistics."""
     batch_size: Positive = 64
-    """Images at a time."""
+    """Images to generate at a time."""
     device: Device = "auto"
     trust_module: TrustModule = field(default_factory=list)
 
 
 def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
-    """Generate images from a run. By default: one grid, with a class in each row.
+    """Generate images from a run. By default: one grid, with one class per row.
 
     RUN is a run directory (its newest checkpoint), a checkpoint or an exported generator.safetensors. Nothing else is
     needed, not even the data set.
@@ -91,7 +91,7 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
 
 
 def write(generator: "Generator", options: Options, classes: list[int], run: str) -> str:
-    """Write what the options ask for; return where, in words."""
+    """Write what the options ask for. Return a line that says where."""
     from sagan import sampling
     from sagan.runtime.pictures import save_new_picture, save_picture
 
@@ -120,7 +120,7 @@ def write(generator: "Generator", options: Options, classes: list[int], run: str
 
 
 def save_video(generator: "Generator", options: Options, classes: list[int], file: str) -> str:
-    """Write the moving picture of `--video` and return its name."""
+    """Write the video of `--video` and return its name."""
     from sagan.sampling import progress, video
 
     between = options.num or video.RATE
@@ -148,7 +148,7 @@ def save_curve(generator: "Generator", options: Options, name: str, run: str) ->
 
 
 def picture(generator: "Generator", options: Options, classes: list[int]) -> "tuple[Tensor, Captions | None]":
-    """Return the picture that the options ask for, and the words in its margins, None for none."""
+    """Return the picture that the options ask for, and the captions in its margins or None."""
     from sagan import sampling
     from sagan.runtime.captions import Captions
 
@@ -167,7 +167,7 @@ def picture(generator: "Generator", options: Options, classes: list[int]) -> "tu
 
 
 def words_of_nearest(options: Options) -> str:
-    """Return what the columns of the picture of `--nearest` are."""
+    """Return the description of the columns in the picture of `--nearest`."""
     from sagan.sampling import NEIGHBOURS
 
     by = f"by pixels (middle) and by features of {options.extractor.name} (right)"
@@ -182,14 +182,14 @@ def number_of_images(options: Options, classes: list[int]) -> int:
 
 
 def drawn(options: Options) -> "Draw":
-    """Return which latent vectors the options ask for."""
+    """Return the latent vectors that the options ask for."""
     from sagan.sampling import Draw
 
     return Draw(options.seed, options.truncation, options.batch_size)
 
 
 def interpolated(generator: "Generator", options: Options, classes: list[int]) -> "Tensor":
-    """Return the picture of `--interpolate`. Raise ConfigError for fewer than two classes to go between."""
+    """Return the picture of `--interpolate`. Raise ConfigError if there are fewer than two classes to go between."""
     from sagan import sampling
 
     if options.interpolate == "classes" and len(classes) < 2:
@@ -201,7 +201,7 @@ def interpolated(generator: "Generator", options: Options, classes: list[int]) -
 def nearest_images(
     generator: "Generator", options: Options, name: str, classes: list[int], titles: list[str]
 ) -> "tuple[Tensor, Captions]":
-    """Return the picture of `--nearest` and its captions; `titles` are those of the classes."""
+    """Return the picture of `--nearest` and its captions; `titles` are the titles of the classes."""
     from sagan import sampling
     from sagan.data import open_data
     from sagan.evaluation import build_extractor
@@ -209,7 +209,7 @@ def nearest_images(
 
     extractor = build_extractor(options.extractor, next(generator.parameters()).device)
     like = sampling.data_like(origin_of(generator).config.data, *nearest_source(name))
-    data = open_data(like, download=like.path is None)  # a path is one that the generator's file names
+    data = open_data(like, download=like.path is None)  # a path here comes from the generator's file
     num = options.num or sampling.ROWS
     images, _ = sampling.generate(generator, num, classes, drawn(options))
     image = sampling.beside_nearest(images, data, lambda x: extractor(x)[0], options.batch_size)

@@ -1,4 +1,4 @@
-"""Which options of `sagan sample` go together, and what data an option names."""
+"""Checks of which options of `sagan sample` go together, and of what data an option names."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check(options: "Options") -> None:
-    """Refuse options that no generator can follow. Raise ConfigError or UserError."""
+    """Raise ConfigError or UserError if no generator could do what the options say."""
     if options.video:
         check_video(options, options.video)
     if options.truncation_curve:
@@ -35,7 +35,7 @@ def check(options: "Options") -> None:
 
 
 def check_video(options: "Options", video: str) -> None:
-    """Refuse what does not go with `--video`, a file that cannot be written, and a missing encoder."""
+    """Refuse options that do not go with `--video`, a file that cannot be written, and a missing encoder."""
     from sagan.sampling.video import require_encoder
 
     if Path(video).suffix.lower() not in VIDEOS:
@@ -48,7 +48,7 @@ def check_video(options: "Options", video: str) -> None:
 
 
 def check_curve(options: "Options", name: str) -> None:
-    """Refuse what does not go with `--truncation_curve`, and data that are not there."""
+    """Refuse options that do not go with `--truncation_curve`, and missing data."""
     for other in ("interpolate", "nearest", "classes", "truncation", "video"):
         if value := getattr(options, other):
             raise ConfigError(f"--truncation_curve {name}: does not go with --{other} {value}")
@@ -56,9 +56,9 @@ def check_curve(options: "Options", name: str) -> None:
 
 
 def nearest_source(name: str, option: str = "--nearest") -> tuple[str, str | None]:
-    """Return the `data.source` and `data.path` that an option means: a folder, an archive, or a name such as cifar10.
+    """Return `data.source` and `data.path` for the value of an option: a folder, an archive, or a name such as cifar10.
 
-    Raise UserError if it is neither.
+    Raise UserError if it is none of these.
     """
     path = Path(name).expanduser()
     named = [s for s in get_args(Source) if s not in (*STORED, "dataset")]

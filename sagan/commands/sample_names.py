@@ -1,4 +1,4 @@
-"""The files that `sagan sample` writes: what their names ask for, and the names that it gives them."""
+"""Names of the files that `sagan sample` writes: what a given name asks for, and default names."""
 
 import hashlib
 from pathlib import Path
@@ -16,7 +16,7 @@ LONGEST = 40  # characters of the classes in the name of a file
 
 
 def form_of(out: str) -> Literal["picture", "arrays", "folder"]:
-    """Return what `--out` asks for. Raise ConfigError for a suffix that means nothing."""
+    """Return what `--out` asks for. Raise ConfigError if its suffix is unknown."""
     suffix = Path(out).suffix.lower()
     if suffix in PICTURES:
         return "picture"
@@ -29,9 +29,9 @@ def form_of(out: str) -> Literal["picture", "arrays", "folder"]:
 
 
 def default_out(run: str, generator: "Generator", options: "Options") -> Path:
-    """Return the file of a picture: in the samples/ of the run, or in the working directory for a file on its own.
+    """Return the file of a picture, in samples/ of the run, or in the working directory for a single file.
 
-    Its name tells the step, the seed and every option that changes the picture.
+    Its name contains the step, the seed and every option that changes the picture.
     """
     from sagan.models.origin import origin_of
     from sagan.runs.directory import run_directory
@@ -42,7 +42,7 @@ def default_out(run: str, generator: "Generator", options: "Options") -> Path:
 
 
 def kind(options: "Options") -> str:
-    """Return what a picture shows, for its name."""
+    """Return the part of a picture's name that says what it shows."""
     from sagan.sampling import safe_name
 
     if options.interpolate:
@@ -57,7 +57,7 @@ def kind(options: "Options") -> str:
 
 
 def deviations(options: "Options") -> list[str]:
-    """Return the parts of a picture's name that tell which options differ from their defaults."""
+    """Return the parts of a picture's name for options that differ from their defaults."""
     from sagan.sampling import safe_name
 
     classes = "-".join(map(str, options.classes or []))

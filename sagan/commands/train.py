@@ -19,14 +19,14 @@ RunOptions = Annotated[Config, Parameter(name="*", group=Group("options of a run
 
 @dataclass(frozen=True)
 class Options:
-    """What is done with the configuration."""
+    """What to do with the configuration."""
 
     print_config: bool = False
-    """Print it, itself such a YAML file, and stop."""
+    """Print it as a YAML file that can be given as PRESET, and stop."""
     dry_run: bool = False
-    """Say what would run, and stop: nothing is written, read into memory or downloaded."""
+    """Print what would run, and stop: nothing is written, read into memory or downloaded."""
     profile: NonNegative = 0
-    """Write a trace of this many steps to RUN/profile, after the first three; Perfetto and TensorBoard open it."""
+    """Write a trace of this many steps, after the first three, to RUN/profile, for Perfetto or TensorBoard."""
 
 
 def train(
@@ -34,7 +34,7 @@ def train(
 ) -> None:
     """Train a run, or resume it: the same command continues where the run stopped.
 
-    PRESET is one of the presets below or a YAML file. Options override what it says.
+    PRESET is one of the presets below or a YAML file. Options override its values.
 
     examples:
       sagan train quickstart                        # a first run, in minutes
@@ -59,7 +59,7 @@ def train(
 
 
 def plan_of(config: Config) -> list[str]:
-    """Return what a run would do, in words. Raise ConfigError or UserError as the run itself would at its start."""
+    """Return what a run would do, as text. Raise ConfigError or UserError as the run itself would at its start."""
     from sagan.data import find_data, resolve_num_classes
     from sagan.models.build import build_discriminator, build_generator
     from sagan.runs.directory import newest_step
@@ -91,7 +91,7 @@ def plan_of(config: Config) -> list[str]:
 
 
 def preset_table() -> str:
-    """Return what each preset is, below its name."""
+    """Return the names of the presets with their descriptions."""
     width = max(map(len, presets()), default=0)
     lines = (f"  {name:{width}}  {describe_preset(name)}" for name in presets())
     return "\n".join(textwrap.fill(line, 79, subsequent_indent=" " * (width + 4)) for line in lines)

@@ -1,6 +1,7 @@
-"""The one step between the words that a person types and those that the command-line library reads.
+"""Conversion of the words that a person types into those that the command-line library reads.
 
-The library takes `--key value`, `--key=value`, hyphens for underscores, and bare flags. Added here, for every option:
+The library takes `--key value`, `--key=value`, hyphens for underscores, and bare flags. This step adds, for every
+option:
 
     sagan help VERB ...     becomes  sagan VERB ... --help
     --x true, --x null      become   --x=true, --x=null   (a flag of the library takes no value after a space)

@@ -1,4 +1,4 @@
-"""Configuration: what a run's options are, how they are read, and how they are written. Imports no torch."""
+"""Configuration: a run's options, and how they are read and written. Imports no torch."""
 
 from sagan.config.errors import ConfigError, DamagedError, UntrustedCode, UserError
 from sagan.config.reading import Setting, file_settings, flatten, override_settings, read, to_config, updated

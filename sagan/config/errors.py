@@ -16,7 +16,7 @@ class UserError(RuntimeError):
 
 
 class UntrustedCode(UserError):
-    """A file names a module that is not part of this program, and nobody has allowed that module to run."""
+    """A file names a module that is not part of this program, and the user has not allowed it to run."""
 
     def __init__(self, what: str, modules: list[str]):
         super().__init__(f"{what}; if you trust that code, give trust_module={modules!r}, or import it first")
@@ -25,9 +25,9 @@ class UntrustedCode(UserError):
 
 
 class DamagedError(UserError):
-    """A file of a run does not hold what a run writes there; the message names it."""
+    """A file of a run does not contain what a run writes there; the message names the file."""
 
 
 def one_line(value: object) -> str:
-    """Return the text of a value, such as an error, in one line."""
+    """Return the text of a value, such as an error, as one line."""
     return " ".join(str(value).split())

@@ -1,4 +1,4 @@
-"""YAML that people write by hand: plain values, each key once, and no more of them than anybody writes."""
+"""YAML as people write it by hand: plain values, no key twice, and a limited number of values."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ MOST = 100_000  # values, with each alias counted as a copy: a few lines of alia
 def load_yaml(text: str) -> Any:
     """Return the plain values in a YAML text.
 
-    Raise yaml.YAMLError for text that is no YAML, a key that is set twice, or more than MOST values.
+    Raise yaml.YAMLError if the text is not YAML, sets a key twice, or holds more than MOST values.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -29,14 +29,14 @@ def load_yaml(text: str) -> Any:
 
 
 def problem(error: yaml.YAMLError) -> str:
-    """Return in one line what is wrong with a YAML text, and in which line."""
+    """Return, as one line of text, what is wrong with a YAML text and where."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem:
         return f"{error.problem}{f' in line {error.problem_mark.line + 1}' if error.problem_mark else ''}"
     return one_line(error)
 
 
 def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
-    """Return the number of values in a node. Raise YAMLError for one that holds itself, or sets a key twice."""
+    """Return the number of values in a node. Raise YAMLError if it contains itself or sets a key twice."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     size = known.get(id(node), 0)
@@ -52,7 +52,7 @@ def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
 
 
 def _refuse_doubles(node: yaml.MappingNode) -> None:
-    """Raise YAMLError if a key stands twice in a mapping, where PyYAML would take the last one."""
+    """Raise YAMLError if a key occurs twice in a mapping. PyYAML would take the last one."""
     seen: dict[str, int] = {}
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.value == "<<":

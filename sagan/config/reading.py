@@ -1,6 +1,7 @@
-"""From settings to a configuration: a YAML file, a mapping, or words such as `training.steps=1000`.
+"""Reading of a configuration from a YAML file, a mapping, or words such as `training.steps=1000`.
 
-All of them become a list of settings, and a later setting wins. Each value is converted to the type of its option.
+All of them become a list of settings, in which later ones override earlier ones. Each value is converted to the type of
+its option.
 """
 
 import difflib
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 class Setting(NamedTuple):
-    """A value that somebody gave to an option."""
+    """A value given to an option."""
 
     key: str
     """Dotted name of the option."""
@@ -31,10 +32,10 @@ class Setting(NamedTuple):
 
 
 def read(cls: type[T], settings: Iterable[Setting]) -> T:
-    """Return an instance of a (nested) dataclass, with defaults for what is not set.
+    """Return an instance of a (nested) dataclass, with defaults for options that are not set.
 
-    One entry of a mapping may be set by itself, as `attention.options.form`. Raise ConfigError for an option that does
-    not exist or a value that does not fit.
+    A single entry of a mapping may be set, such as `attention.options.form`. Raise ConfigError if an option does not
+    exist or a value does not fit it.
     """
     types, last = option_types(cls), {}
     for setting in settings:
@@ -44,17 +45,17 @@ def read(cls: type[T], settings: Iterable[Setting]) -> T:
 
 
 def to_config(values: Any, cls: type[T] = Config, where: str = "") -> T:
-    """Return a (nested) dataclass from a (nested) mapping, as a checkpoint, an export or `config.yaml` holds it.
+    """Return a (nested) dataclass from a (nested) mapping, such as a checkpoint, an export or `config.yaml` contains.
 
-    Keys of another version are ignored, and missing ones get their defaults. Raise ConfigError, which begins with
-    `where` and the option, for a value that does not fit.
+    Keys of other versions are ignored, and missing ones get their defaults. If a value does not fit, raise a
+    ConfigError that begins with `where` and the option.
     """
     types = option_types(cls)
     return read(cls, [s for s in flat_settings(values, types, where) if is_option_of(types, s.key)])
 
 
 def updated(old: T, settings: Iterable[Setting]) -> T:
-    """Return a (nested) dataclass with settings that override the values of `old`. Raise as `read`."""
+    """Return a (nested) dataclass with settings that override the values of `old`. Raise errors as `read` does."""
     return read(type(old), [*(Setting(key, value) for key, value in flatten(old)), *settings])
 
 
@@ -87,7 +88,7 @@ def override_settings(overrides: Iterable[str]) -> list[Setting]:
 
 
 def flat_settings(content: Any, types: Mapping[str, Any], where: str, prefix: str = "") -> Iterator[Setting]:
-    """Yield a setting for each option of a nested mapping. Raise ConfigError if it is no mapping."""
+    """Yield a setting for each option of a nested mapping. Raise ConfigError if it is not a mapping."""
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}expected options as `section: {{key: value}}`, given {shown(content)}")
     for name, value in content.items():
@@ -108,7 +109,7 @@ def flatten(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def option_types(cls: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the type of every option of a dataclass and of those inside it, by dotted name, in order."""
+    """Return the type of every option of a dataclass and of nested ones, by dotted name, in order."""
     types = {}
     for f in fields(cls):
         key = f"{prefix}{f.name}"
@@ -119,7 +120,7 @@ def option_types(cls: Any, prefix: str = "") -> dict[str, Any]:
 def option_of(setting: Setting, types: Mapping[str, Any]) -> str:
     """Return the option that a setting is about: its key, or the mapping that its key is an entry of.
 
-    Raise ConfigError, with the options that may be meant, if there is none.
+    Raise ConfigError, suggesting similar options, if there is none.
     """
     key, value, where = setting
     if key in types:
@@ -138,7 +139,7 @@ def is_option_of(types: Mapping[str, Any], key: str) -> bool:
 
 
 def no_such_option(key: str, known: Iterable[str]) -> str:
-    """Return the words for an unknown option: which ones may be meant."""
+    """Return the end of an error about an unknown option, with suggestions."""
     known, word = list(known), key.replace("-", "_")
     same = [k for k in known if k.rpartition(".")[2] == word.rpartition(".")[2]]
     near = " or ".join(difflib.get_close_matches(word, known, n=1) or same[:3])
@@ -146,7 +147,7 @@ def no_such_option(key: str, known: Iterable[str]) -> str:
 
 
 def _entry(setting: Setting, option: str, before: Setting | None) -> Setting:
-    """Return the setting of a mapping with one entry of it replaced."""
+    """Return the setting of a mapping with one entry replaced."""
     key, value, where = setting
     old = convert(dict, before.value, f"{before.where}{option}") if before else {}
     return Setting(option, {**old, key.removeprefix(f"{option}."): convert(Any, value, f"{where}{key}")}, where)

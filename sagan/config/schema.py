@@ -31,7 +31,7 @@ Source = Literal[
     "cifar100",
     "fashion-mnist",
     "stl10",
-    "dataset",  # given from Python; nothing else can open it
+    "dataset",  # data given from Python, which no command can open
 ]
 OwnSource = Annotated[
     str,
@@ -39,7 +39,7 @@ OwnSource = Annotated[
     doc(f"one of {', '.join(get_args(Source))}, or the path of a class such as my_module.MyDataset"),
 ]
 STORED = ("folder", "zip", "packed", "huggingface")
-"""Sources that `data.path` names."""
+"""Sources that need `data.path`."""
 DRAWN = ("shapes", "pairs", "pairs-near", "pairs-pattern")
 """Sources whose images the program draws."""
 
@@ -72,7 +72,7 @@ class DataConfig:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels. Raise ConfigError for a list of another length."""
+        """Return height and width in pixels. Raise ConfigError for a list of another length."""
         r = self.resolution
         if isinstance(r, list) and len(r) != 2:
             raise ConfigError(f"data.resolution {r}: expected N or [H, W]")
@@ -81,13 +81,13 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AttentionConfig:
-    """Which attention a network has, and where."""
+    """The kind of attention in a network, and its place."""
 
     kind: str = "sagan"
     """none, residual, sagan, multihead, additive, non-local, base-oc, pyramid-oc, asp-oc, se, ge, cbam,
     residual-attention, global-context, eca, coordinate, or the path of your own class: my_module.MyAttention."""
     resolutions: list[int] = field(default_factory=lambda: [16])
-    """Shorter sides, in pixels, of the maps that get it: after the first block with an output of that size."""
+    """Shorter sides, in pixels, of the maps that get attention, after the first block with an output of that size."""
     placement: Literal["between", "in_residual"] = "between"
     """between: after the block's sum, as in SAGAN; in_residual: on the residual branch, just before the sum."""
     gate: Literal["zero", "none"] = "zero"
@@ -200,7 +200,7 @@ class ExtractorConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is measured, on how many images."""
+    """What to measure, and on how many images."""
 
     every: NonNegative = 0
     """Steps between evaluations in training; 0: none."""
@@ -223,7 +223,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class LoggingConfig:
-    """How often a run records what it does."""
+    """How often a run records its progress."""
 
     every: Positive = 50
     """Steps between records of losses and gradients."""

@@ -1,4 +1,4 @@
-"""What an option accepts: ranges beside the types, the words for them, and the conversion of text to values."""
+"""What an option accepts: types with ranges, their descriptions, and the conversion of text to values."""
 
 import math
 from types import NoneType, UnionType
@@ -16,15 +16,15 @@ PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Gt(0), Le(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
-# A narrower cut would redraw nearly every entry of z, thousands of times.
+# A smaller truncation would redraw nearly every entry of z thousands of times.
 Truncation = Annotated[float, Predicate(lambda v: v == 0 or v >= 0.01), doc("0 (never), or at least 0.01")]
-MOST_PROCESSES = 512  # a thousand at once has never helped, and a mistyped number takes the machine down
+MOST_PROCESSES = 512  # more never helps, and a mistyped number could take the machine down
 Processes = Annotated[int, Ge(0), Le(MOST_PROCESSES)]
 PositiveProcesses = Annotated[int, Gt(0), Le(MOST_PROCESSES)]
 
 
 def is_path(value: str) -> bool:
-    """Return whether a file system can take a path, and a record its name."""
+    """Return whether file systems accept a path and records can hold its name."""
     try:
         path = value.encode()
     except UnicodeEncodeError:  # bytes of a file name that are not UTF-8
@@ -32,8 +32,8 @@ def is_path(value: str) -> bool:
     return 0 < len(path) < 4096 and b"\0" not in path and max(map(len, path.split(b"/"))) < 256
 
 
-FilePath = Annotated[str, Predicate(is_path)]  # no `doc`: help pages need not say it of every path
-A_PATH = "a path in UTF-8, below 4,096 bytes, each name in it below 256"
+FilePath = Annotated[str, Predicate(is_path)]  # no `doc`: help pages need not repeat it for every path
+A_PATH = "a path in UTF-8, shorter than 4,096 bytes, each name in it shorter than 256"
 
 HOLDS = {
     Gt: lambda value, bound: value > bound.gt,
@@ -48,13 +48,13 @@ WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text
 
 
 class OutOfRange(ConfigError):
-    """A value has the right type and is outside its range."""
+    """A value has the right type but is outside its range."""
 
 
 def convert(kind: Any, value: Any, option: str) -> Any:
     """Return `value` as a value of type `kind`. `value` is text from a command line or a plain value from YAML.
 
-    Raise ConfigError that names `option`, the value, and what was expected.
+    Raise a ConfigError that names `option`, the value, and what was expected.
     """
     try:
         return _convert(kind, value)
@@ -65,7 +65,7 @@ def convert(kind: Any, value: Any, option: str) -> Any:
 
 
 def in_words(kind: Any) -> str:
-    """Return what a type accepts, in the words of an error: "an integer or null"."""
+    """Return what a type accepts, as an error says it: "an integer or null"."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return in_words(arguments[0])
@@ -100,7 +100,7 @@ def as_text(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error shows it: text as `as_text` writes it, cut if nobody would read it all."""
+    """Return a value as an error shows it: text as `as_text` writes it, shortened if it is long."""
     text = " ".join(as_text(value).splitlines()) or '""'
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 20]}... ({len(text):,} characters)"
 
@@ -120,7 +120,7 @@ def _convert(kind: Any, value: Any) -> Any:
 
 
 def _first_that_fits(kinds: tuple, value: Any) -> Any:
-    """Return `value` as the first of the types that takes it; null comes before text."""
+    """Return `value` as the first of the types that accepts it; null comes before text."""
     reason: Exception = ValueError()
     for kind in sorted(kinds, key=lambda k: k is not NoneType):
         try:
@@ -154,7 +154,7 @@ def _number(value: Any, make: type, *accepted: type) -> Any:
 
 
 def _plain(value: Any, kind: type = object) -> Any:
-    """Return text as YAML understands it, anything else as it is. Raise ValueError unless that is a `kind`."""
+    """Return text as YAML reads it, and anything else unchanged. Raise ValueError unless the result is a `kind`."""
     plain = load_yaml(value) if isinstance(value, str) else value
     if not isinstance(plain, kind):
         raise ValueError

@@ -1,4 +1,4 @@
-"""From a configuration back to text, and the comparison of two of them."""
+"""Writing of a configuration as text, and the comparison of two configurations."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +9,7 @@ from sagan.config.errors import ConfigError
 from sagan.config.reading import flatten
 from sagan.config.schema import Config
 
-# A resumed run may change these; any other change makes another run.
+# Options that a resumed run may change; any other change makes it a different run.
 CHANGEABLE = (
     "run_dir",
     "device",
@@ -25,7 +25,7 @@ CHANGEABLE = (
 
 
 def to_yaml(config: Config) -> str:
-    """Return the text of `config.yaml`, with one option a line."""
+    """Return the text of `config.yaml`, with one option per line."""
     return yaml.dump(asdict(config), Dumper=_Dumper, sort_keys=False)
 
 
@@ -39,9 +39,9 @@ _Dumper.add_representer(
 
 
 def refuse_changes(old: Config, new: Config, run_dir: Path) -> None:
-    """Raise ConfigError, with both values, if `new` may not continue the run of `old`."""
+    """Raise ConfigError, with both values, if a run with `old` may not be resumed with `new`."""
     before = dict(flatten(old))
-    # An unreadable image is removed from a data set in memory, and replaced if images are read as they are needed.
+    # An unreadable image is removed from a data set in memory, but replaced if images are read as needed.
     fixed = ("data.memory_gb",) if new.data.on_error == "skip" else ()
     changed = [
         f"  {key}: {before[key]} in the run, {value} now"

@@ -20,11 +20,11 @@ def evaluating(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def initialize(network: nn.Module, kind: str) -> None:
-    """Draw the initial weights: `xavier` (uniform, as the authors) or `orthogonal` (as BigGAN).
+    """Draw the initial weights: `xavier` (uniform, like the authors) or `orthogonal` (like BigGAN).
 
-    Weights built with `zero` start at 0, like all biases. Batch norm starts at its initial gain and bias 0.
-    Under spectral norm it cannot, because 0 / 0 is NaN, so its tables start like any other weight. On the meta device
-    there are no numbers to draw.
+    Weights built with `zero` start at 0, like all biases. Batch norm starts at its initial gain and bias 0. Its tables
+    under spectral norm cannot, because 0 / 0 is NaN, so they start like any other weight. On the meta device there are
+    no numbers to draw.
     """
     if any(parameter.is_meta for parameter in network.parameters()):
         return
@@ -36,7 +36,7 @@ def initialize(network: nn.Module, kind: str) -> None:
         if isinstance(module, BatchNorm) and not module.gain.spectral_norm:
             nn.init.constant_(module.gain.weight, module.initial_gain)
             nn.init.zeros_(module.bias.weight)
-    # A random u underestimates sigma, and the errors multiply from layer to layer: start near convergence.
+    # A random u underestimates sigma, and the errors multiply from layer to layer, so start near convergence.
     layers = Spectral(spectral_weights(network).values())
     for _ in range(15):
         layers.iterate()

@@ -1,4 +1,4 @@
-"""Class-conditional batch normalization, over one process or all."""
+"""Class-conditional batch normalization, within one process or over all."""
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +66,7 @@ class BatchNorm(nn.Module):
         """Normalize with statistics over all processes, on any device (torch's SyncBatchNorm refuses the CPU).
 
         Every process must hold the same number of values. The variance is the mean squared deviation from the global
-        mean: E[x^2] - E[x]^2 would lose precision if the mean is large.
+        mean: E[x^2] - E[x]^2 would lose precision for a large mean.
         """
         values = x.float()
         count = world_size() * values.numel() // values.shape[1]

@@ -1,7 +1,7 @@
-"""The weights of a network made ready for a whole update, in a few operations for all of its layers.
+"""The weights of a network, prepared for a whole update by a few operations over all layers.
 
-A layer on its own divides its weight by sigma, fuses it with resampling and rounds it to the dtype of its input, in
-every pass. For a small model these hundreds of small operations cost as much time as the convolutions.
+By itself, a layer divides its weight by sigma, fuses it with resampling and rounds it to the dtype of its input in
+every pass. In a small model, these hundreds of small operations take as long as the convolutions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,11 +27,11 @@ class Weights:
 
     @contextmanager
     def ready(self, dtype: torch.dtype, *, iterate: bool, gradients: bool = True) -> Iterator[None]:
-        """Let the layers use weights that are made ready once, for the duration of the block.
+        """Let the layers use weights that are prepared once, for the duration of the block.
 
-        dtype is that of the activations. With `iterate`, a power iteration comes first. The weights must not change in
-        the block. Gradients flow to them as always, unless `gradients` is false; several passes in the block share this
-        part of the graph.
+        `dtype` is the dtype of the activations. With `iterate`, a power iteration comes first. The weights must not
+        change in the block. Gradients flow to them as usual unless `gradients` is false. Several passes in the block
+        share this part of the graph.
         """
         vectors = self.spectral.iterate() if iterate else self.spectral.vectors()
         try:

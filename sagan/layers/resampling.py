@@ -55,5 +55,5 @@ def pool_kernel(weight: Tensor, shifts: Tensor) -> Tensor:
 
 
 def _unflatten(pixels: Tensor) -> Tensor:
-    """(A, 16, B) -> (A, B, 4, 4), in channels_last."""
+    """Return pixels as 4x4 kernels: (A, 16, B) -> (A, B, 4, 4), in channels_last."""
     return pixels.unflatten(1, (4, 4)).permute(0, 3, 1, 2)

@@ -27,7 +27,7 @@ EPS = 1e-12
 
 
 class Ready:
-    """What a layer multiplies by while `Weights.ready` holds it for a whole update; empty otherwise."""
+    """The prepared operands of a layer while `Weights.ready` is active; empty otherwise."""
 
     def __init__(self):
         self.weight: Tensor | None = None
@@ -59,9 +59,9 @@ class SpectralWeight(nn.Module):
             self.register_buffer("v", F.normalize(torch.randn(columns), dim=0, eps=EPS))
 
     def matrix(self, weight: Tensor) -> Tensor:
-        """Return the weight, or a tensor like it, as a matrix (out, rest), with `rest` in the order of its memory.
+        """Return the weight, or a tensor like it, as a matrix (out, rest), with `rest` in memory order.
 
-        Nothing is copied if the tensor lies in memory as the weight does.
+        Nothing is copied if the tensor has the weight's memory layout.
         """
         if self.weight.ndim == 4 and not self.weight.is_contiguous():  # channels_last
             weight = weight.permute(0, 2, 3, 1)
@@ -93,7 +93,7 @@ class SpectralWeight(nn.Module):
 
 
 class SingularVectors(NamedTuple):
-    """Estimates of the largest singular value of several layers, and of its singular vectors."""
+    """Estimates of the largest singular values of several layers and of their singular vectors."""
 
     u: list[Tensor]
     v: list[Tensor]
@@ -115,7 +115,7 @@ class Spectral:
 
     def __init__(self, layers: Iterable[SpectralWeight]):
         self.layers = list(layers)
-        # Views of weights and vectors, which stay where they are: making hundreds of them takes a millisecond.
+        # Views of weights and vectors, which never move: making hundreds of them takes a millisecond.
         with torch.no_grad():
             self.matrices = [layer.matrix(layer.weight) for layer in self.layers]
             self.transposed = [matrix.T for matrix in self.matrices]
@@ -129,7 +129,7 @@ class Spectral:
             return SingularVectors([], [], [])
         vs, products = [], []
         for matrix, transposed, u in zip(self.matrices, self.transposed, self.u, strict=True):
-            # Both products of a layer in a row, while a large W is still in the cache.
+            # Both products of a layer one after the other, while a large W is still in the cache.
             vs.append(torch.mv(transposed, u))
             products.append(torch.mv(matrix, vs[-1]))
         lengths = torch._foreach_clamp_min(torch._foreach_norm(vs), EPS)
@@ -143,7 +143,7 @@ class Spectral:
 
     @torch.no_grad()
     def vectors(self) -> SingularVectors:
-        """Return the estimates as they are."""
+        """Return the current estimates."""
         vs = [row.flatten() for row in self.rows]
         products = [torch.mv(matrix, v) for matrix, v in zip(self.matrices, vs, strict=True)]
         return SingularVectors(self.u, vs, [torch.dot(u, p) for u, p in zip(self.u, products, strict=True)])
@@ -162,7 +162,7 @@ class Conv2d(SpectralWeight):
     """
 
     shifts: Tensor
-    fused = True  # False: resampling by its plain definition, for tests and the benchmark's baseline
+    fused = True  # False: resample by the plain definition, for tests and the benchmark's baseline
 
     def __init__(
         self,

@@ -32,16 +32,16 @@ def build_discriminator(config: Config) -> Discriminator:
 
 
 def build_skeleton(build: Callable[[Config], Network], config: Config) -> Network:
-    """Return the network that `build` returns, with names and shapes and without memory. Raise ConfigError as it does.
+    """Return the network that `build` returns, with names and shapes but no memory. Raise ConfigError as it does.
 
-    A kind of one's own that needs numbers to build its layers is built with them.
+    An attention kind from outside this package is built with memory if its layers cannot be built without numbers.
     """
     try:
         with torch.device("meta"):
             return build(config)
     except ConfigError:
         raise
-    except Exception as error:  # sizes beyond all machines, or code that cannot be built without numbers
+    except Exception as error:  # sizes too large for any machine, or code that needs numbers
         parts = (config.model.generator, config.model.discriminator)
         if all(part.attention.kind in KINDS for part in parts):
             raise ConfigError(f"the networks cannot be built: {one_line(error)}") from error

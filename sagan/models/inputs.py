@@ -69,7 +69,7 @@ def class_numbers(
 
 
 def some_of(names: Sequence[str]) -> str:
-    """Return the first names of classes, without what could steer a terminal."""
+    """Return the first names of classes, without characters that could control a terminal."""
     return printable(", ".join(names[:10]), keep="") + (", ..." if len(names) > 10 else "")
 
 

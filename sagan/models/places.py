@@ -22,8 +22,8 @@ from sagan.models.sizes import (
 def block_places(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> list[Place]:
     """Return the place after each block of a network for images of `size`, in forward order.
 
-    A place has the channels and the size of the block's output, and what the network allows there. Raise ConfigError if
-    no network exists for that size.
+    A place has the channels and the size of the block's output, and says what the network allows there. Raise
+    ConfigError if no network exists for that size.
     """
     n, _ = split_size(size)
     if isinstance(config, GeneratorConfig):
@@ -35,9 +35,9 @@ def block_places(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> l
 
 
 def attention_by_block(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> Iterator[nn.Module]:
-    """Yield the attention layer of each block in forward order, the identity for a block without attention.
+    """Yield the attention layer of each block in forward order, or the identity for a block without attention.
 
-    Layers are built lazily. A network that builds its blocks in turn then draws the initial weights of each block right
+    Layers are built lazily. So a network that builds its blocks in turn draws the initial weights of each block right
     after those of its attention. Raise ConfigError if no block has an output of a requested size, or if the kind does
     not fit a place.
     """
@@ -55,7 +55,8 @@ def attention_by_block(config: GeneratorConfig | DiscriminatorConfig, size: Size
 def check_attention(config: Config) -> None:
     """Raise ConfigError if the attention of either network cannot be built.
 
-    The layers are built to find out, because each kind checks its own requirements, but without memory for weights.
+    The layers are built to find out, because each kind checks its own requirements, but no memory is allocated for
+    weights.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         for network in ("generator", "discriminator"):

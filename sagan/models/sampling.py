@@ -34,8 +34,8 @@ def set_standing_statistics(generator: Generator, batches: int, batch_size: int,
     """Replace the running statistics of batch norm by their mean over `batches` fresh batches of generated images.
 
     Every process draws the same batches, so the statistics are not synchronized: the result does not depend on the
-    number of processes. Source: Brock et al. 2019, section 3 ("standing statistics"): running ones lag behind the
-    weights.
+    number of processes. Running statistics lag behind the weights. Source: Brock et al. 2019, section 3 ("standing
+    statistics").
     """
     norms = [m for m in generator.modules() if isinstance(m, BatchNorm)]
     settings = [(norm.momentum, norm.sync) for norm in norms]
@@ -54,7 +54,7 @@ def set_standing_statistics(generator: Generator, batches: int, batch_size: int,
 
 
 def take_statistics(generator: Generator, config: EvaluationConfig) -> str:
-    """Give batch norm the statistics that `config` selects, and return their description for a score's protocol."""
+    """Set batch norm's statistics as `config` says, and return their description for a score's protocol."""
     batches, batch_size = config.standing_statistics, config.batch_size
     if batches == 0:
         return "running"

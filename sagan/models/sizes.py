@@ -71,8 +71,8 @@ def discriminator_block_sizes(size: Size) -> list[Size]:
 def attention_blocks(sizes: list[Size], resolutions: list[int], option: str) -> dict[int, Size]:
     """Return index -> map size of the blocks with attention.
 
-    For each resolution, that is the first block whose output has it as its shorter side. Raise ConfigError, with the
-    sizes that exist, if there is none.
+    For each resolution, it is the first block whose output has that shorter side. Raise ConfigError, listing the
+    existing sizes, if there is none.
     """
     shorter = [min(s) for s in sizes]
     for resolution in resolutions:

@@ -1,1 +1,1 @@
-"""Looking into attention: what maps there are, pictures of them, and a tab of TensorBoard."""
+"""Looking into attention: the maps, pictures of them, and a tab of TensorBoard."""

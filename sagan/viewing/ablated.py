@@ -1,4 +1,4 @@
-"""What the attention does to the image: the same z and y with a layer of the generator and without it."""
+"""The effect of attention on the image: the same z and y with and without a layer of the generator."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from sagan.models.generator import Generator
 from sagan.runtime.pictures import to_uint8
 from sagan.viewing import drawing
 
-LEAST = 32  # of 255: the top of the colour scale of a difference, unless the largest is more
+LEAST = 32  # of 255: least difference at the top of the colour scale
 
 
 @contextmanager
@@ -29,22 +29,22 @@ def without_layers(network: nn.Module, layer: str) -> Iterator[list[str]]:
 
 @torch.no_grad()
 def images_without(generator: Generator, z: Tensor, y: Tensor | None, layer: str) -> Tensor:
-    """Return what G makes of z and y without an attention layer, or without "all": uint8 (N, C, H, W) on the CPU."""
+    """Return G's images of z and y without an attention layer, or without "all": uint8 (N, C, H, W) on the CPU."""
     with evaluating(generator), without_layers(generator, layer):
         return to_uint8(generator(z, y)).cpu()
 
 
 def difference(images: Tensor, others: Tensor) -> Tensor:
-    """Return the mean absolute difference of uint8 images (N, C, H, W) over their channels: float32 (N, H, W)."""
+    """Return the absolute difference of uint8 images (N, C, H, W), averaged over channels: float32 (N, H, W)."""
     return (images.float() - others.float()).abs().mean(1)
 
 
 def ablation_picture(
     images: Tensor, others: Tensor, names: list[str], layer: str, title: str, tile: int
 ) -> Image.Image:
-    """Return a picture with a row for each image: with the layer, without it, and where the two differ.
+    """Return a picture with a row per image: with the layer, without it, and where the two differ.
 
-    `images` and `others` are uint8 (N, C, H, W), `names` say what each shows.
+    `images` and `others` are uint8 (N, C, H, W); `names` says what each image shows.
     """
     scale, strips = drawing.scale_for(images.shape[2:], tile), []
     for image, other, apart, name in zip(images, others, difference(images, others), names, strict=True):

@@ -1,4 +1,4 @@
-"""The modules of the attention tab as one script, for a page that loads nothing."""
+"""The modules of the attention tab as one script, for a page that loads no other file."""
 
 import re
 from pathlib import Path
@@ -11,8 +11,8 @@ EXPORT = re.compile(r"^export ((?:async )?function|class|const) (\w+)", flags=re
 def bundled(entry: str, folder: Path = STATIC) -> str:
     """Return a script that does what the module `entry` does, with all modules that it imports.
 
-    Each module becomes a function, called once, that returns its exports. Only the forms of `import` and `export` that
-    our own modules use are known; raise ValueError for any other, and for modules that import each other.
+    Each module becomes a function, called once, that returns its exports. Only those forms of `import` and `export`
+    that our own modules use are supported. Raise ValueError for any other, and for modules that import each other.
     """
     order: list[str] = []
     codes: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The maps of G on generated images, and of D on generated and on real images."""
+"""Capture of the maps of G on generated images, and of D on generated and real images."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,28 +24,28 @@ Source = Literal["generated", "real", "own"]
 
 @dataclass(frozen=True)
 class LayerView:
-    """What one attention layer did with a few images. All tensors are on the CPU."""
+    """The action of one attention layer on a few images. All tensors are on the CPU."""
 
     network: Literal["generator", "discriminator"]
     layer: str
     """Name of the module in its network, such as blocks.1.attention."""
     source: Source
-    """Origin of the images: the generator, the data, or a folder that somebody named."""
+    """Origin of the images: the generator, the data, or a folder given by the user."""
     images: Tensor
-    """uint8 (N, C, H, W): what G made of z and y, or what D saw."""
+    """uint8 (N, C, H, W): images that G made or that D saw."""
     labels: Tensor | None
     """int64 (N,); None without classes."""
     maps: list[AttentionMap]
     """Weights in float32. Empty for a kind without maps (`residual`); some have several (`cbam`, `pyramid-oc`)."""
     gamma: float | None
-    """Gain of the layer; None if it has none (gate `none`), and the attention counts in full."""
+    """Gain of the layer; None if it has none (gate `none`), so that the attention counts in full."""
     change: Tensor | None = None
-    """float32 (N,): the norm of what the layer adds to its input, over the norm of that input. For kind `sagan` that is
-    |gamma o| / |x|. None if nobody measured it."""
+    """float32 (N,): the norm of what the layer adds to its input, divided by the norm of that input. For kind `sagan`
+    that is |gamma o| / |x|. None if it was not measured."""
     class_names: tuple[str, ...] = ()
     """Empty if they are not known."""
     without: Tensor | None = None
-    """uint8 (N, C, H, W): what G makes of the same z and y without this layer. None for D."""
+    """uint8 (N, C, H, W): G's images of the same z and y without this layer. None for D."""
     minus: "LayerView | None" = None
     """The view whose maps have been subtracted from these."""
 
@@ -58,7 +58,7 @@ class LayerView:
         return replace(self, images=self.images[:number], labels=labels, maps=maps, change=change, without=without)
 
     def class_of(self, image: int) -> str | None:
-        """Return the name of an image's class, "class 3" if classes have no names, or None without classes."""
+        """Return the name of an image's class, "class 3" if classes are unnamed, or None without classes."""
         if self.labels is None:
             return None
         y = int(self.labels[image])
@@ -79,8 +79,8 @@ def view_attention(
     """Return the maps of every attention layer.
 
     G gets z (N, z_dim) and y (N,). D, if given, gets the images that G made, and real images (M, C, H, W) in [-1, 1]
-    with labels real_y (M,) if they are given. All tensors are on the networks' device. Layers come in
-    forward order, G before D, generated before real. Both networks run in evaluation mode and stay as they are.
+    with labels real_y (M,) if they are given. All tensors are on the networks' device. Layers come in forward order, G
+    before D, generated before real. Both networks run in evaluation mode and are left unchanged.
     """
     generated, noted = _forward(generator, z, y)
     views = _views(generator, "generator", "generated", to_uint8(generated), y, noted, class_names)
@@ -97,7 +97,7 @@ def view_attention(
 
 
 class _Noted(NamedTuple):
-    """What was noted of each layer, by name, during a forward pass."""
+    """Observations of each layer, by name, during a forward pass."""
 
     maps: dict[str, list[AttentionMap]]
     change: dict[str, Tensor]
@@ -153,7 +153,7 @@ def _views(
 
 
 def fixed_inputs(generator: Generator, number: int, seed: int = 0) -> tuple[Tensor, Tensor | None]:
-    """Return the z (number, z_dim) and y (number,) to look at, on the generator's device.
+    """Return the fixed z (number, z_dim) and y (number,) for attention maps, on the generator's device.
 
     They are the same for all runs with the same number of classes and `z_dim`, so that runs can be compared.
     """
@@ -172,8 +172,8 @@ def fixed_labels(num_classes: int, number: int) -> Tensor:
 def fixed_real(data: Dataset, number: int, wanted: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return real images (m, C, H, W) in [-1, 1] with labels (m,), on the CPU; m = min(number, images).
 
-    They are the first image of each of the `wanted` classes (number,), then the second, and so on; other images take
-    the place of missing ones. By default the classes are `fixed_labels`.
+    They are the first image of each of the `wanted` classes (number,), then the second, and so on. Other images replace
+    missing ones. By default the classes are `fixed_labels`.
     """
     wanted = fixed_labels(max(len(data.class_names), 1), number) if wanted is None else wanted
     labels, chosen = data.labels.cpu(), []

@@ -1,4 +1,4 @@
-"""The pieces of a picture: colour scales, tiles, outlines, query points, text, and their arrangement."""
+"""The parts of a picture: colour scales, tiles, outlines, query points, text, and their arrangement."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-# Distinguishable with any colour vision (Okabe and Ito 2008), without the black and the blue that dark maps hide.
+# Distinguishable with any colour vision (Okabe and Ito 2008), without black and blue, which dark maps would hide.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
 # Lightness grows throughout. `plugin/static/draw.js` has the same colours.
 HEAT = ((8, 6, 24), (40, 16, 84), (88, 24, 112), (140, 41, 105), (190, 62, 82), (228, 98, 50), (248, 150, 28),
         (250, 204, 72), (252, 250, 196))  # fmt: skip
 DIVERGING = ((60, 150, 255), (10, 40, 110), (0, 0, 0), (130, 30, 10), (255, 120, 70))  # below 0: blue; above: red
-OPACITY = 0.62  # of a map over the image: its brightest colour outshines a white pixel under its darkest
+OPACITY = 0.62  # of a map over the image: its brightest colour is brighter than a white pixel under its darkest
 GAP, TEXT = 6, 12  # pixels
 
 
@@ -25,18 +25,18 @@ def font(size: int = TEXT) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def scale_for(size: Sequence[int], tile: int) -> int:
-    """Return how often each pixel of an image (H, W) is repeated so that its longer side reaches `tile` pixels."""
+    """Return how often to repeat each pixel of an image (H, W) so that its longer side reaches `tile` pixels."""
     return max(1, math.ceil(tile / max(size)))
 
 
 def shrunk(images: Tensor, tile: int) -> Tensor:
-    """Return uint8 images (N, C, H, W), averaged down if their longer side is at least twice `tile` pixels."""
+    """Return uint8 images (N, C, H, W), downsampled by averaging if their longer side is at least 2 `tile` pixels."""
     cell = max(1, max(images.shape[2:]) // tile)
     return F.avg_pool2d(images.float(), cell).round().to(torch.uint8)
 
 
 def rgb(image: Tensor, scale: int) -> Tensor:
-    """Return a uint8 image (C, H, W) of 1 or 3 channels as RGB, enlarged: (3, H', W')."""
+    """Return a uint8 image (C, H, W) with 1 or 3 channels as RGB, enlarged: (3, H', W')."""
     return image.expand(3, -1, -1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 
@@ -64,12 +64,12 @@ def overlay(image: Tensor, t: Tensor, stops: tuple = HEAT, lit: Tensor | None = 
 
 
 def outlined(image: Tensor, region: Tensor) -> Tensor:
-    """Draw a white line inside the edge of a region, bool (h, w), of an image (3, H, W), and a black one outside."""
+    """Draw a white line inside the edge of a region, bool (h, w), of an image (3, H, W), and a black one outside it."""
     size = image.shape[1:]
     mask = enlarge(region, size)  # 1 inside
     cell = min(pixels / cells for pixels, cells in zip(size, region.shape, strict=True))
     thick = max(1, round(min(max(size) / 100, cell / 8)))  # leaves most of the smallest region open
-    outside = F.pad(1 - mask, (thick,) * 4, value=1)  # beyond the image is outside
+    outside = F.pad(1 - mask, (thick,) * 4, value=1)  # beyond the image counts as outside
     edge = (F.max_pool2d(outside[None], 2 * thick + 1, 1)[0] > 0) & (mask > 0)
     around = (F.max_pool2d(mask[None], 3, 1, padding=1)[0] > 0) & (mask == 0)
     image = torch.where(around, torch.zeros_like(image), image)
@@ -100,7 +100,7 @@ def mark(image: Image.Image, y: float, x: float, colour: tuple, number: int | No
 
 
 def framed(image: Image.Image, colour: tuple | str, grid: Sequence[int] | None = None) -> Image.Image:
-    """Return the picture in a frame of that colour, with a tick at every line between the cells of a grid (h, w)."""
+    """Return the picture in a frame of a colour, with a tick at every line between the cells of a grid (h, w)."""
     width = max(2, round(max(image.size) / 64))
     whole = Image.new("RGB", (image.width + 2 * width, image.height + 2 * width), colour)
     draw, (right, below) = ImageDraw.Draw(whole), (image.width + width, image.height + width)
@@ -156,7 +156,7 @@ def in_columns(strips: list[Image.Image], width: int) -> Image.Image:
 
 
 def legend(low: str, stops: tuple, high: str) -> Image.Image:
-    """Return a colour scale between the words for its two ends."""
+    """Return a colour scale between labels for its two ends."""
     ramp = Image.new("RGB", (120, TEXT + 2), "white")
     ramp.paste(picture(colours(torch.linspace(0, 1, 120).expand(TEXT, -1), stops).round().to(torch.uint8)), (0, 2))
     words = [text_lines([text], math.ceil(font().getlength(text)) + 4) for text in (low, high)]
@@ -212,6 +212,6 @@ def of_one_size(images: list[Image.Image]) -> list[Image.Image]:
 
 
 def dithered(image: Image.Image) -> Image.Image:
-    """Return the picture in 256 colours of its own, for GIF. Without dithering the colour scale would show steps."""
+    """Return the picture in a palette of 256 colours for GIF. Without dithering, the colour scale would show steps."""
     palette = image.quantize(256, method=Image.Quantize.MAXCOVERAGE)
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

@@ -1,4 +1,4 @@
-"""Pictures and pages of attention as files: their names, their titles, and how they are written."""
+"""Files of attention pictures and pages: their names, their titles, and how they are written."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,19 +25,19 @@ FRAME, LAST_FRAME = 700, 3000  # milliseconds
 
 
 def file_stem(view: LayerView) -> str:
-    """Return what a view shows, as a part of file names."""
+    """Return the part of file names that says what a view shows."""
     return f"{view.network}-{view.layer}-{view.source}"
 
 
 def title(view: LayerView, generator: Generator) -> str:
-    """Return what a view of a loaded generator shows, in words."""
+    """Return the title of a view of a loaded generator."""
     origin = origin_of(generator)
     average = " (moving average)" if view.network == "generator" and origin.averaged else ""
     return f"step {origin.step}: {view.network}{average}, {view.layer}, on {view.source} images"
 
 
 def write_page(name: str, found: Found, out: Path) -> Path:
-    """Write the page about a run, by its name and the views of one or more checkpoints. Return its path."""
+    """Write the page about a run, given its name and the views of its checkpoints. Return the page's path."""
     shown = []
     for networks, views in found:
         origin = origin_of(networks.generator)
@@ -58,7 +58,7 @@ def write_pictures(
     minus: str = "",
     animate: str | None = None,
 ) -> Iterator[Path]:
-    """Write a picture for each layer, kind of images and kind of map, or an animation of it. Yield their paths.
+    """Write a picture, or an animation, for each layer, kind of images and kind of map. Yield their paths.
 
     `queries` are the points of each view by its `file_stem`; `minus` names what was subtracted from the maps.
     """
@@ -81,7 +81,7 @@ def write_pictures(
 
 @torch.no_grad()
 def write_ablation(generator: Generator, inputs: Inputs, layer: str, folder: Path) -> Iterator[str]:
-    """Write a picture of what G makes with an attention layer and without it, or without "all". Yield words."""
+    """Write a picture of G's images with and without an attention layer, or "all". Yield lines about it."""
     images = to_uint8(generator(inputs.z, inputs.y)).cpu()
     others = images_without(generator, inputs.z, inputs.y, layer)
     names = [_shown(i, inputs.y, inputs.class_names) for i in range(len(images))]
@@ -102,14 +102,14 @@ def _shown(i: int, y: Tensor | None, names: tuple[str, ...]) -> str:
 
 
 def save_picture(picture: Image.Image, stem: Path, step: int) -> Path:
-    """Write STEM-step-N.png and return it."""
+    """Write STEM-step-N.png and return its path."""
     path = stem.with_name(f"{stem.name}-step-{step:08d}.png")
     write_atomically(path, lambda file: picture.save(file, format="PNG"))
     return path
 
 
 def save_animation(pictures: list[Image.Image], stem: Path, form: str) -> Path:
-    """Write an animation, STEM.webp or STEM.gif, that rests on its last picture; return it."""
+    """Write an animation, STEM.webp or STEM.gif, that pauses on its last picture; return its path."""
     path, pictures = stem.with_name(f"{stem.name}.{form}"), of_one_size(pictures)
     if form == "gif":
         pictures = [dithered(p) for p in pictures]

@@ -1,6 +1,6 @@
 """Attention maps drawn over images, as in figure 5 of Zhang et al. 2019; gates as bars or masks.
 
-`panels.py` says what colours and outlines mean, and so does each picture.
+`panels.py` explains colours and outlines, and so does each picture.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from sagan.viewing.queries import Point, automatic_queries
 from sagan.viewing.rows import LEAST, SHARE, query_row
 from sagan.viewing.scales import TOP, Scale, signed
 
-TILE = 192  # least length in pixels of the longer side of a panel
-WIDTH = 1400  # largest width of a picture in pixels, about: strips are set in as many columns as fit
+TILE = 192  # least length of a panel's longer side, in pixels
+WIDTH = 1400  # approximate largest width of a picture, in pixels: strips go into as many columns as fit
 QUERIES = 5  # points on each image, as in the paper's figure
-VARIED = 4  # channels of a gate with many values that get a panel
-IDLE = 0.01  # a layer that changes its input by less is hardly in use
+VARIED = 4  # channels of a full gate that get a panel
+IDLE = 0.01  # a layer that changes its input by less has almost no effect
 
-Parts = dict[str, list[Image.Image]]  # what a picture shows -> strips of panels, in the order of the images
+Parts = dict[str, list[Image.Image]]  # part -> strips of panels, in the order of the images
 
 
 def layer_pictures(
@@ -38,9 +38,9 @@ def layer_pictures(
     scale: Scale = "zero",
     share: float = SHARE,
 ) -> dict[str, Image.Image]:
-    """Return pictures of what a layer attended to, with a strip for each image, by part.
+    """Return pictures of what a layer attends to, by part, with a strip for each image.
 
-    `queries` are the points (y, x) of each image, in its pixels; kinds without queries draw none. The parts are `map`,
+    `queries` are the points (y, x) of each image, in pixels; kinds without queries ignore them. The parts are `map`,
     the mean over heads, and `heads` if there are several; `windows-2x2` and so on; `channels`, `positions` and `values`
     of a gate. A layer without maps has no parts. `title` is the heading; without `text` there are only panels. Outlines
     enclose a `share` of the weight.
@@ -63,10 +63,10 @@ def view_queries(view: LayerView, number: int = QUERIES) -> list[list[Point]]:
 
 
 def board_images(views: list[LayerView], number: int = 4, queries: int = 3, tile: int = 96) -> dict[str, Tensor]:
-    """Return small pictures for TensorBoard, uint8 (3, H, W), of the first images of each view, by tag.
+    """Return small pictures of the first images of each view for TensorBoard, by tag: uint8 (3, H, W).
 
-    Tags are views/generator.LAYER/generated/PART and so on; TensorBoard sorts its images, so that samples come first.
-    There is no text, and single heads are left out.
+    Tags are views/generator.LAYER/generated/PART and so on. TensorBoard sorts its images, so samples come first. The
+    pictures have no text and no single heads.
     """
     tagged = {}
     for view in views:
@@ -79,14 +79,14 @@ def board_images(views: list[LayerView], number: int = 4, queries: int = 3, tile
 
 
 def headed(body: Image.Image, lines: list[str], scale: Image.Image | None) -> Image.Image:
-    """Return a picture below lines of text and its colour scale, if it has one."""
+    """Return a picture under lines of text and, if it has one, its colour scale."""
     scales = [] if scale is None else [scale]
     width = max(piece.width for piece in (body, *scales))
     return drawing.in_a_column([drawing.text_lines(lines, width), *scales, body])
 
 
 def numbers(view: LayerView, m: AttentionMap) -> str:
-    """Return gain, entropy and largest weight of a map over all its images, in words."""
+    """Return gain, entropy and largest weight of a map over all its images, as text."""
     said = [" minus ".join(gain(v) for v in (view, view.minus) if v is not None)]
     if view.change is not None and view.minus is None:
         said.append(f"the layer changes its input by {view.change.mean():.2%} (|y - x| / |x|)")
@@ -105,19 +105,19 @@ def numbers(view: LayerView, m: AttentionMap) -> str:
 
 
 def gain(view: LayerView) -> str:
-    """Return gamma in words."""
+    """Return gamma as text."""
     return "no gamma (counts as 1)" if view.gamma is None else f"gamma {view.gamma:.3f}"
 
 
 def notices(view: LayerView) -> list[str]:
-    """Return a warning if the layer changes next to nothing, so that nobody reads meaning into its map."""
+    """Return a warning if the layer changes almost nothing, so that nobody reads meaning into its map."""
     if view.change is None or view.minus is not None or not view.change.mean() < IDLE:
         return []
     return ["Hardly in use: whatever the map looks like, the network would do nearly the same without this layer."]
 
 
 def legend(m: AttentionMap, part: str, scale: Scale, share: float) -> Image.Image | None:
-    """Return what the colours and outlines of a picture mean; None for bars."""
+    """Return the legend for the colours and outlines of a picture, or None for bars."""
     if part == "channels":
         return None
     what, panel = ("factor" if m.form.gate else "weight"), ("all panels" if scale == "shared" else "the panel")
@@ -132,7 +132,7 @@ def legend(m: AttentionMap, part: str, scale: Scale, share: float) -> Image.Imag
 
 
 def matrix_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
-    """Draw the image and a panel per query; for several heads also a strip per query, with a panel per head."""
+    """Draw the image and a panel per query. For several heads, also draw a strip per query with a panel per head."""
     m, size = panels.map, panels.view.images.shape[2:]
     windowed, one_for_all = m.form.windowed, m.query_size == (1, 1)
     heads = 1 if windowed else m.weights.shape[1]
@@ -176,7 +176,7 @@ def position_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
 
 
 def value_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
-    """Draw the image, the mean over channels, and the channels that vary most; bars if there is a single position."""
+    """Draw the image, the mean over channels, and the channels that vary most, or bars for a single position."""
     weights = panels.map.weights  # (N, C, h, w)
     if weights.shape[2:] == (1, 1):
         return channel_strips(panels, queries)

@@ -1,4 +1,4 @@
-"""A page of its own with the interactive view of a run: one HTML file that needs no network, server or TensorBoard."""
+"""A standalone page with the interactive view of a run: one HTML file without network, server or TensorBoard."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from sagan.viewing.capture import LayerView
 from sagan.viewing.plugin.record import read_header
 from sagan.viewing.records import MOST_WEIGHTS, encode, record_tag
 
-MOST_WEIGHTS_OF_A_PAGE = 3_300_000  # a byte each, before compression; base64 makes it 4/3, so a page stays under 5 MB
+MOST_WEIGHTS_OF_A_PAGE = 3_300_000  # a byte each before compression; base64 adds a third, so a page stays under 5 MB
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -34,7 +34,7 @@ PAGE = """<!DOCTYPE html>
 
 
 class Shown(NamedTuple):
-    """What a page holds of one checkpoint."""
+    """The contents of a page for one checkpoint."""
 
     step: int
     views: list[LayerView]
@@ -45,8 +45,8 @@ class Shown(NamedTuple):
 def page(run: str, shown: Sequence[Shown]) -> str:
     """Return the HTML of a page about a run, with the maps of all views that have any.
 
-    The maps are stored as in TensorBoard's log. If there are many, their grids are halved until the page is small, and
-    it says so.
+    The maps are stored as in TensorBoard's log. If there are many, their grids are halved until the page is small
+    enough, and the page says so.
     """
     views = [(s, view) for s in shown for view in s.views if view.maps]
     images = sum(len(view.images) for _, view in views)
@@ -71,11 +71,11 @@ def _html(title: str, records: dict) -> str:
         f"default-src 'none'; script-src {_source(script)}; style-src {_source(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    # `<` could end the element early or begin a comment; JSON has an escape for it.
+    # `<` could end the element early or begin a comment, so it is escaped as JSON allows.
     data = json.dumps(records, separators=(",", ":")).replace("<", "\\u003c")
     return PAGE.format(policy=policy, title=html.escape(title), style=style, records=data, script=script)
 
 
 def _source(text: str) -> str:
-    """Return what a content policy calls an inline element with this text."""
+    """Return the source expression of a content security policy for an inline element with this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

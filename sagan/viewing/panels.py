@@ -1,9 +1,9 @@
-"""The panels of a picture: an image with its query points, or with a row of a matrix or a mask drawn over it.
+"""The panels of a picture: an image with query points, or with a row of a matrix or a mask drawn over it.
 
-- Weights and factors are coloured from black over red to pale yellow, weights that may be negative from blue over black
-  to orange. `scales.py` says which weights the ends of the scale stand for.
+- Weights and factors are coloured from black through red to pale yellow, and weights that may be negative from blue
+  through black to orange. `scales.py` defines which weights are at the ends of the scale.
 - The white outline is `rows.most_attended`: the fewest keys that hold a share of the weight.
-- A panel's frame has the colour of its query, which is marked in it by a dot. Its ticks are the grid of the map.
+- A panel's frame has the colour of its query, which a dot marks. The ticks on the frame are the grid of the map.
 """
 
 import math
@@ -25,22 +25,22 @@ from sagan.viewing.scales import Range, Scale, range_of, shared, signed
 
 @dataclass(frozen=True)
 class Panels:
-    """The panels of one map of a view; i is the number of an image in it."""
+    """The panels of one map of a view; i is the index of an image."""
 
     view: LayerView
     map: AttentionMap
     tile: int
-    """Least length in pixels of the longer side of a panel."""
+    """Least length of a panel's longer side, in pixels."""
     text: bool
-    """Whether each has a line of text below it."""
+    """Whether each panel has a line of text below it."""
     scale: Scale = "zero"
     share: float = SHARE
-    """Of the weight that the outline encloses."""
+    """Share of the weight that the outline encloses."""
     span: Range | None = None
     """The range of all panels, if they share one."""
 
     def sharing(self, drawn: Iterable[Tensor]) -> "Panels":
-        """Return the panels of a picture that draws all these weights, with one range if they are to share it."""
+        """Return these panels with a range for all the drawn weights, if the panels of a picture share one."""
         return replace(self, span=shared(map(self.range, drawn))) if self.scale == "shared" else self
 
     def range(self, weights: Tensor) -> Range:
@@ -57,7 +57,7 @@ class Panels:
         return self._finished(panel, f"image {i}{label}, {self.view.source}")
 
     def row(self, i: int, weights: Tensor, row: Row, k: int, point: Point | None, name: str = "") -> Image.Image:
-        """Draw weights (h, w) of the row of query k, of all heads or one, over the greyed image.
+        """Draw weights (h, w) of query k's row, of one head or the mean over heads, over the greyed image.
 
         A `point` of None means that all queries share the row.
         """
@@ -84,7 +84,7 @@ class Panels:
 
     @property
     def axis(self) -> tuple[float, float]:
-        """Return the ends of the axis of bars: the same for all images, and around 0 and 1."""
+        """Return the ends of the axis of bars, which is the same for all images and includes 0 and 1."""
         factors = self.map.weights.nan_to_num()
         return min(0.0, factors.min().item()), max(1.0, factors.max().item())
 
@@ -110,5 +110,5 @@ def colour(k: int) -> tuple[int, int, int]:
 
 
 def short(value: Tensor) -> str:
-    """Return a number in two digits."""
+    """Return a number with two significant digits."""
     return f"{value.item():.2g}"

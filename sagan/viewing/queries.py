@@ -16,9 +16,9 @@ ROUNDS = 20
 def automatic_queries(image: Tensor, number: int) -> list[Point]:
     """Return at most `number` different points on distinct parts of a uint8 image (C, H, W), from top to bottom.
 
-    The parts come from k-means over the place and colour of all pixels (or of larger cells, if a side has more than 64
-    pixels), started from centres far from each other. The point of a part is the pixel with most of the part around it,
-    so it is neither on the part's edge nor on the image's. The result depends on the image alone.
+    The parts come from k-means over the position and colour of all pixels (or of larger cells, if a side has more than
+    64 pixels), started from centres that are far apart. The point of a part is the pixel with most of the part around
+    it, so it is neither at the edge of the part nor at that of the image. The result depends on the image alone.
     """
     cell = math.ceil(max(image.shape[1:]) / CELLS)
     cells = F.avg_pool2d(image[None].double() / 255, cell)[0]  # (C, h, w)
@@ -32,7 +32,7 @@ def automatic_queries(image: Tensor, number: int) -> list[Point]:
     reach = max(height, width) // 6
     masks = F.one_hot(part, number).T.reshape(number, 1, height, width).double()
     around = F.avg_pool2d(masks, 2 * reach + 1, stride=1, padding=reach).flatten(1)  # (number, h w)
-    off_centre = torch.cdist(centres, features)  # settles between equals
+    off_centre = torch.cdist(centres, features)  # breaks ties
     inside = masks.flatten(1) > 0
     score = torch.where(inside, around - 1e-3 * off_centre, -torch.inf)
     chosen = [divmod(int(score[k].argmax()), width) for k in range(number) if inside[k].any()]
@@ -40,9 +40,9 @@ def automatic_queries(image: Tensor, number: int) -> list[Point]:
 
 
 def _features(image: Tensor) -> Tensor:
-    """Return the place and colour of each pixel of an image in [0, 1] (C, H, W): (H W, 2 + C).
+    """Return the position and colour of each pixel of an image in [0, 1] (C, H, W): (H W, 2 + C).
 
-    Colours are means over 3x3 pixels, so that a stray pixel does not become a part.
+    Colours are averaged over 3x3 pixels, so that a stray pixel does not become a part.
     """
     height, width = image.shape[1:]
     colour = F.avg_pool2d(image[None], 3, stride=1, padding=1, count_include_pad=False)[0]
@@ -52,7 +52,7 @@ def _features(image: Tensor) -> Tensor:
 
 
 def _far_apart(features: Tensor, number: int) -> list[int]:
-    """Return indices of vectors (n, d): the one nearest to the mean, then always the one farthest from all so far."""
+    """Return indices of vectors (n, d): the one nearest to the mean, then repeatedly the farthest from all so far."""
     distance = (features - features.mean(0)).norm(dim=1)
     chosen = [int(distance.argmin())]
     distance = torch.full_like(distance, torch.inf)

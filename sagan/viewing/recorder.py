@@ -1,4 +1,4 @@
-"""The attention of a run in progress, written for TensorBoard as it trains."""
+"""The attention of a run, recorded for TensorBoard as it trains."""
 
 from statistics import fmean
 
@@ -22,7 +22,7 @@ class AttentionRecorder(Callback):
 
 
 def write_attention(run: Run) -> None:
-    """Write the attention maps, for the tab in TensorBoard and drawn among its images, and their entropy."""
+    """Write the attention maps, both for the Attention tab and as images, and their entropy."""
     state, model = run.state, run.config.model
     state.average_statistics()
     if not run.log.active:
@@ -49,7 +49,7 @@ def attention_views(state: TrainState, data: Dataset, number: int = 4) -> list[L
 def attention_entropies(views: list[LayerView]) -> dict[str, float]:
     """Return the entropy of the maps on generated images as a fraction of ln(keys): 1 is uniform, 0 is a single key.
 
-    It is the mean over a layer's maps. A layer whose maps are gates has none.
+    It is the mean over a layer's maps. Layers whose maps are gates have none.
     """
     return {
         f"attention/entropy/{view.network}.{view.layer}": fmean(

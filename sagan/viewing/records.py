@@ -1,12 +1,13 @@
-"""A LayerView as a record in TensorBoard's log: one list of blobs per layer and step.
+"""Encoding of a LayerView as a record in TensorBoard's log: one list of blobs per layer and step.
 
     [header, png 0, map 0 of image 0, map 1 of image 0, ..., png 1, map 0 of image 1, ...,
      png 0 without the layer, png 1 without the layer, ...]
 
 The header is JSON. A map is zlib of: the lowest weight of each row (float32, at most 0), the highest (float32, at least
 0), and each weight as one of 256 levels between the two (uint8); a level is off by at most (highest - lowest) / 510.
-Every kind of map has the same form: `groups` (heads, windows, channels) of a row for each position of the grid
-`queries`, and in a row a weight for each position of the grid `keys`. `plugin/record.py` reads all this, without torch.
+Every kind of map has the same form: in each of `groups` (heads, windows, channels) there is a row for each position of
+the grid `queries`, and a row has a weight for each position of the grid `keys`. `plugin/record.py` reads this without
+torch.
 """
 
 import io
@@ -24,9 +25,9 @@ from torchvision.transforms.functional import to_pil_image
 from sagan.attention import AttentionMap
 from sagan.viewing.capture import LayerView
 
-# Weights of an image in one record. Four images at 32x32 queries and 16x16 keys, a megabyte raw and half of it stored.
+# Weights per image of a record: 32x32 queries and 16x16 keys. Four images are a megabyte, and half of that compressed.
 MOST_WEIGHTS = 2**18
-LARGEST_PICTURE = 64  # height and width; larger ones are halved, for four of 128x128 noise alone would take 200 kB
+LARGEST_PICTURE = 64  # height and width; larger ones are halved, because four of 128x128 could take 200 kB
 
 
 def record_tag(view: LayerView) -> str:
@@ -38,10 +39,10 @@ def record_tag(view: LayerView) -> str:
 
 
 def encode(view: LayerView, kind: str, *, most_weights: int = MOST_WEIGHTS, level: int = 1) -> list[bytes]:
-    """Return the blobs of a view. `kind` is the attention kind of the configuration, `level` that of zlib.
+    """Return the blobs of a view. `kind` is the configured attention kind, and `level` the compression level of zlib.
 
-    Grids are halved until an image has at most `most_weights` weights; entropy, minimum and maximum are those of the
-    map as it was.
+    Grids are halved until an image has at most `most_weights` weights. Entropy, minimum and maximum are those of the
+    original map.
     """
     folded = [_Folded.of(m) for m in view.maps]
     stored = _fit(folded, most_weights)
@@ -91,7 +92,7 @@ class _Folded:
     def halved(self) -> "_Folded | None":
         """Return the map with the larger of its two grids halved in height and width; None if neither can be halved.
 
-        Queries are averaged and weights of keys summed, so a distribution stays one. A gate is averaged.
+        Queries are averaged and weights of keys are summed, so a distribution remains one. Gates are averaged.
         """
         w, (n, g, _, k) = self.weights, self.weights.shape
         for of_queries in (True, False) if math.prod(self.queries) > math.prod(self.keys) else (False, True):
@@ -114,7 +115,7 @@ def _pair(size: Sequence[int]) -> tuple[int, int]:
 
 
 def _fit(maps: list[_Folded], most_weights: int) -> list[_Folded]:
-    """Return the maps, with the largest halved until together they are small enough."""
+    """Return the maps, with the largest halved again and again until all together are small enough."""
     maps = list(maps)
     while sum(m.size for m in maps) > most_weights:
         largest = max(range(len(maps)), key=lambda i: maps[i].size)
@@ -146,7 +147,7 @@ def _pack(rows: Tensor, level: int) -> bytes:
     levels = (rows - low[:, None]) / (high - low).clamp(min=1e-38)[:, None] * 255
     levels = levels.nan_to_num(0).round().clamp(0, 255).to(torch.uint8)
     numbers = torch.stack([low, high]).numpy().astype("<f4").tobytes()
-    return zlib.compress(numbers + levels.numpy().tobytes(), level)  # above 1 they gain little and take long
+    return zlib.compress(numbers + levels.numpy().tobytes(), level)  # levels above 1 gain little and take long
 
 
 def _png(image: Tensor) -> bytes:
@@ -158,10 +159,10 @@ def _png(image: Tensor) -> bytes:
 
 
 def _number(value: float | Tensor | None) -> float | None:
-    """Return a finite number, or None: JSON has no others."""
+    """Return a finite number, or None, because JSON has no other numbers."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _name(name: str | None) -> str:
-    """Return the name of a class as a page shows it: cut, and without bytes of a folder name that are not text."""
+    """Return the name of a class as a page shows it: shortened, and without bytes that are not valid text."""
     return (name or "").encode("utf-8", "replace").decode()[:100]

@@ -1,4 +1,4 @@
-"""The row of an attention matrix that belongs to one query, laid out on the grid of the keys."""
+"""The row of an attention matrix for one query, laid out on the grid of keys."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from torch import Tensor
 from sagan.attention import AttentionMap
 from sagan.viewing.queries import Point
 
-SHARE = 0.5  # of the weight that the most-attended region holds
-LEAST = 1.5  # times the mean weight: the largest weight of a row that has such a region, at least
+SHARE = 0.5  # of the weight, held by the most-attended region
+LEAST = 1.5  # times the mean weight: least maximum of a row that has such a region
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Row:
     weights: Tensor
     """(heads, h, w), 0 for keys that the query cannot see."""
     reach: Tensor
-    """bool (h, w): the keys that the query can see, all of them or those of its window."""
+    """bool (h, w): the keys that the query can see, which are all or those of its window."""
 
     def mean(self) -> Tensor:
         """Return the mean over heads, (h, w)."""
@@ -48,15 +48,15 @@ def query_row(m: AttentionMap, image: int, query: Point, size: Sequence[int]) ->
 def most_attended(weights: Tensor, reach: Tensor, share: float = SHARE) -> Tensor:
     """Return the fewest keys that hold a share of the weight, as bool (h, w).
 
-    A nearly uniform row, whose largest weight is below 1.5 times the mean, has no such region. Equal weights are in or
-    out together. For signed weights the absolute values count. `plugin/static/maps.js` has the same rule.
+    A nearly uniform row, whose largest weight is below 1.5 times the mean, has no such region. Equal weights are either
+    all in or all out. For signed weights, absolute values count. `plugin/static/maps.js` has the same rule.
     """
     size = weights.abs().double() * reach
     ranked = size.flatten().sort(descending=True).values
     total = ranked.sum()
     if not ranked[0] >= LEAST * total / reach.sum() or total == 0:
         return torch.zeros_like(reach)
-    enough = int((ranked.cumsum(0) < share * total * (1 - 1e-6)).sum())  # the place at which the share is reached
+    enough = int((ranked.cumsum(0) < share * total * (1 - 1e-6)).sum())  # the rank at which the share is reached
     return (size >= ranked[enough]) & (size > 0)
 
 

@@ -1,4 +1,4 @@
-"""The colour scales of maps: which weights the two ends of a scale stand for.
+"""The colour scales of maps, by the weights at their two ends.
 
 zero     from 0 to the largest weight of the panel, or four times the uniform weight if that is more: a nearly uniform
          map looks nearly uniform. Gates go from 0 to 1, or to their largest factor if that is more.
@@ -16,7 +16,7 @@ from torch import Tensor
 from sagan.attention import AttentionMap
 from sagan.viewing.drawing import DIVERGING, HEAT
 
-TOP = 4  # times the uniform weight, at least, is the top of the scale
+TOP = 4  # times the uniform weight: least top of the scale
 
 Scale = Literal["zero", "shared", "stretch"]
 
@@ -29,12 +29,12 @@ class Range(NamedTuple):
     stops: tuple = HEAT
 
     def place(self, weights: Tensor) -> Tensor:
-        """Return where weights lie on the scale, from 0 to 1."""
+        """Return the positions of weights on the scale, from 0 to 1."""
         return ((weights - self.low) / max(self.high - self.low, 1e-30)).nan_to_num(0).clamp(0, 1)
 
 
 def range_of(weights: Tensor, m: AttentionMap, scale: Scale, cells: int) -> Range:
-    """Return the range of a panel that shows these weights of a map; `cells` is how many keys a query can see."""
+    """Return the range of a panel that shows these weights of a map; `cells` is the number of keys a query can see."""
     low, high = weights.min().item(), weights.max().item()
     if signed(m):
         reach = max(-low, high, 1e-30)
@@ -45,7 +45,7 @@ def range_of(weights: Tensor, m: AttentionMap, scale: Scale, cells: int) -> Rang
 
 
 def shared(ranges: Iterable[Range]) -> Range:
-    """Return the range that holds all of several, which have the same colours."""
+    """Return the range that includes all the given ones, which have the same colours."""
     lows, highs, stops = zip(*ranges, strict=True)
     return Range(min(lows), max(highs), stops[0])
 

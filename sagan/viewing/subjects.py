@@ -1,4 +1,4 @@
-"""What there is to look at in a run: its networks, generated and real images, and the maps of its layers."""
+"""The subjects of attention pictures: a run's networks, generated and real images, and the maps of its layers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +28,9 @@ class Networks(NamedTuple):
 
     generator: Generator
     discriminator: Discriminator | None
-    """None if it is not wanted or not there."""
+    """None if it is not wanted or does not exist."""
     note: str = ""
-    """Why there is no discriminator, if somebody should know."""
+    """Why there is no discriminator, if the user should know."""
 
     def shown(self, network: Network | None) -> dict[str, Generator | Discriminator]:
         """Return the networks whose maps are wanted and available, by name."""
@@ -43,24 +43,24 @@ class RealData(NamedTuple):
 
     config: DataConfig
     required: bool = False
-    """Whether it is an error if there are none."""
+    """Whether missing images are an error."""
     download: bool = False
-    """Whether data that are missing may be downloaded: not if only a file names them."""
+    """Whether missing data may be downloaded; false if only a file names them."""
     named_by: str | Path | None = None
-    """The run that alone names the source, None if the user has named it."""
+    """The run whose file alone names the source, or None if the user has named it."""
 
 
 class Inputs(NamedTuple):
-    """What the networks are shown, on their device."""
+    """The inputs of the networks, on their device."""
 
     z: Tensor
     y: Tensor | None
     real: Tensor | None = None
     real_y: Tensor | None = None
     note: str = ""
-    """Why there are no real images, if somebody should know."""
+    """Why there are no real images, if the user should know."""
     source: Source = "real"
-    """Origin of `real`; with "own" images there is nothing else to see."""
+    """Origin of `real`; if it is "own", only these images are shown."""
     class_names: tuple[str, ...] = ()
     """Empty if neither the networks nor the data know them."""
 
@@ -76,8 +76,8 @@ def load_networks(
 ) -> Networks:
     """Load the generator of a run, and its discriminator unless `network` is the generator.
 
-    An exported generator may be without a discriminator beside it: raise UserError then, if maps of the discriminator
-    are `required` or are all that is wanted.
+    An exported generator may have no discriminator beside it. Then raise UserError if the discriminator's maps are
+    `required` or the only ones wanted.
     """
     generator = load_generator(run, checkpoint=checkpoint, ema=ema, device=device)
     if network == "generator":
@@ -91,7 +91,7 @@ def load_networks(
 
 
 def choose_inputs(networks: Networks, num: int, classes: list[int] | None, seed: int, data: RealData) -> Inputs:
-    """Return latent vectors and labels, the `classes` in turn, and as many real images for a discriminator.
+    """Return latent vectors, labels (the `classes` in turn), and the same number of real images for a discriminator.
 
     Raise ConfigError or UserError if real images are required and not available.
     """
@@ -124,12 +124,12 @@ def data_like(generator: Generator, data: RealData) -> Dataset:
     if generator.num_classes == 0:
         dataset.forget_labels()
     resolve_num_classes(data.config, dataset)
-    resolve_num_classes(replace(data.config, num_classes=generator.num_classes), dataset)  # whose labels D knows
+    resolve_num_classes(replace(data.config, num_classes=generator.num_classes), dataset)  # D knows only its labels
     return dataset
 
 
 def view_layers(networks: Networks, inputs: Inputs, network: Network | None, layer: str | None) -> list[LayerView]:
-    """Return the views of the attention layers, or of those of one network or one name."""
+    """Return the views of all attention layers, or only those of one network or one name."""
     views = view_attention(
         networks.generator,
         networks.discriminator,
@@ -145,8 +145,8 @@ def view_layers(networks: Networks, inputs: Inputs, network: Network | None, lay
 def own_images(networks: Networks, folder: str, num: int, classes: list[int] | None, data: DataConfig) -> Inputs:
     """Return up to `num` images of a folder, spread evenly, cropped and resized as `data` says, for a discriminator.
 
-    Their classes are `classes` in turn, or those of the folder if it has class folders with the names that the networks
-    know. Raise UserError or ConfigError if the folder cannot be read, or if nothing says which class an image has.
+    Their classes are `classes` in turn, or those of the folder if it has class folders with names that the networks
+    know. Raise UserError or ConfigError if the folder cannot be read or the class of an image is unknown.
     """
     generator, path = networks.generator, Path(folder).expanduser()
     if not path.is_dir():
@@ -174,7 +174,7 @@ def own_images(networks: Networks, folder: str, num: int, classes: list[int] | N
 
 
 def require_alike(networks: Networks, others: Networks, option: str) -> None:
-    """Raise ConfigError unless the generators take the same z and y and make images of the same size."""
+    """Raise ConfigError unless both generators take the same z and y and generate images of the same size."""
     for what in ("z_dim", "num_classes", "size"):
         here, there = (getattr(n.generator, what) for n in (networks, others))
         if here != there:
@@ -182,9 +182,9 @@ def require_alike(networks: Networks, others: Networks, option: str) -> None:
 
 
 def differences(views: list[LayerView], others: list[LayerView]) -> tuple[list[LayerView], list[str]]:
-    """Return the maps of `views` minus those of `others`, and words for views that cannot be subtracted.
+    """Return the maps of `views` minus those of `others`, and notes about views that cannot be subtracted.
 
-    The discriminator's maps of generated images are left out: the two runs show it different ones.
+    The discriminator's maps of generated images are left out, because the two runs generate different images.
     """
     found, notes = [], []
     known = {(v.network, v.layer, v.source): v for v in others}
@@ -212,7 +212,7 @@ def require_layer(networks: Networks, network: Network | None, layer: str) -> No
 
 
 def missing_maps(networks: Networks, views: list[LayerView], network: Network | None) -> list[str]:
-    """Return words for what has no map. Raise UserError if nothing has one."""
+    """Return notes about layers without maps. Raise UserError if no layer has one."""
     notes = []
     for name in networks.shown(network):
         kind = getattr(origin_of(networks.generator).config.model, name).attention.kind

@@ -31,7 +31,7 @@ def said(tmp_path, monkeypatch, capsys):
 
 
 TRAIN = ("train", "quickstart", "--device", "cpu")
-PATH = "expected a path in UTF-8, below 4,096 bytes, each name in it below 256"
+PATH = "expected a path in UTF-8, shorter than 4,096 bytes, each name in it shorter than 256"
 LONG = "9" * 5000
 WORDS = {
     ("--training.batch_size", "1" + "0" * 22): "expected an integer of at most 64 bits",

@@ -62,20 +62,6 @@ def test_long_help_pages_fit_two_screens(verb, capsys):
     assert len(short) <= 80 < len(capsys.readouterr().out.splitlines())
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_scripts(shell, tmp_path, capsys):
-    assert main(["--completion", shell]) == 0
-    script = tmp_path / "script"
-    script.write_text(capsys.readouterr().out)
-    if shutil.which(shell) is None:
-        pytest.skip(f"no {shell} here")
-    if shell == "zsh":
-        assert subprocess.run(["zsh", "-n", str(script)]).returncode == 0
-        return
-    asked = f"source {script}; COMP_WORDS=(sagan tr); COMP_CWORD=1; _sagan; echo ${{COMPREPLY[@]}}"
-    assert subprocess.run(["bash", "-c", asked], capture_output=True, text=True).stdout.split() == ["train"]
-
-
 def test_a_dry_run_says_what_would_run_and_writes_nothing(image_folder, tmp_path, capsys):
     words = ["train", "own-images", "--data.path", str(image_folder), "--run-dir", str(tmp_path / "run"), *TINY]
     assert main([*words, "--dry-run"]) == 0

@@ -1,7 +1,7 @@
-"""The attention tab of TensorBoard, found by the entry point `tensorboard_plugins`.
+"""The attention tab of TensorBoard, which finds it by the entry point `tensorboard_plugins`.
 
-TensorBoard imports this, and `sagan` with it, whenever it starts. So nothing here may import torch or PIL, which takes
-seconds, and an ImportError would end TensorBoard as a whole.
+TensorBoard imports this module, and `sagan` with it, whenever it starts. So nothing here may import torch or PIL, which
+takes seconds, and an ImportError would stop TensorBoard altogether.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ STEPS = 50
 
 
 class AttentionLoader(base_plugin.TBLoader):
-    """What TensorBoard uses to load the plugin."""
+    """The object with which TensorBoard loads the plugin."""
 
     def fix_flags(self, flags: Any) -> None:
         """Keep 50 evenly spread steps of each layer unless the user says otherwise; TensorBoard's default is 10."""

@@ -1,4 +1,4 @@
-"""The routes of the attention tab: the runs, layers and steps, and the parts of one record."""
+"""The routes of the attention tab, for runs, layers, steps and the parts of a record."""
 
 import time
 from collections import OrderedDict
@@ -23,7 +23,7 @@ FRESH = 2.0  # seconds for which a listing is reused
 
 
 class Refused(Exception):
-    """A request that cannot be answered. The text goes to the client, so it repeats nothing that came from there."""
+    """A request that cannot be answered. The text goes to the client, so it repeats nothing from the request."""
 
     def __init__(self, code: int, text: str):
         super().__init__(text)
@@ -54,7 +54,7 @@ class AttentionPlugin(base_plugin.TBPlugin):
         return {path: _route(answer) for path, answer in {**files, **routes}.items()}
 
     def tags(self, request: Request) -> tuple[Any, str]:
-        """Answer with [[run, [tag, ...]], ...], the run with the newest record first."""
+        """Answer with [[run, [tag, ...]], ...], starting with the run that has the newest record."""
         found = self.data.list_blob_sequences(
             plugin_util.context(request.environ),
             experiment_id=plugin_util.experiment_id(request.environ),
@@ -120,7 +120,7 @@ class AttentionPlugin(base_plugin.TBPlugin):
         if step not in listing:
             raise Refused(404, "This step is missing: TensorBoard keeps only a sample of the steps of a long run.")
         datum = listing[step]
-        # A run that was restarted takes a step again, at another time.
+        # A resumed run may record a step again, at another time.
         key = (plugin_util.experiment_id(request.environ), request.args["run"], request.args["tag"], step,
                datum.wall_time)  # fmt: skip
         header = self.headers.get(key)
@@ -142,7 +142,7 @@ class AttentionPlugin(base_plugin.TBPlugin):
 
 
 class Cache:
-    """A cache of the newest keys. Two threads that miss at once both compute the value, which does no harm."""
+    """A cache of the newest keys. If two threads miss at once, both compute the value, which does no harm."""
 
     def __init__(self, most: int):
         self.most = most
@@ -171,7 +171,7 @@ def _route(answer: Callable[[Request], tuple[Any, str]]) -> Callable:
             code, text = error.code, error.text
         except BadRecord as error:
             code, text = 422, f"This record cannot be read: {error}."
-        except errors.NotFoundError:  # gone since it was listed
+        except errors.NotFoundError:  # deleted since it was listed
             code, text = 404, "This record is gone; reload."
         headers = [("Allow", "GET")] if code == 405 else []
         return http_util.Respond(request, text, "text/plain", code=code, headers=headers)

@@ -1,4 +1,4 @@
-"""Reads the records that `sagan.viewing.records` writes, and trusts none of them. Imports no torch."""
+"""Reading of the records that `sagan.viewing.records` writes, none of which is trusted. Imports no torch."""
 
 import json
 import math
@@ -17,11 +17,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class BadRecord(ValueError):
-    """A record that is damaged or of another version. The message says what is wrong and quotes nothing from it."""
+    """A record that is damaged or from another version. The message says what is wrong without quoting the record."""
 
 
 def read_header(blob: bytes, blobs: int) -> dict:
-    """Return the checked header of a record of so many blobs: the fields that `encode` writes and no others.
+    """Return the checked header of a record with `blobs` blobs: the fields that `encode` writes and no others.
 
     Raise BadRecord if anything is wrong.
     """
@@ -49,12 +49,12 @@ def read_header(blob: bytes, blobs: int) -> dict:
 
 
 def read_map(blob: bytes, entry: dict) -> bytes:
-    """Return a map inflated: lowest, highest (float32) and levels (uint8) of its rows. Raise BadRecord."""
+    """Return a decompressed map: lowest, highest (float32) and levels (uint8) of its rows. Raise BadRecord."""
     rows = entry["groups"] * math.prod(entry["queries"])
     size = rows * (8 + math.prod(entry["keys"]))
     inflate = zlib.decompressobj()
     try:
-        content = inflate.decompress(blob, size + 1)  # a bomb stops there
+        content = inflate.decompress(blob, size + 1)  # a decompression bomb stops there
     except zlib.error as error:
         raise BadRecord("the map cannot be inflated") from error
     _expect(len(content) == size, "the map has not the length that its header says")
@@ -74,7 +74,7 @@ def blob_of_image(header: dict, image: int) -> int:
 
 
 def blob_without(header: dict, image: int) -> int:
-    """Return the index of what an image would be without the layer; only if the header says that there is one."""
+    """Return the index of an image without the layer; valid only if the header's `without` is true."""
     return 1 + header["images"] * (1 + len(header["maps"])) + image
 
 
