@@ -1,51 +1,25 @@
 """The scripts of experiments/launch, run on one machine."""
 
-import os
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from sagan.runs.directory import checkpoint_path
-from tests.helpers.pages import ROOT
+from tests.helpers.launching import LAUNCH, start_script
 from tests.helpers.tiny_commands import TINY_PLAN
 from tests.helpers.tiny_runs import TINY, tokens
 
-LAUNCH = ROOT / "experiments" / "launch"
 OPTIONS = tokens({**TINY, "data.num_classes": 0, "logging.images_every": 0, "logging.attention_every": 0})
 
 
 @pytest.fixture
 def launch(tmp_path):
     """launch(script, arguments, variables): a process in an empty folder that finds `sagan` and `torchrun`."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    stand_ins = {
-        "sagan": f'exec {sys.executable} -m sagan "$@"',
-        "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
-        "srun": 'exec "$@"',
-        "scontrol": 'test "$1 $2" = "show hostnames" && echo localhost',
-    }
-    for name, line in stand_ins.items():
-        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
-        (tools / name).chmod(0o755)
-
-    def start(script, arguments, **variables):
-        path = {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            [LAUNCH / script, *arguments],
-            env={**os.environ, **path, **variables},
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return start
+    return lambda script, arguments, **variables: start_script(script, arguments, tmp_path, **variables)
 
 
 def assert_ended_well(process):

@@ -60,8 +60,8 @@ def steps_recorded(run_dir):
     return {r["step"]: {k: v for k, v in r.items() if k not in loose} for r in records if "loss/generator" in r}
 
 
-def assert_same_end(one, other):
-    states = [load_checkpoint(checkpoint_path(run, STEPS)) for run in (one, other)]
+def assert_same_end(one, other, steps=STEPS):
+    states = [load_checkpoint(checkpoint_path(run, steps)) for run in (one, other)]
     for part in ("generator", "discriminator", "generator_ema"):
         for name, tensor in states[0][part].items():
             assert torch.equal(tensor, states[1][part][name]), f"{part}.{name}"

@@ -6,8 +6,6 @@ Everything here also works in a single process without a process group.
 import itertools
 import os
 import socket
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,11 +19,10 @@ from torch.distributed import DistError, Store, distributed_c10d  # pyright: ign
 from sagan.config import ConfigError, UserError
 from sagan.config.types import shown
 from sagan.runtime.rendezvous import attempt_store
-from sagan.runtime.wording import counted
+from sagan.runtime.waiting import length, wait_for
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # for an operation in which all processes take part
-FIRST_WORD, NEXT_WORD = 60.0, 600.0  # seconds before a process says that it waits for the main one, and between repeats
 
 
 def rank() -> int:
@@ -45,7 +42,10 @@ def is_main() -> bool:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that `torchrun` started for the duration of the block; do nothing for a single process."""
+    """Join the processes that `torchrun` started for the duration of the block; do nothing for a single process.
+
+    Raise UserError if one of them does not arrive, ends early or does not answer for `PATIENCE`.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -53,13 +53,29 @@ def process_group(device: torch.device) -> Iterator[None]:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     store, rank, world_size = attempt_store(PATIENCE)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
     try:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
         require_own_gpus(device)
         yield
         dist.barrier()  # gloo's threads may abort a process whose peers have already left
+    except RuntimeError as error:
+        if problem := lost_process(error):
+            patience = length(PATIENCE.total_seconds())
+            raise UserError(
+                f"rank {rank} of {world_size}: another process has ended, or not answered for {patience}: {problem}"
+            ) from error
+        raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def lost_process(error: RuntimeError) -> str:
+    """Return what gloo or NCCL say about another process, nothing if the error is of another kind."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    if "/gloo/" in text:  # [FILE:LINE] REASON. ADVICE
+        return text.partition("] ")[2].partition(". ")[0]
+    return text if isinstance(error, DistError) else ""
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
@@ -128,7 +144,7 @@ def main_first(what: str) -> Iterator[None]:
         yield
         _store().set(key, "done")
     else:
-        _wait_for_main(key, what)
+        wait_for(lambda: _store().check([key]), f"rank {rank()}", lambda: f"rank 0, which {what}")
         yield
 
 
@@ -137,22 +153,6 @@ _blocks = itertools.count()  # all processes pass the same blocks in the same or
 
 def _store() -> Store:
     return distributed_c10d._get_default_store()
-
-
-def _wait_for_main(key: str, what: str) -> None:
-    start = time.monotonic()
-    next_word = FIRST_WORD
-    while True:
-        try:
-            if _store().check([key]):
-                return
-        except (DistError, RuntimeError):  # the store ends with the main process
-            raise UserError(f"rank {rank()}: rank 0, which {what}, ended while this process waited for it") from None
-        if (waited := time.monotonic() - start) > next_word:
-            next_word += NEXT_WORD
-            minutes = counted(round(waited / 60), "minute")
-            print(f"rank {rank()} has waited {minutes} for rank 0, which {what}", file=sys.stderr, flush=True)
-        time.sleep(0.2)
 
 
 def from_main(value: Any) -> Any:

@@ -8,51 +8,77 @@ answers. The address of an earlier attempt never does, because torchrun ends eve
 attempt.
 """
 
+import ipaddress
 import os
 import socket
-import time
 from contextlib import suppress
 from datetime import timedelta
 
 import psutil
-from torch.distributed import DistError, Store, TCPStore, rendezvous  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import DistError, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from sagan.config import UserError
-from sagan.runtime.wording import counted
+from sagan.runtime.waiting import wait_for
 
-KEY = "sagan/store of rank 0"
+STORE = "sagan/store of rank 0"
+MACHINE = "sagan/machine of rank 0, as others reach it"
+ARRIVED = "sagan/arrived"
 
 
-def attempt_store(timeout: timedelta) -> tuple[Store, int, int]:
+def attempt_store(patience: timedelta) -> tuple[Store, int, int]:
     """Return a store that no earlier attempt has used, the rank of this process and the number of processes.
 
-    Raise UserError if rank 0 cannot be reached.
+    By then all processes have arrived. Raise UserError, naming those that have not, after `patience`.
     """
-    shared, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))
-    host = own_address()
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    who = f"rank {rank} of {world_size}"
+    shared = torchruns_store(rank, who, patience)
+    host = own_address(shared, who, patience)
     name_interface(host)
     if rank == 0:
-        store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timeout)
-        shared.set(KEY, f"{host} {store.port}")
-        return store, rank, world_size
-    address, port, start = "", "", time.monotonic()
-    while time.monotonic() - start < timeout.total_seconds():
-        address, port = shared.get(KEY).decode().split()
-        with suppress(OSError, DistError):  # the address is of an attempt that has ended
-            socket.create_connection((address, int(port)), timeout=5).close()  # TCPStore itself would wait longer
-            return TCPStore(address, int(port), is_master=False, timeout=timeout), rank, world_size
-        time.sleep(0.1)
-    minutes = counted(round(timeout.total_seconds() / 60), "minute")
-    raise UserError(
-        f"rank {rank} of {world_size}: rank 0 has not answered for {minutes}, last tried at {address}:{port}"
-    )
+        store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=patience)
+        shared.set(STORE, f"{host} {store.port}")
+    else:
+        store = store_of_rank_0(shared, who, patience)
+    await_everyone(store, rank, world_size, who, patience)
+    return store, rank, world_size
 
 
-def own_address() -> str:
-    """Return the address at which the machine of torchrun's store can reach this one."""
+def torchruns_store(rank: int, who: str, patience: timedelta) -> Store:
+    """Return the store at $MASTER_ADDR and $MASTER_PORT, which rank 0 opens if torchrun has not."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    opens = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    if not opens:
+        wait_for(lambda: answers(address, port), who, lambda: f"rank 0, tried at {address}:{port}", patience)
+    try:
+        return TCPStore(address, port, is_master=opens, wait_for_workers=False, multi_tenant=True, timeout=patience)
+    except DistError as error:
+        raise UserError(f"{who}: no store at {address}:{port}: {str(error).splitlines()[0]}") from error
+
+
+def answers(address: str, port: int) -> bool:
+    """Return whether anything listens there. TCPStore itself would wait for it in silence."""
+    with suppress(OSError):
+        socket.create_connection((address, port), timeout=5).close()
+        return True
+    return False
+
+
+def own_address(shared: Store, who: str, patience: timedelta) -> str:
+    """Return the address at which the other machines can reach this one.
+
+    A machine may know itself by a loopback address alone: Debian gives its host name one. If that is the machine of
+    torchrun's store, the others say at which address they have reached it.
+    """
     master = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     with socket.create_connection(master, timeout=60) as connection:
-        return connection.getsockname()[0]
+        own, theirs = connection.getsockname()[0], connection.getpeername()[0]
+    if int(os.environ.get("GROUP_RANK", "0")) > 0:
+        shared.set(MACHINE, theirs)
+    elif int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 and ipaddress.ip_address(own).is_loopback:
+        wait_for(lambda: shared.check([MACHINE]), who, lambda: "a process of another machine", patience)
+        return shared.get(MACHINE).decode()
+    return own
 
 
 def name_interface(address: str) -> None:
@@ -64,3 +90,36 @@ def name_interface(address: str) -> None:
         if name != "lo" and any(a.address == address for a in addresses):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
             os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
+
+
+def store_of_rank_0(shared: Store, who: str, patience: timedelta) -> Store:
+    """Return the store of this attempt's rank 0, whose address it writes into torchrun's store."""
+    found: list[Store] = []
+
+    def answered() -> bool:
+        if not shared.check([STORE]):
+            return False
+        address, port = shared.get(STORE).decode().split()
+        if answers(address, int(port)):  # else it is of an attempt that has ended
+            with suppress(DistError):
+                found.append(TCPStore(address, int(port), is_master=False, timeout=patience))
+        return bool(found)
+
+    def whom() -> str:
+        return f"rank 0, last tried at {shared.get(STORE).decode()}" if shared.check([STORE]) else "rank 0"
+
+    wait_for(answered, who, whom, patience)
+    return found[0]
+
+
+def await_everyone(store: Store, rank: int, world_size: int, who: str, patience: timedelta) -> None:
+    """Wait until every process has called this. Without it, gloo would wait in silence and name no rank."""
+    store.set(f"{ARRIVED}/{rank}", "")
+    store.add(ARRIVED, 1)
+
+    def missing() -> str:
+        ranks = [str(r) for r in range(world_size) if not store.check([f"{ARRIVED}/{r}"])]
+        more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
+        return f"rank{'s' * (len(ranks) > 1)} {', '.join(ranks[:8])}{more}"
+
+    wait_for(lambda: store.add(ARRIVED, 0) >= world_size, who, missing, patience)
