@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sagan.runs.checkpoints import load_checkpoint
-from sagan.runs.directory import checkpoint_path
+from sagan.runs.directory import checkpoint_path, checkpoints
 from tests.helpers.tiny_runs import TINY, tokens
 
 STEPS = 12
@@ -105,6 +105,16 @@ def test_a_restart_of_a_diverged_run_ends_at_once(tmp_path):
     assert output.count(" images, ") == 1  # only the first attempt opened the data
 
 
+def script(tmp_path, text, **options):
+    """Run a program in two ranks, with a configuration as its argument."""
+    options = {k: v for k, v in {**OPTIONS, **options}.items() if k != "device"}
+    (tmp_path / "run.yaml").write_text("".join(f"{k}: {json.dumps(v, default=str)}\n" for k, v in options.items()))
+    (tmp_path / "script.py").write_text(text)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launcher, tmp_path / "script.py", tmp_path / "run.yaml"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=200)
+
+
 DIFFERENT = """
 import os, sys
 from dataclasses import replace
@@ -122,17 +132,39 @@ except Exception as error:
 """
 
 
+FULL_DISK = """
+import errno, os, sys
+from sagan.presets import load_config
+from sagan.runtime import files
+from sagan.training import loop
+
+replace = files.os.replace
+
+def full(source, target):
+    if str(target).endswith("step-00000004.pt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    replace(source, target)
+
+files.os.replace = full
+try:
+    loop.train(load_config(sys.argv[1]))
+except Exception as error:
+    print(f"rank {os.environ['RANK']} said {type(error).__name__}: {error}", flush=True)
+    raise
+"""
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_written_stops_all_ranks_before_the_next_one(tmp_path):
+    done = script(tmp_path, FULL_DISK, run_dir=tmp_path / "run")
+    assert done.returncode != 0 and "rank 0 said UserError: " in done.stdout, done.stdout + done.stderr
+    assert "step-00000004.pt: cannot be written: [Errno 28] No space left on device" in done.stdout
+    assert [p.name for p in checkpoints(tmp_path / "run")] == ["step-00000002.pt"]
+    assert max(steps_recorded(tmp_path / "run")) == 6
+
+
 def test_a_rank_with_other_options_is_named_with_both_values(tmp_path):
-    (tmp_path / "run.yaml").write_text("".join(f"{k}: {json.dumps(v)}\n" for k, v in OPTIONS.items() if k != "device"))
-    (tmp_path / "script.py").write_text(DIFFERENT)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*launcher, tmp_path / "script.py", tmp_path / "run.yaml"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=200,
-    )
+    done = script(tmp_path, DIFFERENT)
     words = "ConfigError: rank 1: optimizer.beta2 0.5, but rank 0 has 0.9; all processes of a run need the same"
     for rank in (0, 1):
         assert f"rank {rank} said {words}" in done.stdout, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""`sagan attention`: draw where the networks look."""
+"""`sagan attention`: draw where the networks attend."""
 
 import re
 from collections.abc import Iterator

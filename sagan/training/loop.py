@@ -19,6 +19,7 @@ from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_lef
 from sagan.runs.log import RunLog
 from sagan.runs.networks import load_weights
 from sagan.runs.records import evaluated
+from sagan.runs.writer import CheckpointWriter
 from sagan.runtime.device import activation_dtype, choose_device, keep_freed_memory
 from sagan.runtime.distributed import (
     any_process,
@@ -99,10 +100,11 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
                 set_damaged_aside(damaged, saved["step"], log)
             run = set_up(config, saved, data, evaluator, device, log, callbacks)
             del saved  # as large as the state itself
-            with stop_requests() as stop:
+            with stop_requests() as stop, run.writer:
                 try:
                     fit(run, stop)
                 except NonFiniteError as error:
+                    run.writer.wait()
                     log.record(error.step, {}, diverged=str(error))
                     raise
             log.say(*farewell(directory, run.state.step, last))
@@ -175,7 +177,8 @@ def set_up(
         write_atomically(directory / "config.yaml", lambda file: file.write(to_yaml(config).encode()))
         tidy(config)
     log.say(*introduction(config, state, data), *start)
-    return Run(config, directory, state, data, log, evaluator, FiniteWatch(state), callbacks)
+    writer = CheckpointWriter(directory, config.checkpoint.keep)
+    return Run(config, directory, state, data, log, writer, evaluator, FiniteWatch(state), callbacks)
 
 
 def metrics_of(config: EvaluationConfig) -> list[str]:
@@ -220,6 +223,7 @@ def fit(run: Run, stop: StopRequest) -> None:
                     write_checkpoint(run)
                 if due.evaluation:
                     write_evaluation(run)
+    run.writer.wait()
     feed.require(state.step)
 
 

@@ -9,6 +9,7 @@ from sagan.models.build import build_discriminator, build_generator, build_skele
 from sagan.runtime.memory import free_memory, require_memory
 
 COPIES = 4  # per weight: the weight itself, its gradient and Adam's two averages
+SAVED = 3  # of these are in a checkpoint, which stays in main memory until it is written
 
 
 def require_memory_for(config: Config, device: torch.device, processes: int = 1) -> None:
@@ -28,14 +29,15 @@ def require_memory_for(config: Config, device: torch.device, processes: int = 1)
         networks = build_skeleton(build_generator, config), build_skeleton(build_discriminator, config)
     except ConfigError as error:  # a product of widths overflows 64 bits
         raise ConfigError(f"{widths}: {error}") from None
-    weights = COPIES * sum(p.numel() * p.element_size() for n in networks for p in n.parameters())
-    require_memory(weights * sharing, device, widths)
+    once = sum(p.numel() * p.element_size() for n in networks for p in n.parameters())
+    weights = COPIES * once * sharing + (SAVED * once if device.type == "cpu" else 0)  # one process saves
+    require_memory(weights, device, widths)
     if any(part.attention.kind not in KINDS for part in (model.generator, model.discriminator)):
         return  # its code may need values, and meta tensors have none
     batch = training.batch_size // (training.micro_batches * processes)
     per_image = activation_bytes(config, *networks) // (1 if training.precision == "float32" else 2)
     require_memory(
-        (weights + batch * per_image) * sharing,
+        weights + batch * per_image * sharing,
         device,
         f"training.batch_size {training.batch_size} in training.micro_batches {training.micro_batches} parts of "
         f"{config.data.size[0]}x{config.data.size[1]} images",

@@ -11,8 +11,8 @@ from sagan.data import Dataset
 from sagan.evaluation import Scores
 from sagan.layers import evaluating
 from sagan.runs.best import write_best
-from sagan.runs.checkpoints import save_checkpoint
 from sagan.runs.log import RunLog
+from sagan.runs.writer import CheckpointWriter
 from sagan.runtime.pictures import save_picture
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
@@ -48,6 +48,7 @@ class Run:
     state: TrainState
     data: Dataset
     log: RunLog
+    writer: CheckpointWriter
     evaluator: Evaluator | None
     finite: FiniteWatch
     callbacks: Sequence[Callback] = ()
@@ -126,17 +127,17 @@ def write_real_images(run: Run) -> None:
 
 
 def write_checkpoint(run: Run) -> None:
-    """Write a checkpoint."""
+    """Begin to write a checkpoint, which takes place while training continues."""
     run.state.average_statistics()
     if run.log.active:
-        content = {**run.state.checkpoint(), "data": data_facts(run.data)}
-        save_checkpoint(run.directory, content, run.config.checkpoint.keep)
+        run.writer.save({**run.state.checkpoint(), "data": data_facts(run.data)}, run.state.device)
 
 
 def write_evaluation(run: Run) -> None:
     """Evaluate the generator, record its scores, and name its checkpoint in best.json if it is the best so far."""
     if run.evaluator is None:
         return
+    run.writer.wait()  # no scores without their checkpoint
     state = run.state
     state.average_statistics()
     generator = state.shown_generator if run.config.evaluation.ema else state.generator

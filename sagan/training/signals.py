@@ -23,7 +23,7 @@ class StopRequest:
         now = time.monotonic()
         if self.name is None:
             self.name, self.since = signal.Signals(number).name, now
-        elif now - self.since > SECONDS:  # the second request stops at once
+        elif now - self.since > SECONDS:  # the second request stops at once, but for a checkpoint being written
             raise KeyboardInterrupt
 
     def agreed(self, failed: bool = False) -> bool:

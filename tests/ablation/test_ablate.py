@@ -89,7 +89,7 @@ def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
     assert "q/results.csv: holds 2 runs that this plan does not contain, such as none" in capsys.readouterr().err
     saved = (folder / "results.csv").rename(folder / "saved.csv")
     assert main([*other, "--variants", "none"]) == 0 and table(folder) == {}
-    assert "`none`, seed 0: failed: runs/q/none/seed-0 holds a run of another" in (folder / "report.md").read_text()
+    assert "`none`, seed 0: failed: runs/q/none/seed-0 has a run with another" in (folder / "report.md").read_text()
     saved.rename(folder / "results.csv")
     assert main(["ablate", "q/plan.yaml"]) == 0
     assert table(folder) == first

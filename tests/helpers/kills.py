@@ -2,8 +2,10 @@
 
 A program of its own, for pytest's process may have trained already, and a process whose autograd has run must not fork.
 It records what an undisturbed run writes, kills a copy of the run before, inside and after each write, resumes the copy
-and compares it with the undisturbed run, bit for bit. Kills at random times follow, as many as the next argument says,
-and disks of different sizes that are full under way, as many as the one after it. It prints a JSON object for each.
+and compares it with the undisturbed run, bit for bit. Checkpoints are written in a thread: the kills there are repeated
+with the thread held back, so that training is as far ahead as it can be. Kills at random times follow, as many as the
+next argument says, and disks of different sizes that are full under way, as many as the one after it. It prints a JSON
+object for each.
 """
 
 import json
@@ -14,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from dataclasses import replace
@@ -22,6 +25,7 @@ from pathlib import Path
 from sagan.api import train
 from sagan.config import Config, UserError
 from sagan.presets import load_config
+from sagan.runs import writer
 from sagan.training import evaluator
 from sagan.training.messages import Progress
 from tests.helpers.compare_runs import differences
@@ -42,16 +46,22 @@ OPTIONS = (
     "logging.attention_every=2",
     "checkpoint.every=2",
     "checkpoint.keep=1",
-    "evaluation.every=2",
+    "evaluation.every=3",  # the other checkpoints are written while training continues
     "evaluation.num_samples=8",
     "evaluation.num_real=8",
 )
 
 
-def start(config: Config, kill: Kill | None = None, record: Path | None = None, largest: int = -1) -> int:
+AHEAD = "checkpoint checkpoints/step-00000004.pt"  # with the thread held back, written after the record of step 5
+
+
+def start(
+    config: Config, kill: Kill | None = None, record: Path | None = None, largest: int = -1, late: bool = False
+) -> int:
     """Fork a process that trains, and return its id. It writes its operations to the file `record`.
 
-    It cannot write files beyond `largest` bytes. Its exit code is 1 for an error in one line.
+    It cannot write files beyond `largest` bytes. If `late`, it writes a checkpoint only when it has to wait for it. Its
+    exit code is 1 for an error in one line.
     """
     pid = os.fork()
     if pid:
@@ -66,9 +76,11 @@ def start(config: Config, kill: Kill | None = None, record: Path | None = None, 
         evaluator.build_extractor = cheap_extractor
         operations = Operations(Path(str(config.run_dir)), kill)
         operations.install()
+        if late:
+            hold_back()
         train(config)
         if record:
-            record.write_text(json.dumps([[o.verb, o.path] for o in operations.seen]))
+            record.write_text(json.dumps({t: [[o.verb, o.path] for o in seen] for t, seen in operations.seen.items()}))
         code = 0
     except UserError as error:
         print("error:", error)
@@ -79,6 +91,22 @@ def start(config: Config, kill: Kill | None = None, record: Path | None = None, 
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def hold_back() -> None:
+    """Make the thread that writes a checkpoint begin only when the run waits for it."""
+    awaited, wait, save = threading.Event(), writer.CheckpointWriter.wait, writer.save_checkpoint
+
+    def late_wait(self):
+        awaited.set()
+        wait(self)
+        awaited.clear()
+
+    def late_save(*given):
+        awaited.wait()
+        return save(*given)
+
+    writer.CheckpointWriter.wait, writer.save_checkpoint = late_wait, late_save
 
 
 def finish(pid: int) -> int:
@@ -102,20 +130,24 @@ class Harness:
         record = self.folder / "operations.json"
         if code := finish(start(config, record=record)):
             sys.exit(f"{config.run_dir} ended with {code}: {Path(f'{config.run_dir}.output').read_text()}")
-        return places([Operation(*each) for each in json.loads(record.read_text())])
+        seen = json.loads(record.read_text())
+        return places({thread: [Operation(*each) for each in operations] for thread, operations in seen.items()})
 
     def config_of(self, name: str) -> Config:
         """Return the configuration of a copy."""
         return replace(self.config, run_dir=str(self.folder / name))
 
-    def kill(self, name: str, kill: Kill, before: Path | None = None) -> None:
-        """Kill a run, or one that resumes from a copy of `before`, at a place; resume it, compare it, and print."""
+    def kill(self, name: str, kill: Kill, before: Path | None = None, late: bool = False) -> None:
+        """Kill a run, or one that resumes from a copy of `before`, at a place; resume it, compare it, and print.
+
+        If `late`, it writes a checkpoint only when it has to wait for it.
+        """
         config = self.config_of("copy")
         if before:
             shutil.copytree(before, str(config.run_dir))
-        code = finish(start(config, kill))
+        code = finish(start(config, kill, late=late))
         wrong = [] if code == -signal.SIGKILL else [f"ended with {code}, was to be killed"]
-        self.conclude(f"{name}, {kill.moment} operation {kill.number}", config, 1, wrong)
+        self.conclude(f"{name}{', late' * late}, {kill.moment} operation {kill.number}", config, 1, wrong)
 
     def kill_at_random(self, draws: random.Random, kills: int) -> int:
         """Kill a run at random times, `kills` times or until it ends; resume it, compare it, and print.
@@ -188,6 +220,12 @@ def few(writes: dict[str, list[Kill]]) -> dict[str, list[Kill]]:
     return {**{name: inside[-1:] for name, _, inside in last.values()}, name: kills[-3:]}
 
 
+def late(writes: dict[str, list[Kill]], extent: str) -> dict[str, list[Kill]]:
+    """Return the places in the thread that writes checkpoints; of few, those around one renaming."""
+    its = {name: kills for name, kills in writes.items() if kills[0].thread == "writer"}
+    return its if extent == "all" else {name: kills[-3:] for name, kills in its.items() if name.startswith(AHEAD)}
+
+
 def main(folder: str, images: str, extent: str, kills: str = "0", disks: str = "0") -> None:
     """Kill at few or all places and so many times at random, and fill so many disks."""
     os.environ["SAGAN_CACHE"] = str(Path(folder) / "cache")
@@ -196,6 +234,9 @@ def main(folder: str, images: str, extent: str, kills: str = "0", disks: str = "
     for name, places_of in chosen.items():
         for kill in places_of:
             harness.kill(name, kill)
+    for name, places_of in late(harness.writes, extent).items():
+        for kill in places_of:
+            harness.kill(name, kill, late=True)
     if extent == "all":
         before = harness.interrupted()
         copy = replace(harness.config, run_dir=str(shutil.copytree(before, harness.folder / "again")))

@@ -6,6 +6,8 @@ import itertools
 import os
 import re
 import signal
+import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,19 +35,23 @@ class Operation:
 
 @dataclass(frozen=True)
 class Kill:
-    """A place to die: before, inside or after the operation of this number."""
+    """A place to die: before, inside or after the operation of this number in a thread.
 
+    The threads of a run may take turns in another order each time, but each does the same in the same order.
+    """
+
+    thread: str
     number: int
     moment: str
 
 
 class Operations:
-    """The operations of a process in a run directory, in order: recorded, and killed at one of them."""
+    """The operations of each thread in a run directory, in order: recorded, and killed at one of them."""
 
     def __init__(self, run_dir: Path, kill: Kill | None):
         self.run_dir = run_dir
         self.kill = kill
-        self.seen: list[Operation] = []
+        self.seen: dict[str, list[Operation]] = defaultdict(list)
 
     def install(self) -> None:
         """Replace the functions by which Python changes files."""
@@ -84,19 +90,20 @@ class Operations:
 
     def perform(self, verb: str, path: str, do, half=None):
         """Do something as the next operation, unless the process dies there. `half` does half of it."""
-        number = len(self.seen)
-        self.seen.append(Operation(verb, path))
-        self.die(number, "before")
-        if half is not None and self.kill == Kill(number, "inside"):
+        thread = "main" if threading.current_thread() is threading.main_thread() else "writer"
+        before, inside, after = (Kill(thread, len(self.seen[thread]), m) for m in ("before", "inside", "after"))
+        self.seen[thread].append(Operation(verb, path))
+        self.die(before)
+        if half is not None and self.kill == inside:
             half()
-        self.die(number, "inside")
+        self.die(inside)
         result = do()
-        self.die(number, "after")
+        self.die(after)
         return result
 
-    def die(self, number: int, moment: str) -> None:
+    def die(self, here: Kill) -> None:
         """Kill this process if this is the place."""
-        if self.kill == Kill(number, moment):
+        if self.kill == here:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -117,23 +124,29 @@ class Watched(io.FileIO):
         )
 
 
-def places(operations: list[Operation]) -> dict[str, list[Kill]]:
-    """Return for each write, by its name and number, where to kill it.
+def places(operations: dict[str, list[Operation]]) -> dict[str, list[Kill]]:
+    """Return for each write of each thread, by its name and number, where to kill it."""
+    return {name: kills for thread, its in operations.items() for name, kills in places_in(thread, its).items()}
+
+
+def places_in(thread: str, operations: list[Operation]) -> dict[str, list[Kill]]:
+    """Return the places in a thread.
 
     A write is all that happens to a file that is written under another name first, from its opening to its renaming.
-    Of other files, each operation is a write. Before a write is after the one before it: nothing changes between them.
+    Of other files, each operation is a write. Before a write is after the one before it: the thread changes nothing
+    between them.
     """
     found: dict[str, list[Kill]] = {}
     for whole, group in itertools.groupby(enumerate(operations), key=lambda pair: write_of(*pair)):
         numbers = [number for number, _ in group]
         first, last, verb = numbers[0], numbers[-1], operations[numbers[0]].verb
         writes = [n for n in numbers if operations[n].verb == "write"]
-        kills = [Kill(first, "before")] if first == 0 else []
+        kills = [Kill(thread, first, "before")] if first == 0 else []
         chosen = {writes[0], writes[len(writes) // 2], writes[-1]} if writes else set()
-        kills += [Kill(n, "inside") for n in sorted(chosen)]
-        kills += [Kill(last, "before")] if last != first else []  # written, but not yet renamed
-        kills += [Kill(last, "after")]
-        found[f"{kind_of(operations[first].path)} {'' if writes else verb + ' '}{whole[0]} #{first}"] = kills
+        kills += [Kill(thread, n, "inside") for n in sorted(chosen)]
+        kills += [Kill(thread, last, "before")] if last != first else []  # written, but not yet renamed
+        kills += [Kill(thread, last, "after")]
+        found[f"{kind_of(operations[first].path)} {'' if writes else verb + ' '}{whole[0]} #{thread} {first}"] = kills
     return found
 
 
