@@ -9,8 +9,6 @@ from tqdm import tqdm
 
 from sagan.ablation.executors import EXECUTORS
 from sagan.ablation.outcomes import is_done, last_step, status
-from sagan.ablation.plan import Plan
-from sagan.ablation.results import known_rows
 from sagan.ablation.variants import Job
 from sagan.config import UserError
 from sagan.evaluation import build_extractor
@@ -29,9 +27,11 @@ def require_inputs(jobs: list[Job]) -> None:
         build_extractor(extractor)
 
 
-def run(jobs: list[Job], plan: Plan, executor: str, at_once: int) -> None:
-    """Run the jobs that are not finished. Skip runs that diverged, because they would diverge again."""
-    kept, _ = known_rows(plan.folder, jobs)
+def run(jobs: list[Job], kept: set[tuple], executor: str, at_once: int) -> None:
+    """Run the jobs that are not finished. A run that diverged would diverge again, and is left alone.
+
+    `kept` are the runs that results.csv holds, as (variant, seed): not trained again even if their directory is gone.
+    """
     waiting = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
     if not waiting:
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sagan.ablation.executors import slot_environment
+from sagan.ablation.executors import EXECUTORS, slot_environment
 from sagan.ablation.outcomes import last_step
 from sagan.ablation.plan import load_plan
 from sagan.ablation.results import read_table, write_table
@@ -245,6 +245,22 @@ def test_power_of_a_plan(question, capsys, tmp_path):
     line = next(li for li in capsys.readouterr().out.splitlines() if li.startswith("wild - none (3 seeds)"))
     assert re.split(" {3,}", line)[1:] == ["1 [0.521, 6.28]", "1.68", "34"]
     assert not (folder / "report.md").exists() and not (tmp_path / "runs").exists()
+
+
+def test_further_seeds_are_run_beside_the_results_of_earlier_ones(question, monkeypatch):
+    folder, asked = question(seeds=[0, 1, 2]), []
+    monkeypatch.setitem(EXECUTORS, "local", lambda jobs, *rest: asked.extend(jobs) or iter(()))
+    jobs = plan_jobs(load_plan(folder / "plan.yaml"), [])
+    done = [job for job in jobs if job.seed < 2]
+    rows = [
+        {"variant": j.variant, "seed": j.seed, METRIC: 1.0 + j.seed, "status": "finished", "config": j.digest}
+        for j in done
+    ]
+    write_table(rows, folder / "results.csv", ("variant", "seed"))
+    assert main(["ablate", "q/plan.yaml", "--variants", "none", "--seeds", "[1,2]"]) == 0
+    assert [(job.variant, job.seed) for job in asked] == [("none", 2)]
+    kept = read_table(folder / "results.csv")
+    assert {(row["variant"], row["seed"]) for row in kept} == {(job.variant, job.seed) for job in done}
 
 
 def test_each_run_has_its_own_gpus_and_its_share_of_the_cores(monkeypatch):
