@@ -3,7 +3,7 @@
 RUNS is the folder of an ablation's runs, VARIANT/seed-N. For every attention matrix of their networks, this measures
 the weight that a query inside one disc spends on the other disc, the weight that it spends on its own disc, and the
 weight that a query of the background spends on both, each in multiples of uniform attention. G is also scored with and
-without its attention, on the same z.
+without the layer, on the same z.
 """
 
 import csv
@@ -23,7 +23,6 @@ from sagan.data.batches import to_float
 from sagan.data.rules import SameHue, foreground
 from sagan.evaluation.agreement import agreement
 from sagan.runtime.draws import latents
-from sagan.viewing.ablated import images_without
 from sagan.viewing.capture import LayerView, view_attention
 
 IMAGES, BATCH = 1000, 100
@@ -102,9 +101,8 @@ def rows(run: Path) -> Iterator[dict[str, object]]:
             **look(list(views))._asdict(),
         }
         if first.network == "generator":
-            z = latents(SEED, "maps", 0, IMAGES, generator.z_dim)
             row["agreement"] = agreement_of(torch.cat([v.images for v in views]))
-            row["agreement_without"] = agreement_of(images_without(generator, z, None, "all"))
+            row["agreement_without"] = agreement_of(torch.cat([v.without for v in views if v.without is not None]))
         yield row
 
 

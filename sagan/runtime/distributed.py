@@ -19,7 +19,7 @@ from torch.distributed import DistError, Store, distributed_c10d  # pyright: ign
 from sagan.config import ConfigError, UserError
 from sagan.config.types import shown
 from sagan.runtime.rendezvous import attempt_store
-from sagan.runtime.waiting import length, wait_for
+from sagan.runtime.waiting import length, wait_until
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=30)  # for an operation in which all processes take part
@@ -144,7 +144,7 @@ def main_first(what: str) -> Iterator[None]:
         yield
         _store().set(key, "done")
     else:
-        wait_for(lambda: _store().check([key]), f"rank {rank()}", lambda: f"rank 0, which {what}")
+        wait_until(lambda: _store().check([key]), f"rank {rank()}", lambda: f"rank 0, which {what}")
         yield
 
 

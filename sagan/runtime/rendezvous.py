@@ -18,7 +18,7 @@ import psutil
 from torch.distributed import DistError, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from sagan.config import UserError
-from sagan.runtime.waiting import wait_for
+from sagan.runtime.waiting import wait_until
 
 STORE = "sagan/store of rank 0"
 MACHINE = "sagan/machine of rank 0, as others reach it"
@@ -49,7 +49,7 @@ def torchruns_store(rank: int, who: str, patience: timedelta) -> Store:
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     opens = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     if not opens:
-        wait_for(lambda: answers(address, port), who, lambda: f"rank 0, tried at {address}:{port}", patience)
+        wait_until(lambda: answers(address, port), who, lambda: f"rank 0, tried at {address}:{port}", patience)
     try:
         return TCPStore(address, port, is_master=opens, wait_for_workers=False, multi_tenant=True, timeout=patience)
     except DistError as error:
@@ -76,7 +76,7 @@ def own_address(shared: Store, who: str, patience: timedelta) -> str:
     if int(os.environ.get("GROUP_RANK", "0")) > 0:
         shared.set(MACHINE, theirs)
     elif int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 and ipaddress.ip_address(own).is_loopback:
-        wait_for(lambda: shared.check([MACHINE]), who, lambda: "a process of another machine", patience)
+        wait_until(lambda: shared.check([MACHINE]), who, lambda: "a process of another machine", patience)
         return shared.get(MACHINE).decode()
     return own
 
@@ -108,7 +108,7 @@ def store_of_rank_0(shared: Store, who: str, patience: timedelta) -> Store:
     def whom() -> str:
         return f"rank 0, last tried at {shared.get(STORE).decode()}" if shared.check([STORE]) else "rank 0"
 
-    wait_for(answered, who, whom, patience)
+    wait_until(answered, who, whom, patience)
     return found[0]
 
 
@@ -122,4 +122,4 @@ def await_everyone(store: Store, rank: int, world_size: int, who: str, patience:
         more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
         return f"rank{'s' * (len(ranks) > 1)} {', '.join(ranks[:8])}{more}"
 
-    wait_for(lambda: store.add(ARRIVED, 0) >= world_size, who, missing, patience)
+    wait_until(lambda: store.add(ARRIVED, 0) >= world_size, who, missing, patience)

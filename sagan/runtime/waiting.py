@@ -14,7 +14,9 @@ FIRST_WORD, NEXT_WORD = 60.0, 600.0  # seconds of waiting before a process says 
 SECONDS = 0.2  # between two looks
 
 
-def wait_for(arrived: Callable[[], bool], who: str, whom: Callable[[], str], patience: timedelta | None = None) -> None:
+def wait_until(
+    arrived: Callable[[], bool], who: str, whom: Callable[[], str], patience: timedelta | None = None
+) -> None:
     """Return once `arrived()`, saying now and then on stderr that `who` waits for `whom()`.
 
     Raise UserError after `patience`, None for no limit, or if the store that `arrived` looks into has ended.
