@@ -51,6 +51,7 @@ def test_the_number_of_processes_may_change_at_each_resume(counts, make_config, 
         "checkpoint.keep=20",
         "evaluation.num_samples=30",
         "evaluation.num_real=20",
+        "evaluation.batch_size=4",  # so that each process measures some
     )
     constant = make_config(*options, f"run_dir={tmp_path / 'constant'}")
     changing = make_config(*options, f"run_dir={tmp_path / 'changing'}")

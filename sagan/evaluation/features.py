@@ -1,8 +1,8 @@
 """The loop from images to features, in batches and shared among processes.
 
-Each process measures a contiguous part of the sample indices, and rank 0 collects the rows in the order of those
-indices. Everything after that is a function of one ordered table, so scores do not depend on the batch size or the
-number of processes.
+Each process measures some of the batches that a single process would measure, and rank 0 collects the rows in the order
+of the sample indices. Everything after that is a function of one ordered table. So scores do not depend on the number
+of processes, and the batch size only changes how they are rounded.
 """
 
 import sys
@@ -39,8 +39,8 @@ def extract(
 
     With a rule, also return the parts that it reads from each image.
     """
-    rank, world = distributed.rank(), distributed.world_size()
-    start, stop = n * rank // world, n * (rank + 1) // world
+    rank, bounds = distributed.rank(), shares(n, batch_size, distributed.world_size())
+    start, stop = bounds[rank : rank + 2]
     values = torch.empty(stop - start, extractor.feature_dim)
     logits = torch.empty(stop - start, extractor.logits_dim)
     parts = torch.empty(stop - start, 2 * rule.columns if rule else 0)
@@ -57,24 +57,36 @@ def extract(
             if rule is not None:
                 parts[rows] = rule.read(batch).flatten(1).cpu()
             bar.update(last - first)
-    values, logits, parts = gather_rows(values, n), gather_rows(logits, n), gather_rows(parts, n)
+    values, logits, parts = (gather_rows(local, bounds) for local in (values, logits, parts))
     if rank > 0:
         return None
     return Features(values, logits if extractor.logits_dim else None, parts.unflatten(1, (2, -1)) if rule else None)
 
 
-def gather_rows(local: Tensor, n: int) -> Tensor:
-    """Return the n rows of all processes, in order, on rank 0; elsewhere the unchanged local rows."""
-    rank, world = distributed.rank(), distributed.world_size()
+def shares(n: int, batch_size: int, world: int) -> list[int]:
+    """Return where the share of each process begins, and n.
+
+    Shares are made of whole batches. If they cut a batch in two, other kernels could be chosen for its parts, which
+    round differently.
+    """
+    batches = -(-n // batch_size)
+    return [min(n, batch_size * (batches * r // world)) for r in range(world + 1)]
+
+
+def gather_rows(local: Tensor, bounds: list[int]) -> Tensor:
+    """Return the rows of all processes, in order, on rank 0; elsewhere the unchanged local rows.
+
+    The rows of process r are bounds[r] to bounds[r + 1].
+    """
+    rank, world, n = distributed.rank(), distributed.world_size(), bounds[-1]
     if world == 1:
         return local
-    bounds = [n * r // world for r in range(world + 1)]
     longest = max(stop - start for start, stop in zip(bounds, bounds[1:], strict=False))
     device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
     table = torch.empty(n, local.shape[1]) if rank == 0 else local
     for first in range(0, longest, GATHER_ROWS):
         rows = min(GATHER_ROWS, longest - first)
-        block = torch.zeros(rows, local.shape[1], device=device)  # padded, because shares may differ by one row
+        block = torch.zeros(rows, local.shape[1], device=device)  # padded, because shares may differ in length
         mine = local[first : first + rows]
         block[: len(mine)] = mine
         blocks = [torch.empty_like(block) for _ in range(world)] if rank == 0 else None

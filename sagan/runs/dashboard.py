@@ -10,7 +10,8 @@ DESCRIPTIONS = {
     "logits/fake": "Mean output of the discriminator for generated images.",
     "accuracy/real": "Share of real images that the discriminator takes for real.",
     "accuracy/fake": "Share of generated images that the discriminator takes for generated.",
-    "spread/": "Mean standard deviation of a pixel over a batch. It becomes small if the generator collapses.",
+    "spread/": "Mean standard deviation of a pixel over the images that a process sees at once. It becomes small if "
+    "the generator collapses.",
     "gradient/": "L2 norm of the gradient of the network's last update.",
     "attention/gamma/": "Gain of an attention layer. At 0 the layer is the identity.",
     "attention/entropy/": "Entropy of the attention of generated images: 1 is uniform, 0 is a single key.",

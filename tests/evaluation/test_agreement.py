@@ -192,7 +192,7 @@ dist.destroy_process_group()
 
 
 def test_the_number_of_processes_changes_nothing(tmp_path):
-    """121 images: the parts of the work differ by one row."""
+    """121 images are a batch for each process."""
     here = Path(__file__).parent
     path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PYTHONPATH": path, "SAGAN_CACHE": str(tmp_path / "ranks")}
