@@ -144,6 +144,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_four_processes_resume_bit_for_bit(make_config, tmp_path):
     changes = ("training.steps=4", "checkpoint.every=2", "training.micro_batches=2", f"run_dir={tmp_path / 'run'}")
     run_processes(make_config(*STEPS, *changes), tmp_path, count=4, script=RESUMED)

@@ -56,6 +56,7 @@ def test_a_run_on_slurm(launch, tmp_path):
     assert checkpoint_path(tmp_path / "run", 2).is_file()
 
 
+@pytest.mark.slow
 def test_a_sweep_on_slurm(launch, tmp_path):
     plan = {**TINY_PLAN, "seeds": [0, 1], "evaluation": {**TINY_PLAN["evaluation"], "num_samples": 4}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))

@@ -97,6 +97,7 @@ def test_two_kills_of_four_ranks_cost_nothing(victims, tmp_path):
     kill_one(tmp_path, 4, victims)
 
 
+@pytest.mark.slow
 def test_a_restart_of_a_diverged_run_ends_at_once(tmp_path):
     run = torchrun(tmp_path / "run", 2, "--optimizer.generator_lr", "1e30", restarts=2)
     output, _ = run.communicate(timeout=300)

@@ -101,6 +101,7 @@ def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_stopped_and_started_at_will(question, tmp_path):
     folder = question(variants={"none": PLAN["variants"]["none"]})
     run_dir = tmp_path / "runs/q/none/seed-0"
@@ -148,6 +149,7 @@ def children_of(pid):
     return [int(child) for file in files for child in file.read_text().split()]
 
 
+@pytest.mark.slow
 def test_a_run_whose_ablate_was_killed_is_waited_for_and_taken_over(question, tmp_path, request):
     folder = question(variants={"none": PLAN["variants"]["none"]})
     run_dir, said = tmp_path / "runs/q/none/seed-0", tmp_path / "said.txt"
@@ -187,6 +189,7 @@ def test_two_calls_at_once_train_each_run_once(question, tmp_path):
     assert "## Runs without a final score" not in (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_on_a_ray_cluster(question):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     folder = question()

@@ -23,7 +23,7 @@ def disturb(tmp_path, images, *arguments):
 
 @pytest.mark.timeout(1200)
 def test_a_run_killed_inside_a_write_of_each_kind_of_file_ends_as_if_undisturbed(tmp_path, image_folder):
-    found = disturb(tmp_path, image_folder, "few", "3", "3")
+    found = disturb(tmp_path, image_folder, "few", "1", "1")
     assert [each for each in found if each["differences"]] == []
     assert {each["where"].split()[0] for each in found} >= {*KINDS.values(), "random"} and found[-1]["kills"] == 0
 

@@ -301,7 +301,10 @@ def copied(state):
 @pytest.mark.parametrize(
     ("dtype", "states", "overrides"),
     # Batch norm over few images amplifies rounding errors: the small parts of a batch are compared in float64.
-    [(torch.float32, 20, ["training.batch_size=24"]), (torch.float64, 20, [AUGMENTED, "training.micro_batches=2"])],
+    [
+        pytest.param(torch.float32, 20, ["training.batch_size=24"], marks=pytest.mark.slow),
+        (torch.float64, 20, [AUGMENTED, "training.micro_batches=2"]),
+    ],
 )
 def test_updates_agree_with_the_plain_step_at_the_states_of_a_run(make_state, dtype, states, overrides):
     state = make_state(*overrides)
