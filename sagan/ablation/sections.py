@@ -50,6 +50,7 @@ def heading(plan: Plan, results: list[Row]) -> list[str]:
 
 
 def numbers(values: list[int]) -> str:
+    """Return numbers as text, separated by commas."""
     return ", ".join(map(str, values))
 
 

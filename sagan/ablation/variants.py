@@ -46,6 +46,7 @@ class Job:
 
     @property
     def run_dir(self) -> Path:
+        """Return the folder of the run."""
         return Path(str(self.config.run_dir))
 
     @property
@@ -58,6 +59,7 @@ class Job:
 
     @property
     def steps(self) -> int:
+        """Return the number of training steps."""
         return self.config.training.steps
 
     @property

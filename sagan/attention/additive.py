@@ -13,6 +13,8 @@ from sagan.layers import Conv2d
 
 @dataclass(frozen=True)
 class AdditiveOptions:
+    """The options of kind `additive`."""
+
     pool: bool = True
     """Max-pool keys and values 2x2, as in kind `sagan`."""
     bias: bool = False

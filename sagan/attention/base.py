@@ -129,9 +129,11 @@ class Attention(nn.Module):
         return f"{self.place.channels} channels, {height}x{width}, gate={self.place.gate}"
 
     def transform(self, x: Tensor) -> Tensor:
+        """Return T(x), of x's shape or a shape that broadcasts to it. Each kind defines it."""
         raise NotImplementedError(f"{type(self).__name__} does not define transform")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return y, of x's shape. A viewer, if there is one, holds the maps of this pass only."""
         if self.viewer is not None:
             self.viewer.clear()
         if self.bypassed:

@@ -14,6 +14,8 @@ from sagan.layers import Conv2d, Linear
 
 @dataclass(frozen=True)
 class CbamOptions:
+    """The options of kind `cbam`."""
+
     reduction: int = 16
     """Reduction of the bottleneck, which has C / reduction channels."""
     parts: Literal["both", "channel", "spatial"] = "both"

@@ -13,6 +13,8 @@ from sagan.layers import Conv2d
 
 @dataclass(frozen=True)
 class CoordinateOptions:
+    """The options of kind `coordinate`."""
+
     reduction: int = 32
     """Reduction of the bottleneck, which has C / reduction channels, but at least 8."""
 

@@ -17,6 +17,8 @@ Extent = Literal[2, 4, 8, "global"]
 
 @dataclass(frozen=True)
 class GatherExciteOptions:
+    """The options of kind `ge`."""
+
     variant: Literal["theta-minus", "theta", "theta-plus"] = "theta-plus"
     """What is learned. theta-minus: nothing. theta: the gathering. theta-plus: the gathering and a bottleneck."""
     extent: Extent = 8

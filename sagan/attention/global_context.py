@@ -13,6 +13,8 @@ from sagan.layers import Conv2d, Linear
 
 @dataclass(frozen=True)
 class GlobalContextOptions:
+    """The options of kind `global-context`."""
+
     reduction: int = 16
     """Reduction of the bottleneck, which has C / reduction channels."""
 

@@ -15,6 +15,8 @@ from sagan.layers import Conv2d
 
 @dataclass(frozen=True)
 class MultiheadOptions(ProductOptions):
+    """The options of kind `multihead`."""
+
     heads: int = 8
     """Number of heads, a divisor of the number of channels."""
     pool: Literal["none", "max", "average"] = "none"

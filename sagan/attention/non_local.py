@@ -14,6 +14,8 @@ from sagan.layers import BatchNorm, Conv2d, Linear
 
 @dataclass(frozen=True)
 class NonLocalOptions(ProductOptions):
+    """The options of kind `non-local`."""
+
     form: Literal["gaussian", "embedded-gaussian", "dot-product", "concatenation"] = "embedded-gaussian"
     """Function that scores a pair of positions."""
     subsample: Literal["none", "pool-first", "conv-first"] = "pool-first"
@@ -103,4 +105,5 @@ class NonLocalBlock(Attention):
         return dot_product_weights(query, key, self.logit_scale(query))
 
     def logit_scale(self, query: Tensor) -> float:
+        """Return the factor of the logits: 1 / sqrt(d) for queries (N, 1, L, d) if they are scaled, else 1."""
         return query.shape[-1] ** -0.5 if self.options.scale else 1.0

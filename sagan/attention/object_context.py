@@ -67,6 +67,7 @@ class ContextBlock(nn.Module):
         self.out = Conv2d(value, channels, 1, spectral_norm=place.spectral_norm, zero=place.zero_weights)
 
     def forward(self, x: Tensor, record: Callable[[Callable[[], AttentionMap]], None]) -> Tensor:
+        """Return the context of x. `record` gets a function that makes the map, as `Attention.record` does."""
         size = x.shape[2:]
         if self.pool:
             x = F.max_pool2d(x, 2)
@@ -82,7 +83,7 @@ class ContextBlock(nn.Module):
 
 @dataclass(frozen=True)
 class BaseContextOptions(ProductOptions):
-    pass
+    """The options of kind `base-oc`."""
 
 
 class BaseContext(Attention):
@@ -110,6 +111,8 @@ class BaseContext(Attention):
 
 @dataclass(frozen=True)
 class PyramidContextOptions(ProductOptions):
+    """The options of kind `pyramid-oc`."""
+
     windows: list[int] = field(default_factory=list)
     """Windows per side, one number per level. Empty: 1, plus 2, 4 and 8 if windows keep at least 4 pixels per side."""
 
@@ -158,6 +161,8 @@ def default_windows(place: Place) -> list[int]:
 
 @dataclass(frozen=True)
 class AspContextOptions(ProductOptions):
+    """The options of kind `asp-oc`."""
+
     dilations: list[int] = field(default_factory=list)
     """Dilations of the 3x3 convolutions, one per branch. Empty: 1/8, 2/8 and 3/8 of the map's shorter side."""
 

@@ -15,6 +15,8 @@ from sagan.layers import Conv2d
 
 @dataclass(frozen=True)
 class ResidualAttentionOptions:
+    """The options of kind `residual-attention`."""
+
     depth: int = 0
     """Pooling steps in the mask branch. 0: chosen by the shorter side of the map, 1 at 8, 2 at 16, 3 from 32 on."""
     normalization: Literal["mixed", "channel", "spatial"] = "mixed"

@@ -15,6 +15,8 @@ from sagan.layers import Conv2d
 
 @dataclass(frozen=True)
 class SaganOptions(ProductOptions):
+    """The options of kind `sagan`."""
+
     variant: Literal["code", "paper", "v1"] = "code"
     """Definition to use. code: the authors' code. paper: the text of the final version. v1: the first arXiv version."""
 

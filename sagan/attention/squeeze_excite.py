@@ -35,6 +35,8 @@ class ChannelGate(Attention):
 
 @dataclass(frozen=True)
 class SqueezeExciteOptions:
+    """The options of kind `se`."""
+
     reduction: int = 16
     """Reduction of the bottleneck, which has C / reduction channels."""
     bias: bool = True
@@ -65,6 +67,8 @@ class SqueezeExcite(ChannelGate):
 
 @dataclass(frozen=True)
 class EfficientChannelOptions:
+    """The options of kind `eca`."""
+
     kernel_size: int = 0
     """Number of neighbouring channels per gate, odd. 0: chosen by width, such as 3 at 64 channels, 5 at 128 and 256."""
 

@@ -146,6 +146,7 @@ def is_utf8(name: str) -> bool:
 
 
 def is_image(name: str) -> bool:
+    """Return whether a file is an image, judged by its name alone."""
     # By name alone, because opening a million files takes long on a network drive. ._x.jpg is metadata of macOS.
     return os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith(".")
 

@@ -121,6 +121,7 @@ def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDatas
 
 
 def is_list_of_text(value: object) -> bool:
+    """Return whether a value from a file is a list of strings."""
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
@@ -200,5 +201,6 @@ def write_images(dataset: Dataset, path: Path) -> tuple[str, torch.Tensor]:
 
 
 def write_header(file, count: int, dataset: Dataset) -> None:
+    """Write the .npy header of `count` images, uint8 (count, H, W, C), at the position of an open binary file."""
     shape = (count, *dataset.size, dataset.channels)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

@@ -138,9 +138,11 @@ def hsv_to_rgb(hue: np.ndarray) -> np.ndarray:
 
 
 class Kind(NamedTuple):
-    draw: Callable[[np.ndarray, Size], np.ndarray]
+    """A source of scenes of two parts."""
+
+    draw: Callable[[np.ndarray, Size], np.ndarray]  # draws (n, DRAWS), size -> (n, 3 or 1, H, W) in [0, 1]
     rule: Rule
-    channels: tuple[int, ...]
+    channels: tuple[int, ...]  # the values that data.channels may have
 
 
 PAIRS = {

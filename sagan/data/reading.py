@@ -80,6 +80,10 @@ class WorkerReader(Dataset):
 
 
 def prepare_worker(worker: int) -> None:
+    """Silence a new worker process, and leave it running until its parent ends it.
+
+    `worker` is its number, which torch's loader passes.
+    """
     logging.disable()  # images left out are logged once, by the process that counts them
     # Ctrl-C, `timeout` and job schedulers signal the whole process group, but the run needs its workers to finish the
     # step.

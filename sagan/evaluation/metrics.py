@@ -18,6 +18,8 @@ KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 
 
 class Moments(NamedTuple):
+    """Number, mean and covariance of n features of width d: all that FID reads of a set."""
+
     n: int
     mean: Tensor  # (d,), float64
     cov: Tensor  # (d, d), float64, divided by n - 1
@@ -137,6 +139,8 @@ def density_coverage(real: Tensor, fake: Tensor, neighbourhood: int = 5, rows: i
 
 
 class IntraFid(NamedTuple):
+    """FID within each class, and its mean over the classes."""
+
     mean: float
     per_class: dict[int, float]  # label -> FID
     n: int  # generated images per class

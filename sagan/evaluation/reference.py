@@ -49,6 +49,8 @@ class Images(Protocol):
 
 
 class Reference(NamedTuple):
+    """The real side of a comparison: features and labels of n images, and the moments of the features."""
+
     values: Tensor  # (n, d), float32
     labels: Tensor  # (n,), int64
     moments: Moments
@@ -170,6 +172,7 @@ def read_reference(path: Path, description: dict[str, str]) -> Reference | None:
 
 
 def content_digest(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors' values in the order of their names, in hexadecimal digits."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(tensors[name].numpy().data)

@@ -34,6 +34,8 @@ MAX_MANIFOLD = 10_000  # images of each kind for these four, whose time and memo
 
 @dataclass(frozen=True)
 class Scores:
+    """The scores of a network, their protocol, and why some scores are missing or doubtful."""
+
     values: dict[str, float]
     """`fid`, `is_mean`, ...; other extractors than Inception are part of the name: `fid_efficientnet_lite0`."""
     protocol: dict[str, Any]

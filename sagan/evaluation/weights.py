@@ -21,6 +21,7 @@ def other_ways(option: str) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits. Raise OSError if it cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -48,6 +48,10 @@ class BatchNorm(nn.Module):
         return f"{channels}{classes}, momentum={self.momentum}, eps={self.eps}, sync={self.sync}"
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Normalize x, then apply the gain and bias of y: classes (N,), or float weights over them (N, num_classes).
+
+        Without classes y is ignored.
+        """
         h = self.normalize(x)  # (N, C, H, W)
         gain, bias = (t(y) if self.conditional else t.normalized_weight() for t in (self.gain, self.bias))
         gain = gain + 1 if self.gain.spectral_norm else gain  # (N or 1, C)

@@ -23,4 +23,5 @@ class PrintableFormatter(logging.Formatter):
     """A log format without control characters, one line per message."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the message as one line, with control characters escaped."""
         return printable(super().format(record), keep="")

@@ -44,6 +44,7 @@ class Graph(nn.Module):
         self.kind = "generator" if isinstance(network, Generator) else "discriminator"
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the image or logit, then the weights of every map, in the order of the outputs' names."""
         result, maps = self.look(*inputs)
         return result, *(m.weights for m in maps.values())
 

@@ -42,12 +42,15 @@ class AttentionPlugin(base_plugin.TBPlugin):
         self.headers = Cache(256)
 
     def is_active(self) -> bool:
+        """Return False: TensorBoard itself shows the tab once there are data."""
         return False  # TensorBoard turns the tab on by itself once there are data
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        """Return the tab's title and its module."""
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="Attention")
 
     def get_plugin_apps(self) -> dict[str, Callable]:
+        """Return the WSGI application of each route: static files, and the methods below."""
         files = {f"/{file.name}": partial(_file, file) for file in sorted(STATIC.iterdir()) if file.suffix in TYPES}
         routes = {"/tags": self.tags, "/steps": self.steps, "/header": self.header, "/image": self.image,
                   "/without": self.without, "/map": self.map}  # fmt: skip
@@ -149,9 +152,11 @@ class Cache:
         self.values: OrderedDict[tuple, Any] = OrderedDict()
 
     def get(self, key: tuple, default: Any = None) -> Any:
+        """Return the value of a key, or `default`."""
         return self.values.get(key, default)
 
     def put(self, key: tuple, value: Any) -> None:
+        """Store a value, and drop the oldest ones beyond `most`."""
         self.values[key] = value
         while len(self.values) > self.most:
             self.values.popitem(last=False)
