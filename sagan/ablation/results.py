@@ -13,6 +13,7 @@ import re
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from sagan.ablation.cost import network_cost
 from sagan.ablation.outcomes import (
@@ -53,22 +54,32 @@ LAST = (
 TEXT = ("variant", "metric", "role", "verdict", "status", "reason", "warnings", "config", "protocol")
 
 
+class RunRows(NamedTuple):
+    """The rows of one run in both tables."""
+
+    result: Row
+    curve: list[Row]
+    """One row for each evaluation; empty unless the run has ended."""
+
+
 def collect(jobs: list[Job], folder: Path) -> tuple[list[Row], list[Row]]:
     """Return a row for every job, whatever its state, and the rows of curves.csv for runs that ended.
 
     They come from run directories, or from the tables in `folder` for runs without a directory.
     """
-    kept, kept_curves = known_rows(folder, jobs)
-    results, curves = [], []
-    for job in jobs:
-        key = (job.variant, job.seed)
-        if key in kept and status(job)[0] != "finished":
-            results.append(kept[key])
-            curves += kept_curves.get(key, [])
-        else:
-            results.append(row := result_row(job))
-            curves += curve_rows(job) if row["status"] in ENDED else []
-    return [rounded(row) for row in results], [rounded(row) for row in curves]
+    known = known_rows(folder, jobs)
+    runs = [rows_of_run(job, known.get((job.variant, job.seed))) for job in jobs]
+    results = [rounded(run.result) for run in runs]
+    curves = [rounded(row) for run in runs for row in run.curve]
+    return results, curves
+
+
+def rows_of_run(job: Job, known: RunRows | None) -> RunRows:
+    """Return the rows of a run from its directory. If it has not finished there, return those known from the tables."""
+    if known is not None and status(job)[0] != "finished":
+        return known
+    result = result_row(job)
+    return RunRows(result, curve_rows(job) if result["status"] in ENDED else [])
 
 
 def rounded(row: Row) -> Row:
@@ -81,7 +92,7 @@ def recorded(results: list[Row]) -> list[Row]:
     return [row for row in results if row["status"] in ENDED]
 
 
-def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tuple, list[Row]]]:
+def known_rows(folder: Path, jobs: list[Job]) -> dict[tuple, RunRows]:
     """Return the rows of runs that ended in the tables in `folder`, by (variant, seed).
 
     Raise UserError if there are rows of runs that are not in the plan, from another plan or other settings.
@@ -96,13 +107,12 @@ def known_rows(folder: Path, jobs: list[Job]) -> tuple[dict[tuple, Row], dict[tu
             f"{shown(foreign[0]['variant'])}, seed {shown(foreign[0].get('seed'))}: another plan's, or made with other "
             "settings. Move the file away, or restore the settings"
         )
-    results = {(row["variant"], row["seed"]): row for row in rows}
-    curves: dict[tuple, list[Row]] = {}
+    known: dict[tuple, RunRows] = {(row["variant"], row["seed"]): RunRows(row, []) for row in rows}
     for row in read_table(folder / "curves.csv"):
-        key = (row["variant"], row.get("seed"))
-        if key in results and isinstance(row.get("step"), int):
-            curves.setdefault(key, []).append(row)
-    return results, curves
+        run = known.get((row["variant"], row.get("seed")))
+        if run is not None and isinstance(row.get("step"), int):
+            run.curve.append(row)
+    return known
 
 
 def result_row(job: Job) -> Row:

@@ -7,6 +7,7 @@ as speed. Executed FLOPs are those of this program's form.
 import json
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,15 +24,13 @@ from sagan.benchmark.forms import (
     plain_state,
     plain_step,
 )
+from sagan.benchmark.parts import StepInParts, loaded_inputs
 from sagan.config import Config
-from sagan.data import MemoryDataset, TrainingBatches
 from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
-from sagan.training import steps
-from sagan.training.diagnostics import numbers, peak_memory
+from sagan.training.diagnostics import peak_memory
 from sagan.training.health import FiniteWatch
-from sagan.training.inputs import step_inputs
 from sagan.training.memory import require_memory_for
 from sagan.training.state import build_state
 
@@ -137,55 +136,14 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
 def parts(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
     """Return the median seconds of each part of a step, measured by itself and eagerly."""
     state = build_state(config, device, dtype)
-    inputs, loaded, watch = noise_inputs(state), loading(config), FiniteWatch(state)
-    d_steps = config.training.d_steps
-    times: dict[str, list[float]] = {name: [] for name in ("data", "d", "g", "optimizer", "ema", "logging")}
+    inputs, loaded, watch = noise_inputs(state), loaded_inputs(config), FiniteWatch(state)
+    seconds: dict[str, list[float]] = defaultdict(list)
     for _ in range(PART_ROUNDS + 1):
-        of_d = [next(inputs) for _ in range(d_steps)]
-        of_g = next(inputs)
-        found: dict[str, tuple[list[torch.Tensor], steps.Metrics]] = {}
-
-        def d() -> None:
-            for i in of_d:  # noqa: B023  # called in this round
-                found["d"] = steps.discriminator_gradients(state, i)  # noqa: B023
-
-        def g() -> None:
-            found["g"] = steps.generator_gradients(state, of_g)  # noqa: B023
-
-        def optimizer() -> None:
-            for _ in range(d_steps):
-                steps.apply_to_discriminator(state, found["d"][0])  # noqa: B023
-            steps.adam_step(state.generator_optimizer, found["g"][0])  # noqa: B023
-
-        def ema() -> None:
-            if state.moving_average is not None and of_g.decay is not None:  # noqa: B023
-                state.moving_average.update(of_g.decay)  # noqa: B023
-
-        def logging() -> None:
-            metrics = {**found["d"][1], **found["g"][1]}  # noqa: B023
-            watch.note(1, metrics)
-            watch.require()
-            numbers(metrics)
-
-        def data() -> None:
-            for _ in range(d_steps + 1):
-                next(loaded)
-
-        for name, part in zip(times, (data, d, g, optimizer, ema, logging), strict=True):
-            times[name].append(timed(part, device))
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
-
-
-def loading(config: Config):
-    """Return an iterator over the inputs of updates on the CPU, with images of noise loaded from memory."""
-    data, training = config.data, config.training
-    images = torch.randint(256, (1024, data.channels, *data.size), dtype=torch.uint8)
-    labels = torch.zeros(1024, dtype=torch.long)
-    batches = TrainingBatches(
-        MemoryDataset(images, labels, [], "noise"), seed=0, batch_size=training.batch_size, flip=data.flip
-    )
-    z_dim = config.model.generator.z_dim
-    return step_inputs(training, z_dim, data.num_classes or 0, batches.raw(), step=0)
+        d_inputs = [next(inputs) for _ in range(config.training.d_steps)]
+        step = StepInParts(state, watch, loaded, d_inputs, next(inputs))
+        for name, part in step.parts().items():
+            seconds[name].append(timed(part, device))
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
 def ceiling(dtype: torch.dtype, device: torch.device) -> float:

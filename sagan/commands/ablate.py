@@ -76,14 +76,14 @@ def ablate(
     variants = chosen("variants", options.variants, list(content.variants), plan)
     seeds = chosen("seeds", options.seeds, content.seeds, plan)
     jobs = plan_jobs(content, overrides)
-    kept, _ = known_rows(content.folder, jobs)  # refuses the results of another plan
+    known = known_rows(content.folder, jobs)  # refuses the results of another plan
     check_writable(content.folder, "the folder of the report", folder=True)
     if options.power:
         return print(printable(power_table(content, jobs, options.power_sd, options.power_difference)))
     if not options.report_only:
         wanted: list[Job] = [j for j in jobs if j.variant in variants and j.seed in seeds]
         running.require_inputs(wanted)
-        running.run(wanted, set(kept), options.executor, options.jobs)
+        running.run(wanted, set(known), options.executor, options.jobs)
     print(printable(str(write_report(content, jobs, given.words))))
 
 

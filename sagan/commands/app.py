@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from dataclasses import is_dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, exceptions
 
@@ -84,11 +84,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(words: list[str], given: Typed) -> None:
     """Parse the words and call the verb. Raise CycloptsError or ConfigError if they are wrong."""
+    page = HelpPage(everything="--help-all" in words)
+    app = build_app(page, given)
+    if words[:1] == ["--completion"]:
+        shell = convert(Shell, (words[1:] or [""])[0], "--completion")
+        return print(completion(app, shell))
+    if not words or not set(HELP).isdisjoint(words):
+        prepare(page, app, words)
+    verb, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
+    complete(bound, ignored, given)
+    verb(*bound.args, **bound.kwargs)
 
-    def note(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+
+def build_app(page: HelpPage, given: Typed) -> App:
+    """Return the grammar of the command. Parsing adds the settings that the words give to `given`."""
+
+    def add_settings(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         given.settings += [s for a in arguments if a.name.startswith("--") for s in settings_of(a)]
 
-    page = HelpPage(everything="--help-all" in words)
     app = App(
         "sagan",
         help=ABOUT,
@@ -96,7 +109,7 @@ def run(words: list[str], given: Typed) -> None:
         help_format="plaintext",
         help_formatter=page,
         version=__version__,
-        config=note,
+        config=add_settings,
         default_parameter=AS_TYPED,
         group_commands=Group("verbs", sort_key=0),
         group_arguments=Group("arguments", sort_key=0),
@@ -104,21 +117,20 @@ def run(words: list[str], given: Typed) -> None:
     )
     for position, verb in enumerate(VERBS):
         app.command(f"sagan.commands.{verb}:{verb}", name=verb, sort_key=position)
-    if words[:1] == ["--completion"]:
-        return print(completion(app, convert(Shell, (words[1:] or [""])[0], "--completion")))
-    if not words or not set(HELP).isdisjoint(words):
-        prepare(page, app, words)
-    verb, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
-    parameters = inspect.signature(verb).parameters
+    return app
+
+
+def complete(bound: inspect.BoundArguments, ignored: dict[str, Any], given: Typed) -> None:
+    """Add what Cyclopts leaves to this program to the arguments of a verb: its options as dataclasses, and `given`."""
+    parameters = bound.signature.parameters
     classes = {name: next(iter(get_args(p.annotation)), None) for name, p in parameters.items()}
-    found = {name: cls for name, cls in classes.items() if isinstance(cls, type) and is_dataclass(cls)}
-    given.own |= {option for cls in found.values() for option in option_types(cls)}
+    sections = {name: cls for name, cls in classes.items() if isinstance(cls, type) and is_dataclass(cls)}
+    given.own |= {option for cls in sections.values() for option in option_types(cls)}
     for name in parameters:
         if name in ignored:
             bound.arguments[name] = given
-        elif name in found:
-            bound.arguments[name] = read(found[name], given.of(found[name]))
-    verb(*bound.args, **bound.kwargs)
+        elif name in sections:
+            bound.arguments[name] = read(sections[name], given.of(sections[name]))
 
 
 def completion(app: App, shell: Shell) -> str:

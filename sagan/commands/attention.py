@@ -1,7 +1,7 @@
 """`sagan attention`: draw where the networks attend."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
     from sagan.models.generator import Generator
-    from sagan.viewing.subjects import RealData
+    from sagan.viewing.subjects import Inputs, Networks, RealData
 
 Point = tuple[int, int]  # y, x
 
@@ -143,39 +143,30 @@ def query_points(words: list[str]) -> list[Point] | None:
 
 
 def draw(run: str, options: Options, points: list[Point] | None, real: "RealData") -> Iterator[str]:
-    """Write a picture for each layer, kind of images and kind of map. Yield their names, and notes on what has none.
+    """Write what the options ask for: pictures, animations, a page, or a picture without a layer. Yield lines about it.
 
-    Raise ConfigError if the options do not fit the networks, and UserError if a file cannot be read or written.
+    The lines are the names of the files, and notes on what has no maps. Raise ConfigError if the options do not fit the
+    networks, and UserError if a file cannot be read or written.
     """
     from sagan.models.origin import origin_of
-    from sagan.runtime.device import choose_device
     from sagan.sampling import progress, safe_name
     from sagan.viewing import files, subjects
     from sagan.viewing.overlays import view_queries
 
     shown = checkpoints_to_show(run, options)
-    load = partial(
-        subjects.load_networks,
-        "discriminator" if options.images else options.network,
-        ema=options.ema,
-        device=choose_device(options.device),
-        required=real.required,
-    )
+    load = network_loader(options, real)
     networks = load(run, checkpoint=options.checkpoint)
     yield from filter(None, [networks.note])
     check_fit(points, networks.generator)
     if options.layer:
         subjects.require_layer(networks, options.network, options.layer)
-    classes = chosen_classes(options.classes, networks.generator) if options.classes else None
-    if options.images:
-        inputs = subjects.own_images(networks, options.images, options.num, classes, real.config)
-    else:
-        inputs = subjects.choose_inputs(networks, options.num, classes, options.seed, real)
+    inputs = inputs_of(networks, options, real)
     yield from filter(None, [inputs.note])
     folder = Path(options.out) if options.out else (run_directory(run) or Path()) / "attention"
     if options.ablate_layer:
         yield from files.write_ablation(networks.generator, inputs, options.ablate_layer, folder)
         return
+
     look = partial(subjects.view_layers, inputs=inputs, network=options.network, layer=options.layer)
     views, minus = look(networks), ""
     yield from subjects.missing_maps(networks, views, options.network)
@@ -186,15 +177,41 @@ def draw(run: str, options: Options, points: list[Point] | None, real: "RealData
         yield from notes
         minus = f"{safe_name(name_of(options.minus))} step {origin_of(others.generator).step}"
 
-    # The newest checkpoint is loaded already. All others use its images and points.
-    found = ((n, look(n)) for n in (load(file) for file in shown)) if len(shown) > 1 else [(networks, views)]
+    # A run's newest checkpoint alone is loaded already. Several are shown with the same inputs and points.
+    found = ((n, look(n)) for n in map(load, shown)) if len(shown) > 1 else [(networks, views)]
     found = progress(found, "checkpoints", len(shown))
     if page_of(options):
         yield str(files.write_page(name_of(run), found, folder))
         return
     queries = {files.file_stem(v): [points] * len(v.images) if points else view_queries(v) for v in views}
-    chosen = {"scale": options.scale, "share": options.outline, "minus": minus, "animate": options.animate}
-    yield from map(str, files.write_pictures(found, queries, folder, **chosen))
+    pictures = files.write_pictures(
+        found, queries, folder, scale=options.scale, share=options.outline, minus=minus, animate=options.animate
+    )
+    yield from map(str, pictures)
+
+
+def network_loader(options: Options, real: "RealData") -> Callable[..., "Networks"]:
+    """Return a function that loads the networks that the options ask for, given a run and perhaps a checkpoint."""
+    from sagan.runtime.device import choose_device
+    from sagan.viewing.subjects import load_networks
+
+    return partial(
+        load_networks,
+        "discriminator" if options.images else options.network,
+        ema=options.ema,
+        device=choose_device(options.device),
+        required=real.required,
+    )
+
+
+def inputs_of(networks: "Networks", options: Options, real: "RealData") -> "Inputs":
+    """Return the inputs that the options ask for: the user's own images, or latent vectors and real images."""
+    from sagan.viewing.subjects import choose_inputs, own_images
+
+    classes = chosen_classes(options.classes, networks.generator) if options.classes else None
+    if options.images:
+        return own_images(networks, options.images, options.num, classes, real.config)
+    return choose_inputs(networks, options.num, classes, options.seed, real)
 
 
 def name_of(run: str) -> str:

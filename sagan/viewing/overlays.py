@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from PIL import Image
 from torch import Tensor
@@ -15,7 +15,7 @@ from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import DIVERGING, HEAT
 from sagan.viewing.panels import Panels, colour, short
 from sagan.viewing.queries import Point, automatic_queries
-from sagan.viewing.rows import LEAST, SHARE, query_row
+from sagan.viewing.rows import LEAST, SHARE, Row, query_row
 from sagan.viewing.scales import TOP, Scale, signed
 
 TILE = 192  # least length of a panel's longer side, in pixels
@@ -131,30 +131,62 @@ def legend(m: AttentionMap, part: str, scale: Scale, share: float) -> Image.Imag
     return drawing.legend("0", HEAT, f"largest {what} of {panel}, or {least} if more{outline}")
 
 
+@dataclass(frozen=True)
+class DrawnQuery:
+    """A query of an image, with its row of the matrix."""
+
+    number: int
+    """Counted from 0 in each image; it decides the colour."""
+    point: Point | None
+    """None if all positions share the row."""
+    row: Row
+
+
+def drawn_queries(panels: Panels, i: int, points: list[Point]) -> list[DrawnQuery]:
+    """Return the queries to draw for image i: one for each point, or a single one if all positions share a row."""
+    m, size = panels.map, panels.view.images.shape[2:]
+    if m.query_size == (1, 1) or not points:
+        return [DrawnQuery(0, None, query_row(m, i, (0, 0), size))]
+    return [DrawnQuery(number, point, query_row(m, i, point, size)) for number, point in enumerate(points)]
+
+
+def marked(queries: list[DrawnQuery]) -> dict[int, Point]:
+    """Return the points of queries by number."""
+    return {query.number: query.point for query in queries if query.point is not None}
+
+
 def matrix_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
     """Draw the image and a panel per query. For several heads, also draw a strip per query with a panel per head."""
-    m, size = panels.map, panels.view.images.shape[2:]
-    windowed, one_for_all = m.form.windowed, m.query_size == (1, 1)
-    heads = 1 if windowed else m.weights.shape[1]
-    marked = [{} if one_for_all else dict(enumerate(points)) for points in queries]  # number -> point
-    rows = [
-        {k: query_row(m, i, point, size) for k, point in (marks or {0: (0, 0)}).items()}
-        for i, marks in enumerate(marked)
-    ]
-    of_means = panels.sharing(row.mean()[row.reach] for by_query in rows for row in by_query.values())
-    of_heads = panels.sharing(w for by_query in rows for row in by_query.values() for w in row.weights[:, row.reach])
-    means, single = [], []
-    for i, marks in enumerate(marked):
-        by_query = [of_means.row(i, row.mean(), row, k, marks.get(k)) for k, row in rows[i].items()]
-        means.append(drawing.in_a_row([panels.image(i, marks), *by_query]))
-        for k, row in rows[i].items() if heads > 1 else ():
-            by_head = [of_heads.row(i, w, row, k, marks.get(k), f"head {h}: ") for h, w in enumerate(row.weights)]
-            mark = {k: marks[k]} if marks else {}
-            single.append(drawing.in_a_row([panels.image(i, mark), *by_head]))
-    if windowed:
+    m = panels.map
+    by_image = [drawn_queries(panels, i, points) for i, points in enumerate(queries)]
+    means = mean_strips(panels, by_image)
+    if m.form.windowed:
         down, across = (q // k for q, k in zip(m.query_size, m.key_size or m.query_size, strict=True))
         return {f"windows-{down}x{across}": means}
-    return {"map": means, "heads": single} if single else {"map": means}
+    if m.weights.shape[1] == 1:
+        return {"map": means}
+    return {"map": means, "heads": head_strips(panels, by_image)}
+
+
+def mean_strips(panels: Panels, by_image: list[list[DrawnQuery]]) -> list[Image.Image]:
+    """Draw a strip per image: the image with its points, then the mean over heads for each query."""
+    panels = panels.sharing(q.row.mean()[q.row.reach] for queries in by_image for q in queries)
+    strips = []
+    for i, queries in enumerate(by_image):
+        rows = [panels.row(i, q.row.mean(), q.row, q.number, q.point) for q in queries]
+        strips.append(drawing.in_a_row([panels.image(i, marked(queries)), *rows]))
+    return strips
+
+
+def head_strips(panels: Panels, by_image: list[list[DrawnQuery]]) -> list[Image.Image]:
+    """Draw a strip per query: the image with its point, then every head."""
+    panels = panels.sharing(w for queries in by_image for q in queries for w in q.row.weights[:, q.row.reach])
+    strips = []
+    for i, queries in enumerate(by_image):
+        for q in queries:
+            heads = [panels.row(i, w, q.row, q.number, q.point, f"head {h}: ") for h, w in enumerate(q.row.weights)]
+            strips.append(drawing.in_a_row([panels.image(i, marked([q])), *heads]))
+    return strips
 
 
 def channel_strips(panels: Panels, queries: list[list[Point]]) -> Parts:
