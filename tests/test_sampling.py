@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+from torchvision.utils import make_grid
 
 from sagan import load_generator
 from sagan.commands.app import main
@@ -14,7 +16,7 @@ from sagan.commands.sample_names import PICTURES
 from sagan.config import DataConfig, UserError
 from sagan.data import MemoryDataset, open_data
 from sagan.runtime.draws import latents
-from sagan.runtime.pictures import FORMATS, image_grid, save_picture, to_uint8
+from sagan.runtime.pictures import FORMATS, from_pil, image_grid, save_picture, to_pil, to_uint8
 from sagan.sampling import by_class, data_like, folder_names, nearest, slerp
 from tests.helpers.tiny_runs import cheap_extractor, train_run, untrained_run
 
@@ -245,6 +247,15 @@ def test_nearest_takes_data_by_name_or_folder(tmp_path):
 def test_by_class_without_classes_fills_rows_of_ten():
     images = torch.zeros(11, 3, 4, 4, dtype=torch.uint8)
     assert by_class(images, 0).shape == (3, 2 * 6 + 2, 10 * 6 + 2)
+
+
+@pytest.mark.parametrize(("n", "channels", "columns"), [(7, 3, 3), (2, 1, 8), (4, 3, 2)])
+def test_grids_and_pictures_are_those_of_torchvision(n, channels, columns):
+    images = torch.randint(256, (n, channels, 5, 7), dtype=torch.uint8)
+    assert torch.equal(image_grid(images, columns), make_grid(images, nrow=columns, padding=2, pad_value=255))
+    picture, expected = to_pil(images[0]), to_pil_image(images[0])
+    assert picture.mode == expected.mode and picture.tobytes() == expected.tobytes()
+    assert torch.equal(from_pil(picture.convert("RGB")), pil_to_tensor(expected.convert("RGB")))
 
 
 def test_a_single_image_has_a_frame_too(tmp_path):

@@ -2,7 +2,8 @@
 
 `inception` is the network of published FIDs (torch-fidelity's port of the TensorFlow graph of 2015).
 `efficientnet-lite0` comes complete in two packages, for machines without a network. Both load only weights of one known
-SHA-256. Any other name is looked up in torch-fidelity's own list.
+SHA-256. Any other name is looked up in torch-fidelity's own list, which is imported when it is needed, because that is
+slow.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,9 +15,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
-from torch_fidelity.utils import create_feature_extractor
 
 from sagan.config import ConfigError, EvaluationConfig, ExtractorConfig, UserError
 from sagan.evaluation.weights import other_ways, published_weights, sha256_of_file, sha256_of_state, verified
@@ -103,6 +101,8 @@ def build_extractor(
         return build_inception(config.weights, device, option)
     if config.name == "efficientnet-lite0":
         return build_efficientnet(config.weights, device, option)
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
     others = sorted(set(FEATURE_EXTRACTORS_REGISTRY) - {INCEPTION})
     if config.name not in others:
         names = ", ".join(["inception", "efficientnet-lite0", *others])
@@ -115,6 +115,9 @@ def build_inception(weights: str | None, device: torch.device, option: str) -> E
 
     Raise UserError if the weights are missing, cannot be downloaded or are not the published ones.
     """
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+    from torch_fidelity.utils import create_feature_extractor
+
     what = f"weights of {option}.name inception"
     path = published_weights(weights, URL_INCEPTION_V3, INCEPTION_SHA256, what, option)
     layers = ["2048", "logits_unbiased"]
@@ -162,6 +165,9 @@ def build_efficientnet(weights: str | None, device: torch.device, option: str) -
 
 def build_other(config: ExtractorConfig, device: torch.device, option: str) -> Extractor:
     """Return another network of torch-fidelity, at the layer recommended for FID; none of them gives logits."""
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+    from torch_fidelity.utils import create_feature_extractor
+
     name, weights = config.name, config.weights
     if weights is not None and not Path(weights).is_file():
         raise UserError(f"{option}.weights {weights}: there is no such file. Expected: weights of {name}")

@@ -1,7 +1,8 @@
 """Metrics as pure functions of features and logits: torch-fidelity's, intra-class FID, density and coverage.
 
 Features are float32 (n, d) on the CPU, with the same d everywhere. The random subsets of KID and the random splits of
-the inception score are torch-fidelity's fixed draws, seed 2020.
+the inception score are torch-fidelity's fixed draws, seed 2020. That library is imported when it is needed, because it
+imports torchvision and with it torch's compiler, which takes as long as torch itself.
 """
 
 from typing import NamedTuple
@@ -9,10 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
-from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
-from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 
@@ -46,6 +43,8 @@ def fid(a: Moments, b: Moments) -> float:
 
     It cannot be negative. Rounding puts equal sets within about 1e-6 of 0 on either side; negative results become 0.
     """
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
     first, second = ({"mu": m.mean.numpy(), "sigma": m.cov.numpy()} for m in (a, b))
     return max(0.0, fid_statistics_to_metric(first, second, verbose=False)[KEY_METRIC_FID])
 
@@ -76,6 +75,8 @@ def _short(x: Tensor) -> Tensor:
 
 def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
     """Return mean and standard deviation of exp E KL(p(y|x) || p(y)) over `splits` parts (Salimans et al. 2016)."""
+    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+
     if len(logits) < splits:
         raise ValueError(f"{splits} splits need at least as many samples, got {len(logits)}")
     out = isc_features_to_metric(logits, splits=splits)
@@ -88,6 +89,8 @@ def kid(real: Tensor, fake: Tensor) -> tuple[float, float]:
     They are taken over 100 subsets of min(1000, n). If neither set is larger than a subset, all subsets are the same:
     one is computed, and std is NaN. Unlike FID, KID is not biased by n, and it may be slightly below 0.
     """
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+
     size = min(KID_SUBSET_SIZE, len(real), len(fake))
     if size < 2:
         raise ValueError(f"KID needs at least 2 samples of each kind, got {len(real)} real and {len(fake)} generated")
@@ -102,6 +105,8 @@ def precision_recall(real: Tensor, fake: Tensor, neighbourhood: int = 3) -> tupl
     A manifold is the union of balls that reach to the k-th neighbour (Kynkaanniemi et al. 2019, who use VGG features;
     here the features are the extractor's).
     """
+    from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
     if min(len(real), len(fake)) <= neighbourhood:
         raise ValueError(f"{neighbourhood} neighbours need more samples, got {len(real)} and {len(fake)}")
     # Input 1 is the generated side, input 2 the real one. Blocks of 2000 rows bound the size of the distance tables.

@@ -36,6 +36,13 @@ class Ready:
         """Kernel and bias of a convolution by dtype."""
 
 
+def unit_vector(n: int) -> Tensor:
+    """Return a random vector (n,) of length 1; on the meta device, only its shape."""
+    x = torch.randn(n)
+    # A norm on the meta device would load torch's compiler, which takes as long as torch itself.
+    return x if x.is_meta else F.normalize(x, dim=0, eps=EPS)
+
+
 class SpectralWeight(nn.Module):
     """A weight (out, ...); with `spectral_norm`, divided by its largest singular value as an (out, rest) matrix.
 
@@ -55,8 +62,8 @@ class SpectralWeight(nn.Module):
         self.ready = Ready()
         if spectral_norm:
             rows, columns = shape[0], self.weight[0].numel()
-            self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=EPS))
-            self.register_buffer("v", F.normalize(torch.randn(columns), dim=0, eps=EPS))
+            self.register_buffer("u", unit_vector(rows))
+            self.register_buffer("v", unit_vector(columns))
 
     def matrix(self, weight: Tensor) -> Tensor:
         """Return the weight, or a tensor like it, as a matrix (out, rest), with `rest` in memory order.

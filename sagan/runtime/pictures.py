@@ -1,13 +1,17 @@
-"""Images in both formats: float in [-1, 1] for networks, uint8 for files and feature extractors."""
+"""Images in both formats: float in [-1, 1] for networks, uint8 for files and feature extractors.
+
+torchvision has some of this too, but it imports torch's compiler, which takes as long as torch itself.
+"""
 
 import io
+import math
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
 
 from sagan.config import UserError
 from sagan.runtime.captions import Captions, with_captions
@@ -15,6 +19,7 @@ from sagan.runtime.files import write_atomically
 
 JPEG = ("JPEG", {"quality": 95, "subsampling": 0})
 FORMATS = {".png": ("PNG", {}), ".jpg": JPEG, ".jpeg": JPEG, ".webp": ("WEBP", {"lossless": True})}
+LINE = 2  # width of the lines of a grid, in pixels
 SIDE = 640  # small images are enlarged until their longer side has about this many pixels
 
 
@@ -25,9 +30,25 @@ def to_uint8(images: Tensor) -> Tensor:
 
 def image_grid(images: Tensor, columns: int) -> Tensor:
     """Arrange uint8 images (N, C, H, W) in rows of `columns`, with white lines between: one RGB image (3, H', W')."""
-    if len(images) == 1:  # make_grid would omit the frame
-        return torch.nn.functional.pad(images[0].cpu().expand(3, -1, -1), (2, 2, 2, 2), value=255)
-    return make_grid(images.cpu(), nrow=columns, padding=2, pad_value=255)
+    n, _, height, width = images.shape
+    columns = min(columns, n)
+    size = (LINE + math.ceil(n / columns) * (height + LINE), LINE + columns * (width + LINE))
+    grid = torch.full((3, *size), 255, dtype=torch.uint8)
+    for i, image in enumerate(images.cpu()):
+        y, x = LINE + i // columns * (height + LINE), LINE + i % columns * (width + LINE)
+        grid[:, y : y + height, x : x + width] = image
+    return grid
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """Return a uint8 image (3, H, W) or (1, H, W) as an RGB or a greyscale picture."""
+    pixels = image.cpu().movedim(0, -1).numpy()
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if len(image) == 1 else pixels))
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """Return an RGB picture as a uint8 image (3, H, W)."""
+    return torch.from_numpy(np.array(image)).movedim(-1, 0).contiguous()
 
 
 def save_picture(image: Tensor, path: Path, captions: Captions | None = None) -> None:
@@ -61,7 +82,7 @@ def encoded(image: Tensor, suffix: str, captions: Captions | None, path: Path) -
     name, options = FORMATS[suffix.lower()]
     file = io.BytesIO()
     try:
-        to_pil_image(image).save(file, format=name, **options)
+        to_pil(image).save(file, format=name, **options)
     except (OSError, ValueError) as error:  # JPEG and WebP limit the size
         raise UserError(f"{path}: cannot be written: {error}") from error
     return file.getvalue()

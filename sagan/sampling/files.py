@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 from sagan.config import ConfigError, UserError
 from sagan.data.folder import images_under
@@ -16,6 +15,7 @@ from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
 from sagan.runtime.captions import drawable
 from sagan.runtime.files import write_atomically
+from sagan.runtime.pictures import to_pil
 
 
 def class_titles(generator: Generator) -> list[str]:
@@ -73,7 +73,7 @@ def save_folder(images: Tensor, names: list[str], out: Path) -> None:
         for folder in {(out / name).parent for name in names}:
             folder.mkdir(parents=True, exist_ok=True)
         for image, name in zip(images, names, strict=True):
-            to_pil_image(image).save(out / name)
+            to_pil(image).save(out / name)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error}") from error
 

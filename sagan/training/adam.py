@@ -1,5 +1,6 @@
 """Adam's update, applied to given gradients."""
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -7,6 +8,14 @@ from torch import Tensor
 
 # torch's own optimizers call these private functions too.
 # pyright: reportPrivateImportUsage=false
+
+
+class Adam(torch.optim.Adam):
+    """torch's Adam, without its wrappers that load torch's compiler, which takes as long as loading torch itself."""
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
 
 def adam_step(optimizer: torch.optim.Adam, gradients: Sequence[Tensor]) -> None:

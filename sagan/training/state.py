@@ -12,6 +12,7 @@ from sagan.models.build import build_discriminator, build_generator
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.runtime.distributed import average
+from sagan.training.adam import Adam
 from sagan.training.ema import MovingAverage
 
 
@@ -98,7 +99,7 @@ def build_state(config: Config, device: torch.device, dtype: torch.dtype) -> Tra
 
 
 def _adam(network: nn.Module, lr: float, config: OptimizerConfig) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
+    return Adam(network.parameters(), lr=lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
 
 
 def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:

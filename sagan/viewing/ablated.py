@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sagan.attention import ablate_layers, attention_layers
 from sagan.layers import evaluating
 from sagan.models.generator import Generator
-from sagan.runtime.pictures import to_uint8
+from sagan.runtime.pictures import to_pil, to_uint8
 from sagan.viewing import drawing
 
 LEAST = 32  # of 255: least difference at the top of the colour scale
@@ -52,7 +52,7 @@ def ablation_picture(
         said = f"differ by {apart.mean():.1f} of 255, at most {apart.max():.0f}"
         panels = {f"{name}, as it is": image, f"without {layer}": other, said: shade}
         pictures = (
-            drawing.captioned(drawing.framed(drawing.picture(drawing.rgb(panel, scale)), "white"), words)
+            drawing.captioned(drawing.framed(to_pil(drawing.rgb(panel, scale)), "white"), words)
             for words, panel in panels.items()
         )
         strips.append(drawing.in_a_row(pictures))

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+
+from sagan.runtime.pictures import to_pil
 
 # Distinguishable with any colour vision (Okabe and Ito 2008), without black and blue, which dark maps would hide.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
@@ -74,16 +75,6 @@ def outlined(image: Tensor, region: Tensor) -> Tensor:
     around = (F.max_pool2d(mask[None], 3, 1, padding=1)[0] > 0) & (mask == 0)
     image = torch.where(around, torch.zeros_like(image), image)
     return torch.where(edge, torch.full_like(image, 255), image)
-
-
-def picture(image: Tensor) -> Image.Image:
-    """Return a uint8 image (3, H, W) as a picture to draw on."""
-    return to_pil_image(image)
-
-
-def tensor(image: Image.Image) -> Tensor:
-    """Return a drawn picture as uint8 (3, H, W)."""
-    return pil_to_tensor(image)
 
 
 def mark(image: Image.Image, y: float, x: float, colour: tuple, number: int | None = None) -> None:
@@ -158,7 +149,7 @@ def in_columns(strips: list[Image.Image], width: int) -> Image.Image:
 def legend(low: str, stops: tuple, high: str) -> Image.Image:
     """Return a colour scale between labels for its two ends."""
     ramp = Image.new("RGB", (120, TEXT + 2), "white")
-    ramp.paste(picture(colours(torch.linspace(0, 1, 120).expand(TEXT, -1), stops).round().to(torch.uint8)), (0, 2))
+    ramp.paste(to_pil(colours(torch.linspace(0, 1, 120).expand(TEXT, -1), stops).round().to(torch.uint8)), (0, 2))
     words = [text_lines([text], math.ceil(font().getlength(text)) + 4) for text in (low, high)]
     return in_a_row([words[0], ramp, words[1]])
 

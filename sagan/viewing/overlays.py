@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from sagan.attention import AttentionMap
+from sagan.runtime.pictures import from_pil
 from sagan.viewing import drawing
 from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import DIVERGING, HEAT
@@ -74,7 +75,7 @@ def board_images(views: list[LayerView], number: int = 4, queries: int = 3, tile
         few = replace(few, images=drawing.shrunk(few.images, tile))
         for part, picture in layer_pictures(few, view_queries(few, queries), tile=tile, width=0, text=False).items():
             if part.partition(".")[0] != "heads":
-                tagged[f"views/{view.network}.{view.layer}/{view.source}/{part}"] = drawing.tensor(picture)
+                tagged[f"views/{view.network}.{view.layer}/{view.source}/{part}"] = from_pil(picture)
     return tagged
 
 

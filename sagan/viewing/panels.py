@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sagan.attention import AttentionMap
 from sagan.runtime.captions import drawable
+from sagan.runtime.pictures import to_pil
 from sagan.viewing import drawing
 from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import COLOURS
@@ -49,7 +50,7 @@ class Panels:
 
     def image(self, i: int, marks: dict[int, Point]) -> Image.Image:
         """Return the image, with points by number, counted from 0."""
-        panel = drawing.picture(self._enlarged(i))
+        panel = to_pil(self._enlarged(i))
         for k, point in marks.items():
             drawing.mark(panel, *self._middle(point), colour(k), k)
         name = self.view.class_of(i)
@@ -63,7 +64,7 @@ class Panels:
         """
         span = self.range(weights[row.reach])
         panel = drawing.overlay(self._enlarged(i), span.place(weights), span.stops, row.reach)
-        panel = drawing.picture(drawing.outlined(panel, most_attended(weights, row.reach, self.share)))
+        panel = to_pil(drawing.outlined(panel, most_attended(weights, row.reach, self.share)))
         if point is not None:
             drawing.mark(panel, *self._middle(point), colour(k))
         largest = weights.flatten()[weights.abs().argmax()]
@@ -79,7 +80,7 @@ class Panels:
         """Draw a gate (h, w) over the greyed image."""
         span = self.range(gate)
         cells = drawing.enlarge(span.place(gate), self.map.query_size)
-        panel = drawing.picture(drawing.overlay(self._enlarged(i), cells, span.stops))
+        panel = to_pil(drawing.overlay(self._enlarged(i), cells, span.stops))
         return self._finished(panel, f"{name}{short(gate.min())} to {short(gate.max())}", grid=gate.shape)
 
     @property

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 from sagan.attention import AttentionMap
+from sagan.runtime.pictures import to_pil
 from sagan.viewing.capture import LayerView
 
 # Weights per image of a record: 32x32 queries and 16x16 keys. Four images are a megabyte, and half of that compressed.
@@ -154,7 +154,7 @@ def _png(image: Tensor) -> bytes:
     while max(image.shape[1:]) > LARGEST_PICTURE:
         image = F.avg_pool2d(image[None].float(), 2)[0].round().to(torch.uint8)
     buffer = io.BytesIO()
-    to_pil_image(image).save(buffer, format="PNG")
+    to_pil(image).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

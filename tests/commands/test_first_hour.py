@@ -9,6 +9,7 @@ import pytest
 from sagan.commands.app import main
 from sagan.runs.networks import load_generator
 from sagan.version import __version__
+from tests.helpers.pages import ROOT
 
 TINY = ("--training.steps", "2", "--training.batch_size", "4", "--device", "cpu", "--data.resolution", "32",
         "--model.generator.channels", "4", "--model.discriminator.channels", "4",
@@ -46,6 +47,21 @@ def test_a_mistake_is_answered_without_loading_torch():
         "import sys; from sagan.commands.app import main; main(['train', 'quickstrat']); print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_torchs_compiler_is_not_loaded_to_train_and_sample(tmp_path):
+    """It takes as long to load as torch itself, and torchvision and torch's optimizers load it."""
+    weights = str(ROOT / "experiments/cifar10-cpu/generator.safetensors")
+    code = f"""
+import sys
+from sagan.commands.app import main
+for steps in ("1", "2"):  # begins, then resumes
+    assert main(["train", "quickstart", *{TINY}, "--training.steps", steps, "--run_dir", "run"]) == 0
+assert main(["sample", {weights!r}, "--num", "4", "--device", "cpu", "--out", "grid.png"]) == 0
+print(sorted({{"torchvision", "torch._dynamo"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr
 
 
 def test_help_of_a_preset_shows_its_values(capsys):
