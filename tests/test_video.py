@@ -10,7 +10,7 @@ from sagan.commands.app import main
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import to_uint8
 from sagan.sampling import Draw, slerp
-from sagan.sampling.video import STOPS, loop_frames, number_of_frames
+from sagan.sampling.video import STOPS, loop_frames, number_of_frames, require_room
 from tests.helpers.tiny_runs import untrained_run
 
 
@@ -96,3 +96,12 @@ def test_mistakes_are_named(run, options, capsys, tmp_path, monkeypatch):
     assert main(["sample", run, *options.split()]) == code
     said = capsys.readouterr()
     assert words in said.err and said.err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_only_mp4_may_be_larger_than_memory(run, capsys, tmp_path):
+    file = tmp_path / "loop.webp"
+    assert main(["sample", run, "--video", str(file), "--num", "1000000"]) == 2
+    said = capsys.readouterr().err
+    assert f"--video {file}: 3,000,000 frames of 640x640, which only mp4 writes one by one: needs at least" in said
+    assert not file.exists()
+    require_room(tmp_path / "loop.mp4", 3_000_000, (32, 32))

@@ -124,8 +124,10 @@ def save_video(generator: "Generator", options: Options, classes: list[int], fil
     from sagan.sampling import progress, video
 
     between = options.num or video.RATE
+    number = video.number_of_frames(classes, between)
+    video.require_room(Path(file), number, generator.size)
     frames = video.loop_frames(generator, classes, between, drawn(options))
-    video.save_video(iter(progress(frames, "frames", video.number_of_frames(classes, between))), Path(file))
+    video.save_video(iter(progress(frames, "frames", number)), Path(file))
     return file
 
 

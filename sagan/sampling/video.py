@@ -13,11 +13,13 @@ from sagan.config import UserError
 from sagan.models.generator import Generator
 from sagan.runtime.draws import latents
 from sagan.runtime.files import write_atomically
+from sagan.runtime.memory import require_memory
 from sagan.runtime.pictures import SIDE, to_uint8
 from sagan.sampling.images import Draw, one_hot, slerp
 
 RATE = 25  # frames per second; a frame lasts a whole number of hundredths of a second, which GIF requires
 STOPS = 8  # latent vectors of a loop without classes
+PIXEL = 4  # bytes of a pixel of a picture in Pillow
 ENCODER = "mp4 needs the encoder of PyAV: pip install '.[video]'"
 
 
@@ -49,7 +51,8 @@ def number_of_frames(classes: Sequence[int], between: int) -> int:
 def save_video(frames: Iterator[Tensor], path: Path) -> None:
     """Write frames (C, H, W) as .mp4, .webp or .gif, enlarged like pictures. It loops if the format supports that.
 
-    Frames are taken one at a time; mp4 is encoded as they come. Raise UserError if that is not possible.
+    mp4 is encoded and written as the frames come; for the others, Pillow keeps all frames until the last. Raise
+    UserError if the file cannot be written.
     """
     pictures = map(_enlarged, frames)
     write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_images
@@ -62,6 +65,18 @@ def require_encoder(path: Path) -> None:
         _av(path)
 
 
+def require_room(path: Path, frames: int, size: tuple[int, int]) -> None:
+    """Raise ConfigError if the frames of a video do not fit in memory, unless they are written as they come.
+
+    `size` is that of the generated images, (H, W).
+    """
+    if path.suffix.lower() == ".mp4":
+        return
+    height, width = (side * _scale(size) for side in size)
+    what = f"--video {path}: {frames:,} frames of {height}x{width}, which only mp4 writes one by one"
+    require_memory(frames * height * width * PIXEL, torch.device("cpu"), what)
+
+
 def _av(path: Path) -> Any:
     try:
         import av
@@ -72,9 +87,13 @@ def _av(path: Path) -> Any:
 
 def _enlarged(frame: Tensor) -> Image.Image:
     """Return a frame as RGB, enlarged by repeating its pixels. Both sides are even, which most players require."""
-    scale = 2 * max(1, round(SIDE / max(frame.shape[1:]) / 2))
+    scale = _scale(frame.shape[1:])
     image = frame.expand(3, -1, -1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     return Image.fromarray(image.permute(1, 2, 0).numpy())
+
+
+def _scale(size: Sequence[int]) -> int:
+    return 2 * max(1, round(SIDE / max(size) / 2))
 
 
 def _write_mp4(pictures: Iterator[Image.Image], file: Any, path: Path) -> None:
