@@ -15,7 +15,7 @@ from sagan import load_discriminator, load_generator
 from sagan.commands.app import main
 from sagan.config import ConfigError, UserError
 from sagan.evaluation import Scores
-from sagan.runs.hub import parsed
+from sagan.runs.hub_download import parsed
 from sagan.runs.networks import export, holds_discriminator, load_run_config
 from sagan.runs.records import append_evaluation
 from tests.helpers.hub import COMMIT, RecordedApi, hub

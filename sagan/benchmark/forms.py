@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sagan.config import Config
 from sagan.layers import Conv2d, Spectral, spectral_weights
-from sagan.training.blocks import Places, pack
+from sagan.training.blocks import InputBuffers, pack
 from sagan.training.inputs import Batch, Inputs, step_inputs
 from sagan.training.losses import discriminator_hinge, generator_hinge
 from sagan.training.performance import choose_updates
@@ -37,7 +37,7 @@ def noise_inputs(state: TrainState) -> Iterator[Inputs]:
     inputs = step_inputs(config.training, generator.z_dim, generator.num_classes, noise_batches(state), step=0)
     if state.device.type == "cpu":
         return inputs
-    return map(Places(state.device).load, (pack(i, pin=True) for i in inputs))
+    return map(InputBuffers(state.device).load, (pack(i, pin=True) for i in inputs))
 
 
 def noise_batches(state: TrainState) -> Iterator[Batch]:

@@ -71,7 +71,7 @@ class StepInParts:
     def log(self) -> None:
         """Check the metrics and read them, as for a record."""
         metrics = {**self.d_metrics, **self.g_metrics}
-        self.watch.note(1, metrics)
+        self.watch.check(1, metrics)
         self.watch.require()
         numbers(metrics)
 

@@ -31,7 +31,7 @@ from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
 from sagan.training.diagnostics import peak_memory
 from sagan.training.health import FiniteWatch
-from sagan.training.memory import require_memory_for
+from sagan.training.least_memory import require_memory_for
 from sagan.training.state import build_state
 
 SECONDS = 60.0  # spent on measuring the forms, approximately

@@ -150,7 +150,7 @@ def draw(run: str, options: Options, points: list[Point] | None, real: "RealData
     """
     from sagan.models.origin import origin_of
     from sagan.sampling import progress, safe_name
-    from sagan.viewing import files, subjects
+    from sagan.viewing import picture_files, subjects
     from sagan.viewing.overlays import view_queries
 
     shown = checkpoints_to_show(run, options)
@@ -164,7 +164,7 @@ def draw(run: str, options: Options, points: list[Point] | None, real: "RealData
     yield from filter(None, [inputs.note])
     folder = Path(options.out) if options.out else (run_directory(run) or Path()) / "attention"
     if options.ablate_layer:
-        yield from files.write_ablation(networks.generator, inputs, options.ablate_layer, folder)
+        yield from picture_files.write_ablation(networks.generator, inputs, options.ablate_layer, folder)
         return
 
     look = partial(subjects.view_layers, inputs=inputs, network=options.network, layer=options.layer)
@@ -181,10 +181,10 @@ def draw(run: str, options: Options, points: list[Point] | None, real: "RealData
     found = ((n, look(n)) for n in map(load, shown)) if len(shown) > 1 else [(networks, views)]
     found = progress(found, "checkpoints", len(shown))
     if page_of(options):
-        yield str(files.write_page(name_of(run), found, folder))
+        yield str(picture_files.write_page(name_of(run), found, folder))
         return
-    queries = {files.file_stem(v): [points] * len(v.images) if points else view_queries(v) for v in views}
-    pictures = files.write_pictures(
+    queries = {picture_files.file_stem(v): [points] * len(v.images) if points else view_queries(v) for v in views}
+    pictures = picture_files.write_pictures(
         found, queries, folder, scale=options.scale, share=options.outline, minus=minus, animate=options.animate
     )
     yield from map(str, pictures)

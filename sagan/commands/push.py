@@ -32,7 +32,7 @@ def push(run: Run, repository: Repository, /, *, options: Flat[Options] = Option
       sagan sample hf://user/name                      # on any machine
     """
     from sagan.runs.networks import trust
-    from sagan.sharing.hub import push as upload
+    from sagan.sharing.hub_upload import push as upload
 
     trust(options.trust_module)
     print(upload(run, repository, options.checkpoint, licence=options.licence, private=options.private))

@@ -2,7 +2,7 @@
 
 from sagan.layers.network import evaluating, initialize
 from sagan.layers.norm import BatchNorm
-from sagan.layers.ready import Weights
+from sagan.layers.prepared import Weights
 from sagan.layers.spectral import Conv2d, Embedding, Linear, Spectral, SpectralWeight, power_iteration, spectral_weights
 
 __all__ = [

@@ -26,13 +26,13 @@ from sagan.layers.resampling import (
 EPS = 1e-12
 
 
-class Ready:
-    """The prepared operands of a layer while `Weights.ready` is active; empty otherwise."""
+class Operands:
+    """The prepared operands of a layer while `Weights.prepared` is active; empty otherwise."""
 
     def __init__(self):
         self.weight: Tensor | None = None
         """The normalized weight."""
-        self.operands: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}
+        self.by_dtype: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}
         """Kernel and bias of a convolution by dtype."""
 
 
@@ -59,7 +59,7 @@ class SpectralWeight(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape))
         self.spectral_norm = spectral_norm
         self.zero = zero
-        self.ready = Ready()
+        self.operands = Operands()
         if spectral_norm:
             rows, columns = shape[0], self.weight[0].numel()
             self.register_buffer("u", unit_vector(rows))
@@ -89,8 +89,8 @@ class SpectralWeight(nn.Module):
 
     def normalized_weight(self) -> Tensor:
         """Return the weight that the layer multiplies by, in float32."""
-        if self.ready.weight is not None:
-            return self.ready.weight
+        if self.operands.weight is not None:
+            return self.operands.weight
         return self.weight / self.sigma() if self.spectral_norm else self.weight
 
     def _flags(self) -> str:
@@ -204,7 +204,7 @@ class Conv2d(SpectralWeight):
         return (upsample_kernel if self.resample == "up" else pool_kernel)(weight, self.shifts)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel, bias = self.ready.operands.get(x.dtype) or (self.kernel(), self.bias)
+        kernel, bias = self.operands.by_dtype.get(x.dtype) or (self.kernel(), self.bias)
         kernel, bias = kernel.to(x.dtype), None if bias is None else bias.to(x.dtype)
         if self.resample == "up":
             return (upsample_conv if self.fused else plain_upsample_conv)(x, kernel, bias)

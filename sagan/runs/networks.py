@@ -19,7 +19,7 @@ from sagan.models.origin import Origin
 from sagan.models.sizes import split_size
 from sagan.runs.checkpoints import checkpoint_config, find_checkpoint, load_checkpoint
 from sagan.runs.contents import check_names, check_step, check_weights
-from sagan.runs.hub import fetch, is_address
+from sagan.runs.hub_download import fetch, is_address
 from sagan.runtime.files import write_atomically
 
 Network = TypeVar("Network", Generator, Discriminator)

@@ -1,6 +1,6 @@
-"""What `sagan sample` makes: `images` generates and arranges, `files` names and writes single images."""
+"""What `sagan sample` makes: `images` generates and arranges, `image_files` names and writes single images."""
 
-from sagan.sampling.files import (
+from sagan.sampling.image_files import (
     class_names,
     class_titles,
     file_names,

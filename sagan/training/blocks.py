@@ -61,7 +61,7 @@ def pack(inputs: Inputs, pin: bool) -> Block:
     return Block(tuple(layout), data)
 
 
-class Places:
+class InputBuffers:
     """Input buffers on a device: one for each layout of blocks, and so one for each kind of update."""
 
     def __init__(self, device: torch.device):

@@ -88,7 +88,7 @@ def sample_grid(state: TrainState, z: Tensor, y: Tensor | None, columns: int = 1
     """Return the images of the shown generator for z and y, as one uint8 image (C, H, W)."""
     parts = [slice(i, i + GRID_BATCH) for i in range(0, len(z), GRID_BATCH)]
     generator = state.shown_generator
-    with evaluating(generator), Weights(generator).ready(generator.compute_dtype, iterate=False):
+    with evaluating(generator), Weights(generator).prepared(generator.compute_dtype, iterate=False):
         images = [to_uint8(generator(z[p], None if y is None else y[p])) for p in parts]
     return image_grid(torch.cat(images), columns)
 

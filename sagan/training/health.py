@@ -38,7 +38,7 @@ class FiniteWatch:
             self.weights += [p.detach() for p in named.values()]
         self.first_bad = torch.zeros(len(self.names), dtype=torch.int64, device=state.device)  # steps; 0: none so far
 
-    def note(self, step: int, metrics: dict[str, Tensor]) -> None:
+    def check(self, step: int, metrics: dict[str, Tensor]) -> None:
         """Check the losses of a step and the weights after it."""
         # The largest entry, not the 2-norm: the squares of finite weights may overflow.
         # torch's own optimizers call this private function too.

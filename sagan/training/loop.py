@@ -37,10 +37,10 @@ from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
 from sagan.training.feed import feed_of
 from sagan.training.health import FiniteWatch, NonFiniteError
-from sagan.training.memory import require_memory_for
+from sagan.training.least_memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.performance import choose_updates
-from sagan.training.recording import Recorder
+from sagan.training.recording import RecordWriter
 from sagan.training.resume import (
     data_facts,
     finished,
@@ -200,13 +200,13 @@ def fit(run: Run, stop: StopRequest) -> None:
     feed, updates = feed_of(run), choose_updates(state)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
-    recorder = Recorder(run)
+    recorder = RecordWriter(run)
     feed.fetch()
     stopping = any_process(feed.failure is not None)
     with Progress(run.log, state.step, run.config) as progress:
         while state.step < last and not stopping:
             metrics = train_step(state, feed.take(), updates)
-            run.finite.note(state.step, metrics)
+            run.finite.check(state.step, metrics)
             if state.step < last:
                 feed.fetch()
             stopping = stop.agreed(feed.failure is not None)

@@ -32,15 +32,15 @@ def choose_updates(state: TrainState) -> Updates | None:
         for network in (state.generator, state.discriminator):
             network.compile(backend=BACKEND, dynamic=False)
     if mode == "graphs" or (mode == "auto" and on_gpu):
-        return Recorded(state, required=mode == "graphs").updates
+        return GraphedUpdates(state, required=mode == "graphs").updates
     return None
 
 
-class Recorded:
+class GraphedUpdates:
     """Updates that are recorded as CUDA graphs on their first call and replayed after that.
 
     One graph computes the gradients of an update, and another one applies them; in between, the processes average them.
-    Inputs must always be at the same addresses, as those of `blocks.Places` are. If recording fails and is not
+    Inputs must always be at the same addresses, as those of `blocks.InputBuffers` are. If recording fails and is not
     `required`, a warning says so and updates run eagerly.
     """
 

@@ -15,16 +15,17 @@ from sagan.training.steps import Metrics
 LAG = 4  # steps: what a GPU still has to do while the host reads and writes a record
 
 
-class Noted(NamedTuple):
+class PendingNumbers(NamedTuple):
     """The numbers of a step on their way to the host."""
 
     step: int
     names: list[str]
     copy: HostCopy
     record: bool
+    """Whether they are for a record; if not, they are only checked and shown as progress."""
 
 
-class Recorder:
+class RecordWriter:
     """The writer of a run's records.
 
     On a GPU, reading a number of the last step would wait for all queued work and then leave the GPU idle. So a record
@@ -37,10 +38,10 @@ class Recorder:
         self.lag = lag_on(run.state.device)
         self.throughput = diagnostics.Throughput(run.config.training.batch_size, run.state.step)
         self.watch = CollapseWatch()
-        self.noted: Noted | None = None
+        self.pending: PendingNumbers | None = None
 
     def __call__(self, metrics: Metrics, due: Due) -> dict[str, float] | None:
-        """Note the metrics of a step, and write the record whose time has come. Return numbers that are newly known.
+        """Queue the numbers of a step, and write the record whose time has come. Return numbers that are newly known.
 
         Raise NonFiniteError before a bad number is recorded, and before anything else is due with one.
         """
@@ -48,32 +49,32 @@ class Recorder:
         if due.anything:
             known = self.write()
         if due.record or self.lag == 0:
-            self.noted = self.note(metrics, due.record)
-        if self.noted and (due.more or step >= self.noted.step + self.lag):
+            self.pending = self.queue(metrics, due.record)
+        if self.pending and (due.more or step >= self.pending.step + self.lag):
             known = self.write()
         if due.more:
             self.run.finite.require()
         return known
 
-    def note(self, metrics: Metrics, record: bool) -> Noted:
+    def queue(self, metrics: Metrics, record: bool) -> PendingNumbers:
         """Queue the copy of numbers: of the whole batch if they are for a record, else of this process's share."""
         state, values = self.run.state, metrics
         if record:
             average(list(metrics.values()))
             values = metrics | diagnostics.gradient_norms(state) | diagnostics.gammas(state)
         copy = HostCopy([diagnostics.stacked(values), self.run.finite.first_bad], state.device)
-        return Noted(state.step, list(values), copy, record)
+        return PendingNumbers(state.step, list(values), copy, record)
 
     def write(self) -> dict[str, float] | None:
-        """Write the record that was noted last, if that is not done yet. Wait for its step, and return its numbers."""
-        if self.noted is None:
+        """Wait for the pending step, write its record if it needs one, and return its numbers."""
+        if self.pending is None:
             return None
-        noted, self.noted = self.noted, None
-        numbers, first_bad = noted.copy.wait()
+        pending, self.pending = self.pending, None
+        numbers, first_bad = pending.copy.wait()
         self.run.finite.require(first_bad)
-        values = dict(zip(noted.names, numbers.tolist(), strict=True))
-        if noted.record:
-            write_record(self.run, noted.step, values, self.throughput(noted.step), self.watch)
+        values = dict(zip(pending.names, numbers.tolist(), strict=True))
+        if pending.record:
+            write_record(self.run, pending.step, values, self.throughput(pending.step), self.watch)
         return values
 
 

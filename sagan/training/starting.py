@@ -7,7 +7,7 @@ from sagan.runs.networks import load_weights
 from sagan.runtime.wording import counted
 from sagan.training.state import TrainState
 
-Weights = dict[str, Tensor]
+NamedTensors = dict[str, Tensor]
 
 
 def start_from(state: TrainState, path: str) -> list[str]:
@@ -33,7 +33,7 @@ def start_from(state: TrainState, path: str) -> list[str]:
     return lines
 
 
-def take_over(network: nn.Module, weights: Weights) -> tuple[int, dict[str, str]]:
+def take_over(network: nn.Module, weights: NamedTensors) -> tuple[int, dict[str, str]]:
     """Load the layers whose weights all fit. Return their number, and for each other layer the reason.
 
     A layer is taken whole or not at all: singular vectors belong to one weight, and the gain of an attention layer
@@ -41,7 +41,7 @@ def take_over(network: nn.Module, weights: Weights) -> tuple[int, dict[str, str]
     """
     own, given = by_layer(network.state_dict()), by_layer(weights)
     left = {layer: "not in this network" for layer in given if layer not in own}
-    fits: Weights = {}
+    fits: NamedTensors = {}
     for layer, tensors in own.items():
         if reason := difference(tensors, given.get(layer)):
             left[layer] = reason
@@ -51,9 +51,9 @@ def take_over(network: nn.Module, weights: Weights) -> tuple[int, dict[str, str]
     return len(own.keys() - left.keys()), left
 
 
-def by_layer(weights: Weights) -> dict[str, Weights]:
+def by_layer(weights: NamedTensors) -> dict[str, NamedTensors]:
     """Return layer -> name in it -> weight. An attention layer with all its parts is one layer."""
-    layers: dict[str, Weights] = {}
+    layers: dict[str, NamedTensors] = {}
     for name, tensor in weights.items():
         before, inside, _ = name.partition(".attention.")
         layer = f"{before}.attention" if inside else name.rpartition(".")[0]
@@ -61,7 +61,7 @@ def by_layer(weights: Weights) -> dict[str, Weights]:
     return layers
 
 
-def difference(own: Weights, given: Weights | None) -> str:
+def difference(own: NamedTensors, given: NamedTensors | None) -> str:
     """Return why the given weights do not fit a layer, or an empty string if they do."""
     if given is None:
         return "not in the file"

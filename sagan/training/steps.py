@@ -69,9 +69,9 @@ def discriminator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Ten
     generator, discriminator, dtype = state.generator, state.discriminator, state.generator.compute_dtype
     gradients, metrics = Gradients(state.discriminator_weights.parameters), []
     parts = inputs.parts(state.config.training.micro_batches)
-    with torch.no_grad(), state.generator_weights.ready(dtype, iterate=True):
+    with torch.no_grad(), state.generator_weights.prepared(dtype, iterate=True):
         fakes = [generator(part.z, part.y) for part in parts]
-    with state.discriminator_weights.ready(dtype, iterate=True):
+    with state.discriminator_weights.prepared(dtype, iterate=True):
         for part, fake in zip(parts, fakes, strict=True):
             real = real_images(state, part)
             # One pass for real and fake, because larger products are faster. D does not mix the images of a batch.
@@ -91,8 +91,8 @@ def generator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Tensor]
     gradients, metrics = Gradients(state.generator_weights.parameters), []
     parts = inputs.parts(state.config.training.micro_batches)
     with (
-        state.discriminator_weights.ready(dtype, iterate=False, gradients=False),
-        state.generator_weights.ready(dtype, iterate=True),
+        state.discriminator_weights.prepared(dtype, iterate=False, gradients=False),
+        state.generator_weights.prepared(dtype, iterate=True),
     ):
         for part in parts:
             fake = generator(part.z, part.y)

@@ -82,8 +82,8 @@ def view_attention(
     with labels real_y (M,) if they are given. All tensors are on the networks' device. Layers come in forward order, G
     before D, generated before real. Both networks run in evaluation mode and are left unchanged.
     """
-    generated, noted = _forward(generator, z, y)
-    views = _views(generator, "generator", "generated", to_uint8(generated), y, noted, class_names)
+    generated, observed = _forward(generator, z, y)
+    views = _views(generator, "generator", "generated", to_uint8(generated), y, observed, class_names)
     views = [replace(v, without=images_without(generator, z, y, v.layer)) for v in views]
     if discriminator is None:
         return views
@@ -91,21 +91,21 @@ def view_attention(
     shown = (("generated", generated, y), (source_of_real, real, real_y))
     for source, images, labels in shown:
         if images is not None:
-            _, noted = _forward(discriminator, images, labels)
-            views += _views(discriminator, "discriminator", source, to_uint8(images), labels, noted, class_names)
+            _, observed = _forward(discriminator, images, labels)
+            views += _views(discriminator, "discriminator", source, to_uint8(images), labels, observed, class_names)
     return views
 
 
-class _Noted(NamedTuple):
+class _Observed(NamedTuple):
     """Observations of each layer, by name, during a forward pass."""
 
     maps: dict[str, list[AttentionMap]]
     change: dict[str, Tensor]
 
 
-def _forward(network: nn.Module, x: Tensor, y: Tensor | None) -> tuple[Tensor, _Noted]:
+def _forward(network: nn.Module, x: Tensor, y: Tensor | None) -> tuple[Tensor, _Observed]:
     with evaluating(network), capture_maps(network) as maps, _measuring_change(network) as change:
-        return network(x, y), _Noted(maps, change)
+        return network(x, y), _Observed(maps, change)
 
 
 @contextmanager
@@ -113,12 +113,12 @@ def _measuring_change(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Collect, by layer name, |y - x| / |x| of each image in the last forward pass inside the block."""
     change: dict[str, Tensor] = {}
 
-    def note(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def measure(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         x, y = inputs[0].float().flatten(1), output.float().flatten(1)
         change[name] = (y - x).norm(dim=1) / x.norm(dim=1)
 
     layers = attention_layers(network)
-    hooks = [layer.register_forward_hook(partial(note, name)) for name, layer in layers.items()]
+    hooks = [layer.register_forward_hook(partial(measure, name)) for name, layer in layers.items()]
     try:
         yield change
     finally:
@@ -132,7 +132,7 @@ def _views(
     source: Source,
     images: Tensor,
     y: Tensor | None,
-    noted: _Noted,
+    observed: _Observed,
     class_names: Sequence[str],
 ) -> list[LayerView]:
     labels = None if y is None else y.cpu()
@@ -143,9 +143,9 @@ def _views(
             source=source,
             images=images.cpu(),
             labels=labels,
-            maps=[replace(m, weights=m.weights.float().cpu()) for m in noted.maps[layer]],
+            maps=[replace(m, weights=m.weights.float().cpu()) for m in observed.maps[layer]],
             gamma=None if module.gamma is None else module.gamma.item(),
-            change=noted.change[layer].cpu(),
+            change=observed.change[layer].cpu(),
             class_names=tuple(class_names),
         )
         for layer, module in attention_layers(network).items()

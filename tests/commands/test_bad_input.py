@@ -12,7 +12,7 @@ from sagan.config import ConfigError
 from sagan.config.plain_yaml import MOST, load_yaml
 from sagan.models.build import build_discriminator, build_generator
 from sagan.presets import load_config
-from sagan.training.memory import activation_bytes, is_small, require_memory_for
+from sagan.training.least_memory import activation_bytes, is_small, require_memory_for
 from tests.helpers.tiny_runs import TINY, tokens
 
 

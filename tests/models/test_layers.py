@@ -178,7 +178,7 @@ def test_weights_made_ready_for_an_update_are_those_of_each_layer():
     net = network().double()
     expected = torch.cat([o.flatten() for o in outputs(net)])
     of_layers = torch.autograd.grad(expected.square().sum(), list(net.parameters()))
-    with Weights(net).ready(torch.float64, iterate=False):
+    with Weights(net).prepared(torch.float64, iterate=False):
         ready = torch.cat([o.flatten() for o in outputs(net)])
         found = torch.autograd.grad(ready.square().sum(), list(net.parameters()))
     torch.testing.assert_close(ready, expected)
@@ -195,8 +195,8 @@ def test_one_iteration_of_all_layers_is_one_of_each():
         w = layer.weight.detach().flatten(1)
         layer.v.copy_(F.normalize(w.T @ layer.u, dim=0))
         layer.u.copy_(F.normalize(w @ layer.v, dim=0))
-    with Weights(together).ready(torch.float32, iterate=True):
+    with Weights(together).prepared(torch.float32, iterate=True):
         for one, other in zip(spectral_weights(alone).values(), spectral_weights(together).values(), strict=True):
             torch.testing.assert_close((other.u, other.v), (one.u, one.v))
             sigma = one.u @ one.weight.detach().flatten(1) @ one.v
-            torch.testing.assert_close(other.ready.weight, one.weight / sigma)
+            torch.testing.assert_close(other.operands.weight, one.weight / sigma)

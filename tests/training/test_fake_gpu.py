@@ -11,7 +11,7 @@ from sagan.models.sampling import image_sampler, set_standing_statistics
 from sagan.presets import load_config
 from sagan.training import diagnostics, recording
 from sagan.training.adam import moments
-from sagan.training.blocks import Places, pack
+from sagan.training.blocks import InputBuffers, pack
 from sagan.training.health import FiniteWatch
 from sagan.training.inputs import step_inputs
 from sagan.training.run import Due
@@ -39,11 +39,11 @@ def operations(dtype, *overrides, preset="quickstart", classes=10):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fake tensor warns if it is copied
         with fake_state(config, dtype) as state:
-            places = Places(GPU)
+            buffers = InputBuffers(GPU)
             for optimizer in state.optimizers.values():
                 moments(optimizer)  # made once
             with Operations() as found:
-                metrics = train_step(state, map(places.load, blocks))
+                metrics = train_step(state, map(buffers.load, blocks))
             assert all(m.device == GPU for m in metrics.values())
             for network in (state.generator, state.discriminator):
                 for name, p in network.named_parameters():
@@ -131,14 +131,14 @@ def test_noting_a_record_computes_on_the_gpu_and_waits_for_nothing(monkeypatch):
         with fake_state(config, torch.bfloat16) as state:
             blocks = [pack(inputs, pin=False) for inputs, _ in zip(inputs_of(config), range(2), strict=False)]
             run = SimpleNamespace(config=config, state=state, finite=FiniteWatch(state))
-            recorder = recording.Recorder(run)
-            metrics = train_step(state, map(Places(GPU).load, blocks))
+            recorder = recording.RecordWriter(run)
+            metrics = train_step(state, map(InputBuffers(GPU).load, blocks))
             with Operations() as found:
-                run.finite.note(state.step, metrics)
+                run.finite.check(state.step, metrics)
                 known = recorder(
                     metrics, Due(record=True, attention=False, samples=False, checkpoint=False, evaluation=False)
                 )
             (((values, first_bad), device),) = copied
-    assert known is None and recorder.noted.step == 1 and recorder.noted.record
-    assert values.device == first_bad.device == device == GPU and len(values) == len(recorder.noted.names) == 12
+    assert known is None and recorder.pending.step == 1 and recorder.pending.record
+    assert values.device == first_bad.device == device == GPU and len(values) == len(recorder.pending.names) == 12
     assert not found.between

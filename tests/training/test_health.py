@@ -14,13 +14,13 @@ def test_the_first_bad_step_and_its_tensor_are_named_even_if_checked_later(make_
     state = make_state()
     watch = FiniteWatch(state)
     for step in (1, 2):
-        watch.note(step, GOOD)
+        watch.check(step, GOOD)
     watch.require()
     with torch.no_grad():
         getattr(state, network).blocks[0].conv1.weight[1, 0] = value
-    watch.note(3, GOOD)
+    watch.check(3, GOOD)
     torch.nn.init.constant_(state.discriminator.logit.bias, float("nan"))
-    watch.note(4, {**GOOD, "loss/generator": torch.tensor(float("nan"))})
+    watch.check(4, {**GOOD, "loss/generator": torch.tensor(float("nan"))})
     with pytest.raises(NonFiniteError, match=rf"step 3: not finite: {network}.blocks.0.conv1.weight\."):
         watch.require()
 
@@ -30,7 +30,7 @@ def test_a_bad_loss_is_named_before_the_weights_that_it_spoiled(make_state):
     watch = FiniteWatch(state)
     for p in [*state.discriminator.parameters(), *state.generator.parameters()]:
         torch.nn.init.constant_(p, float("nan"))
-    watch.note(7, {name: torch.tensor(float("inf")) for name in GOOD})
+    watch.check(7, {name: torch.tensor(float("inf")) for name in GOOD})
     with pytest.raises(NonFiniteError, match=r"step 7: not finite: loss/discriminator, discriminator\..* more tensors"):
         watch.require()
 
@@ -39,7 +39,7 @@ def test_large_finite_weights_pass(make_state):
     state = make_state()
     torch.nn.init.constant_(state.generator.project.weight, 3e38)  # its 2-norm overflows
     watch = FiniteWatch(state)
-    watch.note(1, GOOD)
+    watch.check(1, GOOD)
     watch.require()
 
 

@@ -12,7 +12,7 @@ from sagan.runs.directory import checkpoint_path
 from sagan.training import performance
 from sagan.training.inputs import step_inputs
 from sagan.training.loop import train
-from sagan.training.performance import Recorded, choose_updates, leave_unchanged, state_tensors
+from sagan.training.performance import GraphedUpdates, choose_updates, leave_unchanged, state_tensors
 from sagan.training.steps import discriminator_step, generator_step, train_step
 
 CUDA = torch.device("cuda", 0)
@@ -66,10 +66,10 @@ def test_if_recording_fails_auto_continues_eagerly_with_the_same_result(make_sta
     def refuse(self, kind, inputs):
         raise RuntimeError(f"operation not permitted: {kind}\nmore")
 
-    monkeypatch.setattr(Recorded, "_record", refuse)
+    monkeypatch.setattr(GraphedUpdates, "_record", refuse)
     recorded, eager = make_state(), make_state()
     with caplog.at_level(logging.WARNING):
-        one = train_step(recorded, inputs_of(recorded), Recorded(recorded, required=False).updates)
+        one = train_step(recorded, inputs_of(recorded), GraphedUpdates(recorded, required=False).updates)
     two = train_step(eager, inputs_of(eager))
     assert all(torch.equal(one[name], two[name]) for name in two)
     assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == [
@@ -77,7 +77,7 @@ def test_if_recording_fails_auto_continues_eagerly_with_the_same_result(make_sta
         for kind in ("discriminator", "generator")
     ]
     with pytest.raises(RuntimeError, match="not permitted"):
-        train_step(make_state(), inputs_of(eager), Recorded(eager, required=True).updates)
+        train_step(make_state(), inputs_of(eager), GraphedUpdates(eager, required=True).updates)
 
 
 def test_graphs_need_a_gpu_and_a_cpu_is_eager(make_state):
@@ -115,13 +115,13 @@ def test_compiled_updates_agree_with_eager_ones(make_state, monkeypatch, backend
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_graphs_equal_eager(make_config):
-    from sagan.training.blocks import Places, pack
+    from sagan.training.blocks import InputBuffers, pack
     from sagan.training.state import build_state
 
     found = []
     for mode in ("eager", "graphs"):
         state = build_state(make_config(f"training.performance={mode}", "training.batch_size=16"), CUDA, torch.float32)
-        blocks = map(Places(CUDA).load, (pack(i, pin=True) for i in inputs_of(state)))
+        blocks = map(InputBuffers(CUDA).load, (pack(i, pin=True) for i in inputs_of(state)))
         updates = choose_updates(state)
         metrics = [train_step(state, blocks, updates) for _ in range(5)]
         found.append(metrics)

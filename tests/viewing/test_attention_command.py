@@ -20,8 +20,8 @@ from sagan.runs.checkpoints import find_checkpoint, load_checkpoint, save_checkp
 from sagan.runs.networks import load_discriminator
 from sagan.runtime.pictures import to_uint8
 from sagan.viewing.capture import fixed_inputs, view_attention
-from sagan.viewing.files import title
 from sagan.viewing.overlays import layer_pictures, view_queries
+from sagan.viewing.picture_files import title
 from tests.helpers.tiny_runs import untrained_run
 
 G, D = "generator-blocks.1.attention-generated", "discriminator-blocks.0.attention"

@@ -17,7 +17,7 @@ export class Address {
     return values;
   }
 
-  /* Replaces the parameters of the view and leaves what else the hash holds. */
+  /* Replaces the view's parameters in the hash and keeps everything else. */
   write(values) {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
@@ -26,7 +26,7 @@ export class Address {
       const own = Object.entries(values).map(([name, value]) => join(this.prefix + name, String(value)));
       const { pathname, search, hash: before } = this.window.location;
       const hash = `#${[...kept, ...own].join("&")}`;
-      // With the path: TensorBoard's frame has a <base>, from which an address of a hash alone would start.
+      // A hash alone would be resolved against the <base> of TensorBoard's frame, so the path is included.
       if (hash !== before) this.window.history.replaceState(null, "", pathname + search + hash);
     }, WAIT);
   }
@@ -52,6 +52,6 @@ function outermost() {
   try {
     return window.parent.location.hash === undefined ? window : window.parent;
   } catch {
-    return window; // the frame of a page of another origin
+    return window; // the page around this frame has another origin
   }
 }

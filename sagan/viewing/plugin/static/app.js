@@ -12,8 +12,8 @@ import { SCALES } from "./scales.js";
 import { save } from "./figure.js";
 import { readView, viewNow } from "./view.js";
 
-const HELP = "Point at an image to see where that position looks. Click pins it, Shift and click pins one more, "
-  + "? shows the keys.";
+const HELP = "Point at an image to see where that position looks. Click to pin it, Shift-click to pin another. "
+  + "Press ? for keyboard shortcuts.";
 
 export class App {
   constructor(source, prefix) {
@@ -51,14 +51,14 @@ export class App {
       if (empty.hidden) await Promise.all(panels.map((panel, i) => panel.setTags(tags, this.wanted[i])));
     } catch (error) {
       panels.filter((panel) => !panel.map).forEach((panel) => panel.fail(panel.request, error));
-      row.hidden = false; // what is shown already stays
+      row.hidden = false; // panels that already show something keep it
     }
     this.wanted = [];
     this.showChoices();
     document.documentElement.dataset.state = "ready";
   }
 
-  /* The runs whose names match the filter, as TensorBoard has it: a regular expression, anywhere in the name. */
+  /* The runs whose names match the filter. As in TensorBoard, it is a regular expression that may match any part. */
   filtered() {
     const { filter } = this.controls;
     let found = new Map();
@@ -150,7 +150,7 @@ export class App {
     return this.panels.find((panel) => panel.root.contains(node)) ?? this.panels[0];
   }
 
-  /* Does what a key asks for; returns whether it asks for anything. */
+  /* Runs the action of a key. Returns whether it has one. */
   key(key, panel, repeated) {
     const { shared } = this;
     const next = (pairs, now) => pairs[(pairs.findIndex(([name]) => name === now) + 1) % pairs.length][0];

@@ -25,7 +25,7 @@ export async function loadImages(panel, token) {
 }
 
 function showImage({ images, header, image }, picture, i) {
-  const { canvas, button } = images[i]; // kept, so that it keeps the focus too
+  const { canvas, button } = images[i]; // reused, so that it keeps the focus
   const name = imageName(i, header);
   Object.assign(button, { ariaLabel: name, title: name, ariaPressed: String(i === image) });
   button.classList.toggle("failed", !picture);
@@ -67,7 +67,7 @@ export async function loadStrip(panel, token) {
   parts.evolution.hidden = steps.length < 2;
   const waiting = [...panel.strip];
   const lane = () => loadSteps(panel, token, waiting);
-  await Promise.all([lane(), lane()]); // not all at once: the next choice would have to wait behind them
+  await Promise.all([lane(), lane()]); // only two at a time, so that the user's next choice need not wait for all
   if (token === panel.request) root.dataset.strip = "ready";
 }
 
@@ -81,7 +81,7 @@ async function loadSteps(panel, token, waiting) {
   for (let cell = waiting.shift(); cell; cell = waiting.shift()) {
     const loaded = await panel.fetchStep(panel.steps[cell.index]).catch(() => ({ map: null }));
     if (token !== panel.request) return;
-    Object.assign(cell, loaded, { failed: !loaded.map }); // a damaged step, of which the others know nothing
+    Object.assign(cell, loaded, { failed: !loaded.map }); // one damaged step does not stop the others
     panel.redraw();
   }
 }

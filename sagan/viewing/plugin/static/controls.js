@@ -4,7 +4,7 @@ import { element, fillSelect, setText } from "./dom.js";
 import { LOOKS } from "./maps.js";
 import { SCALES } from "./scales.js";
 
-/* `shared` is what they change; `app` has the actions of the buttons. */
+/* They change `shared`, and their buttons call methods of `app`. */
 export function controls(shared, app) {
   const parts = {};
   const keep = (name, node) => (parts[name] = node);
@@ -44,7 +44,7 @@ export function controls(shared, app) {
   return parts;
 }
 
-/* Says what is chosen. */
+/* Makes the controls show the current choices. */
 export function showControls(parts, shared, two) {
   parts.look.value = shared.look;
   parts.scale.value = shared.scale;

@@ -4,9 +4,9 @@
 const BRIGHT = [[8, 6, 24], [40, 16, 84], [88, 24, 112], [140, 41, 105], [190, 62, 82], [228, 98, 50], [248, 150, 28],
   [250, 204, 72], [252, 250, 196]];
 const SIGNED = [[60, 150, 255], [10, 40, 110], [0, 0, 0], [130, 30, 10], [255, 120, 70]];
-/* Of query points, distinguishable with any colour vision (Okabe and Ito 2008). */
+/* Colours of query points. They can be told apart with any form of colour blindness (Okabe and Ito 2008). */
 export const PINS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7"];
-const GROUND = [128, 128, 128, 40], SHADE = [0, 0, 0, 170]; // outside of a window: on its own, over an image
+const GROUND = [128, 128, 128, 40], SHADE = [0, 0, 0, 170]; // outside a window: on the map's own grid, over an image
 
 const table = (anchors) =>
   Array.from({ length: 256 }, (_, i) => {
@@ -22,7 +22,7 @@ const place = ({ from, to }, weight) => (to > from ? Math.min(1, Math.max(0, (we
 const cells = document.createElement("canvas");
 const greys = new WeakMap();
 
-/* Puts a grid of weights on the shared canvas `cells`, a pixel each; `opacity` is that over an image. */
+/* Paints weights on the shared canvas `cells`, one pixel each. `opacity` is for painting over an image. */
 function paintCells(grid, weights, range, opacity = null) {
   if (cells.height !== grid[0] || cells.width !== grid[1]) [cells.height, cells.width] = grid;
   const pixels = new ImageData(grid[1], grid[0]), colours = coloursOf(range);
@@ -40,7 +40,7 @@ export function prepare(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
-  // Said once: every write to a style makes the browser lay out the page again before the next size is read.
+  // Written only if it changes: after any write to a style, reading a size makes the browser lay out the page again.
   const aspect = (width / height).toFixed(4);
   if (canvas.dataset.aspect !== aspect) {
     canvas.dataset.aspect = aspect;
@@ -61,7 +61,7 @@ export function drawPicture(context, picture) {
   context.drawImage(picture, 0, 0, context.canvas.width, context.canvas.height);
 }
 
-/* Colours over the greyed image. */
+/* Draws weights as colours over the greyed image. */
 export function drawOverlay(context, picture, { grid, weights }, range, opacity) {
   drawPicture(context, greyOf(picture));
   paintCells(grid, weights, range, opacity);
@@ -128,8 +128,8 @@ export function markGrid(context, [rows, columns]) {
   for (let i = 1; i < rows; i++) context.fillRect(0, Math.round((i * height) / rows), width, 1);
 }
 
-/* Draws a ring around the centre of the query's cell, as large as the cell within limits; a pin has its colour and,
-   with `number`, its number. */
+/* Draws a ring around the centre of the query's cell. It is as large as the cell, within limits. A pin has its own
+   colour, and shows `number` unless it is null. */
 export function markQuery(context, [rows, columns], { y, x }, colour = "#fff", number = null) {
   const { width, height } = context.canvas;
   const ratio = window.devicePixelRatio || 1;
@@ -149,12 +149,12 @@ export function markQuery(context, [rows, columns], { y, x }, colour = "#fff", n
   context.fillText(number, cell.x * width, cell.y * height);
 }
 
-/* Draws a bar per channel, from 0, and highlights `marked`. With `ink`, the ends of the axis are written. */
+/* Draws one bar per channel, starting at 0, and highlights channel `marked`. With `ink`, labels the axis. */
 export function drawBars(context, weights, { from, to }, marked, { bar, accent, line, ink }) {
   const { width, height } = context.canvas;
   const y = (value) => height - ((value - from) / (to - from)) * height;
   const step = width / weights.length;
-  const wide = Math.max(1, step - (step > 3 ? 1 : 0)); // a gap between bars where there is room
+  const wide = Math.max(1, step - (step > 3 ? 1 : 0)); // a gap between bars if there is room
   for (let i = 0; i < weights.length; i++) {
     context.fillStyle = i === marked ? accent : bar;
     const [top, bottom] = [y(Math.max(0, weights[i])), y(Math.min(0, weights[i]))];

@@ -4,7 +4,7 @@ import { element, number } from "./dom.js";
 import { drawGrid, drawPicture, prepare } from "./draw.js";
 
 const SIDE = 72; // pixels
-const LEAST = 32; // of 255: the top of the colour scale of a difference, unless the largest is more
+const LEAST = 32; // of 255: the lowest value that the top of a difference's colour scale can have
 
 export function showEffect({ parts, picture, without, root }) {
   parts.effectSection.hidden = !without;

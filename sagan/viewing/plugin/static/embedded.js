@@ -1,5 +1,5 @@
-/* Records that stand in the page itself: {runs: [{run, tags: {tag: [{step, wall_time, header, blobs}]}}]}, the blobs
-   of a record in base64. */
+/* Records that the page itself contains: {runs: [{run, tags: {tag: [{step, wall_time, header, blobs}]}}]}. The blobs of
+   a record are base64. */
 
 import { cache, Failure } from "./source.js";
 
@@ -20,7 +20,7 @@ export function embedded({ runs }) {
     map: (at, image, map) => keep(["map", at, image, map], async () => inflate(blob(record(at), image, 1 + map))),
     picture: (at, image) => keep(["picture", at, image], async () => bitmap(blob(record(at), image, 0))),
     without: (at, image) => keep(["without", at, image], async () =>
-      bitmap(blob(record(at), record(at).header.images, image))), // they come last
+      bitmap(blob(record(at), record(at).header.images, image))), // after the blobs of all images
   };
 }
 

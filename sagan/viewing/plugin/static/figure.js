@@ -1,4 +1,4 @@
-/* Saves what is shown as PNG or SVG. A figure is a list of texts and canvases with their places. */
+/* Saves what is shown as PNG or SVG. A figure is a list of texts and canvases with their positions. */
 
 import { element } from "./dom.js";
 import { describeTag } from "./words.js";
@@ -96,7 +96,7 @@ function png({ items, width, height }, colours) {
 
 function svg({ items, width, height }, colours) {
   const space = "http://www.w3.org/2000/svg";
-  const inert = document.implementation.createDocument(space, "svg"); // whose images no browser loads
+  const inert = document.implementation.createDocument(space, "svg"); // outside the page: its images are not loaded
   const made = (name, values, text = "") => {
     const node = inert.createElementNS(space, name);
     Object.entries(values).forEach(([key, value]) => node.setAttribute(key, value));

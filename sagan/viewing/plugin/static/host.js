@@ -1,8 +1,8 @@
-/* What an iframe can learn from the TensorBoard around it: its theme, and that its reload button was pressed. */
+/* What an iframe can learn from the TensorBoard around it: its theme, and when it reloads its data. */
 
 const POLL = 30_000; // ms
 
-/* TensorBoard does not theme its iframes. Its page decides if it can be read, otherwise the system does. */
+/* TensorBoard does not theme its iframes. Follow the theme of its page if that can be read, otherwise the system's. */
 export function followTheme() {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const outer = window.parent === window ? null : readable(() => window.parent.document.body);
@@ -15,8 +15,8 @@ export function followTheme() {
   if (outer) new MutationObserver(apply).observe(outer, { attributeFilter: ["class"] });
 }
 
-/* Calls `refresh` when TensorBoard has reloaded its data, which it reports over an experimental channel, and otherwise
-   at intervals while the tab is visible. */
+/* Calls `refresh` when TensorBoard reports over an experimental channel that it has reloaded its data, and also at
+   intervals while the tab is visible. */
 export function onReload(refresh) {
   const channel = new MessageChannel();
   channel.port1.onmessage = ({ data }) => {

@@ -8,11 +8,11 @@ const KEYS = [
   ["Arrow keys", "move and pin the query, or the channel of bars"],
   ["Enter", "pin the query where it is"],
   ["Escape", "let the query follow the pointer"],
-  ["p", "pin one more query (as Shift and click); then the arrow keys move it"],
+  ["p", "pin another query, as Shift-click does; the arrow keys then move it"],
   ["n", "next pinned query"],
-  ["r", "hold: who looks here, instead of where the query looks"],
-  ["w", "next of: where the query looks, who looks here, what all queries look at"],
-  ["b", "hold: the bare image"],
+  ["r", "hold to see who looks here instead of where the query looks"],
+  ["w", "cycle through: where the query looks, who looks here, what all queries look at"],
+  ["b", "hold to see the bare image"],
   [", .", "previous and next step"],
   ["i", "next image"],
   ["h", "next head"],
@@ -22,7 +22,7 @@ const KEYS = [
   ["a", "all layers and heads"],
   ["c", "compare with another run, layer or step"],
   ["d", "difference of the two"],
-  ["?", "this sheet"],
+  ["?", "this list of keys"],
 ];
 
 export function helpSheet() {
@@ -36,10 +36,10 @@ export function helpSheet() {
   return sheet;
 }
 
-/* Calls the app's method for a key, unless it is meant for the control that has the focus. */
+/* Calls the app's method for a key, unless the focused control needs the key itself. */
 export function listenToKeys(app) {
   document.addEventListener("keydown", (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey || app.help.open) return; // the browser's own
+    if (event.altKey || event.ctrlKey || event.metaKey || app.help.open) return; // leave the browser's shortcuts alone
     const own = event.target.closest?.("select, textarea, input:not([type=checkbox])");
     if (own || (event.target.closest?.("button, summary, input") && /^(Enter| )$/.test(event.key))) return;
     const panel = app.panelOf(event.target);

@@ -1,8 +1,8 @@
 /* What a map shows for a position: pure functions of its numbers.
 
-   A map has `groups` (heads, windows, channels) of a row for each position of the grid `queries`; a row has a weight
-   for each position of the grid `keys`. Positions on the image are fractions {y, x} from 0 to below 1, so that maps of
-   any size agree on them. */
+   A map has `groups`: heads, windows or channels. A group has a row for each position of the grid `queries`, and a row
+   has a weight for each position of the grid `keys`. A position on the image is {y, x}, fractions in [0, 1), so that it
+   means the same to maps of any size. */
 
 const area = ([height, width]) => height * width;
 
@@ -25,7 +25,7 @@ export const isGate = (entry) => entry.gate;
 export const isWindowed = (entry) => entry.windowed;
 export const isBars = (entry) => !entry.positions;
 
-/* The number of heads or channels that can be shown one by one: none, or two and more. */
+/* The number of heads or channels that can be shown one by one: 0 if there is nothing to choose, else at least 2. */
 export const choices = (entry) => (entry.groups > 1 && !isWindowed(entry) ? entry.groups : 0);
 
 /* The grid on which a query is chosen. A gate has no queries, so it is the grid of its values. */
@@ -47,18 +47,18 @@ export const centre = ([height, width], { row, column }) => ({
   x: (column + 0.5) / width,
 });
 
-/* What a map can be asked: where the query looks, who looks at a position, and what all queries look at. */
+/* The questions that a map can answer. */
 export const LOOKS = [
   ["query", "where the query looks"],
   ["key", "who looks here"],
   ["all", "what all queries look at"],
 ];
 
-/* Whether the map has queries that can be told apart. */
+/* Whether queries have different rows: not for a gate, nor if all positions share one row. */
 export const hasQueries = (entry) => !isGate(entry) && area(queryGrid(entry)) > 1;
 
-/* The answer: {grid: [h, w], weights (NaN where there is none), uniform (the weight if all are alike), sums (whether
-   the weights add up to 1, if those of a query do)}. `group` is a head or a channel, or -1 for the mean of all. */
+/* The answer: {grid: [h, w], weights (NaN if a cell has none), uniform (the weight if all were equal), sums (whether
+   the weights add up to 1, provided that those of a query do)}. `group` is a head or a channel, or -1 for the mean. */
 export function lookAt(map, position, group, look) {
   if (!hasQueries(map.entry) || look === "query") return { ...weightsAt(map, position, group), sums: true };
   const uniform = 1 / map.columns;
@@ -182,10 +182,10 @@ export function summarize(weights, isDistribution) {
   return { low, high, at, mean: sum / count, entropy };
 }
 
-const LEAST = 1.5; // times the mean weight: the largest weight of a map that has such a region, at least
+const LEAST = 1.5; // times the mean weight: least maximum of a map that has such a region
 
-/* The fewest cells that hold a share of the weight, a boolean for each cell; null for a nearly uniform map. Equal
-   weights are in or out together. The rule is that of sagan/viewing/rows.py. */
+/* The fewest cells that hold a share of the weight, as a boolean for each cell; null for a nearly uniform map. Equal
+   weights are either all in or all out. sagan/viewing/rows.py has the same rule. */
 export function mostAttended(weights, share) {
   const sizes = Array.from(weights, (w) => (Number.isNaN(w) ? 0 : Math.abs(w)));
   const ranked = [...sizes].sort((a, b) => b - a);

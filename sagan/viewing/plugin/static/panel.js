@@ -11,13 +11,13 @@ import { Failure } from "./source.js";
 import { showEffect } from "./effect.js";
 import { describeMap, describePooling, describeTag } from "./words.js";
 
-const MOST_HEADS = 16; // side by side; more, and channels, are chosen by a slider
+const MOST_HEADS = 16; // shown side by side; a slider chooses among more heads, or among channels
 const UNCHOSEN = { mapIndex: 0, group: -1, channel: -1, key: null };
 const pairs = (names, describe = (name) => name) => names.map((name) => [name, describe(name)]);
 
 export class Panel {
-  /* `shared` is what all panels have in common. `changed(panel, what, value)` is told of changes; `minuend()` is the
-     panel from which this one shows its difference, if it shows one. */
+  /* `shared` is the state of all panels. The panel calls `changed(panel, what, value)` when it changes. If it shows a
+     difference, `minuend(panel)` returns the other panel, whose map is subtracted, else null. */
   constructor(source, shared, changed, minuend) {
     Object.assign(this, { source, shared, changed, minuend: () => comparable(this, minuend(this)) });
     Object.assign(this, { tags: new Map(), run: null, tag: null, steps: [], index: -1, ...UNCHOSEN });
@@ -37,7 +37,7 @@ export class Panel {
     new ResizeObserver(() => this.redraw()).observe(this.root);
   }
 
-  /* Takes the runs and their layers, a Map. A choice that still exists stays; otherwise run, layer, step, map and head
+  /* Takes a Map from runs to their layers. A choice that still exists stays. Otherwise run, layer, step, map and head
      are those of `like`, if they exist. */
   async setTags(tags, like = {}) {
     this.tags = tags;
@@ -68,7 +68,7 @@ export class Panel {
     return this.chooseTag(tag);
   }
 
-  /* Pinned queries stay: they are places on the image. */
+  /* Pinned queries stay, because they are positions on the image, not on the map. */
   chooseTag(tag) {
     if (this.tag && tag !== this.tag) Object.assign(this, UNCHOSEN);
     this.tag = tag;
@@ -83,7 +83,7 @@ export class Panel {
     return this.loadSteps();
   }
 
-  /* Keeps the step, or the nearest one; a panel at the newest step moves to the new newest. */
+  /* Keeps the step, or the nearest one. A panel that shows the newest step moves on when there is a newer one. */
   async loadSteps() {
     const token = ++this.request;
     const wasLast = this.index === this.steps.length - 1;

@@ -1,8 +1,8 @@
-/* The colour scales: which weights their two ends stand for. The rules are those of sagan/viewing/scales.py. */
+/* The colour scales: the weights at their two ends. sagan/viewing/scales.py has the same rules. */
 
 import { isGate } from "./maps.js";
 
-const TOP = 4; // times the uniform weight, at least, is the top of the scale
+const TOP = 4; // times the uniform weight: the lowest value that the top of the scale can have
 
 export const SCALES = [
   ["zero", "from 0"],
@@ -12,7 +12,7 @@ export const SCALES = [
 
 const isSigned = ({ distribution, minimum }) => !distribution && minimum.some((low) => low < 0);
 
-/* `uniform` is the weight of each key if all are alike. */
+/* `uniform` is the weight that each key would have if all were equal. */
 export function rangeOf({ uniform }, { low, high, mean }, entry, scale) {
   if (isSigned(entry)) {
     const reach = Math.max(-low, high, 1e-30);
@@ -22,20 +22,20 @@ export function rangeOf({ uniform }, { low, high, mean }, entry, scale) {
   return { from: 0, to: Math.max(high, isGate(entry) ? 1 : TOP * (uniform ?? mean)), signed: false };
 }
 
-/* Around 0, for a difference. */
+/* The range of a difference, symmetric around 0. */
 export function rangeOfDifference({ low, high }) {
   const reach = Math.max(-low, high, 1e-30);
   return { from: -reach, to: reach, signed: true };
 }
 
-/* The range that holds all of several with the same colours. */
+/* The smallest range that contains several ranges, which must have the same colours. */
 export const spanning = (ranges) => ({
   from: Math.min(...ranges.map(({ from }) => from)),
   to: Math.max(...ranges.map(({ to }) => to)),
   signed: ranges[0].signed,
 });
 
-/* The ends of the axis of bars: the same for all images and steps, and around 0 and 1. */
+/* The ends of the axis of bars. It is the same for all images and steps, and contains 0 and 1. */
 export const axisOf = (entries) => ({
   from: Math.min(0, ...entries.flatMap(({ minimum }) => minimum)),
   to: Math.max(1, ...entries.flatMap(({ maximum }) => maximum)),

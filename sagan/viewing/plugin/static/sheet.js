@@ -8,7 +8,7 @@ import { axisOf } from "./scales.js";
 import { viewOf } from "./show.js";
 import { describeTag, groupName } from "./words.js";
 
-const MOST_HEADS = 16; // of a map; gates are shown as the mean of their channels
+const MOST_HEADS = 16; // shown for a map; a gate is shown as the mean of its channels
 const SIDE = 72; // pixels
 
 export class Sheet {

@@ -49,7 +49,7 @@ function differenceOf({ map, group, shared, minuend }) {
     difference: true };
 }
 
-/* Gives all views of all panels one range, if they are to share it. */
+/* If the scale is shared, gives all views of all panels one range. */
 function shareRange(panel, views) {
   const { shared } = panel;
   if (shared.scale !== "shared") return;
@@ -86,7 +86,7 @@ function showMap({ parts, picture, map, key, shared }, { shown, summary, range, 
 /* Each pinned query in its colour, and the one that follows the pointer in white. */
 function markPins(contexts, entry, { pins, active, position, look }) {
   const grid = look === "key" && hasQueries(entry) ? entry.keys : queryGrid(entry);
-  if ((look === "all" && !isGate(entry)) || grid[0] * grid[1] <= 1) return; // all positions are one query
+  if ((look === "all" && !isGate(entry)) || grid[0] * grid[1] <= 1) return; // the answer does not depend on a query
   for (const context of contexts) {
     pins.forEach((pin, i) => i !== active && markQuery(context, grid, pin, pinColour(i), i));
     markQuery(context, grid, position, active < 0 ? "#fff" : pinColour(active), pins.length > 1 && active >= 0 ? active

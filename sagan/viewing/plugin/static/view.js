@@ -1,4 +1,4 @@
-/* A view as the values of an address, and back. Values from an address are untrusted: what makes no sense is left out. */
+/* A view as the values of an address, and back. Values from an address are untrusted: invalid ones are ignored. */
 
 import { LOOKS } from "./maps.js";
 import { SCALES } from "./scales.js";
@@ -13,7 +13,7 @@ const SHARED = { image: whole(0), look: oneOf(LOOKS), scale: oneOf(SCALES), outl
   opacity: within(0, 1), active: whole(-1), difference: (text) => text === "true" };
 const OF_PANEL = { step: whole(0), map: whole(0), head: whole(-1) };
 
-/* Puts what all panels share into `shared`; returns what each panel is to show. */
+/* Puts what all panels share into `shared`. Returns what each panel should show. */
 export function readView(values, shared) {
   shared.pins = (values.pins ?? "").split(";").map(pin).filter(Boolean);
   for (const [name, read] of Object.entries(SHARED)) {

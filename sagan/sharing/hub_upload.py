@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sagan.config import UserError
-from sagan.runs.hub import GENERATOR, PREFIX, Address, first_line, parsed
+from sagan.runs.hub_download import GENERATOR, PREFIX, Address, first_line, parsed
 from sagan.runs.networks import export
 from sagan.runtime.extras import require_extra
 from sagan.sharing.card import write_card

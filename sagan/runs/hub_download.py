@@ -21,7 +21,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Address(NamedTuple):
-    """The place of exported weights on the Hub."""
+    """Where exported weights lie on the Hub."""
 
     repository: str
     revision: str | None
@@ -53,21 +53,21 @@ def fetch(address: str, file: str = GENERATOR) -> Path:
     If the address is not pinned, its pinned form is printed on stderr. If the repository has no such file, the path
     does not exist. Raise UserError, naming the address, if the download fails or the content has another digest.
     """
-    place = parsed(address)
+    parts = parsed(address)
     require_extra("hub", ("huggingface_hub",), address)
     from huggingface_hub import errors, hf_hub_download
 
     def download(name: str) -> Path:
         endpoint = os.environ.get("HF_ENDPOINT")  # the library reads it once, when it is imported
-        return Path(hf_hub_download(place.repository, name, revision=place.revision, endpoint=endpoint))
+        return Path(hf_hub_download(parts.repository, name, revision=parts.revision, endpoint=endpoint))
 
     path: Path | None = None
     try:
         generator = download(GENERATOR)
-        require_digest(address, place, generator)
+        require_digest(address, parts, generator)
         if (path := generator.with_name(file)).exists():
             return path
-        place = place._replace(revision=generator.parent.name)  # the commit of G, even if the branch has moved
+        parts = parts._replace(revision=generator.parent.name)  # the commit of G, even if the branch has moved
         return download(file)
     except errors.LocalEntryNotFoundError as error:
         raise UserError(f"{address}: not in the cache, and the Hub cannot be reached: {first_line(error)}") from error
@@ -79,16 +79,16 @@ def fetch(address: str, file: str = GENERATOR) -> Path:
         raise UserError(f"{address}: cannot be downloaded: {first_line(error)}") from error
 
 
-def require_digest(address: str, place: Address, generator: Path) -> None:
+def require_digest(address: str, parts: Address, generator: Path) -> None:
     """Raise UserError unless G's file has the digest in the address and the one under which the Hub stores it."""
     with open(generator, "rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     stored = generator.resolve().name  # the cache names a large file by its SHA-256
-    for expected in (place.digest, stored if re.fullmatch(r"[0-9a-f]{64}", stored) else None):
+    for expected in (parts.digest, stored if re.fullmatch(r"[0-9a-f]{64}", stored) else None):
         if expected not in (None, digest):
             raise UserError(f"{address}: the SHA-256 of {GENERATOR} is {digest}, expected {expected} ({generator})")
-    if place.digest is None or not COMMIT.fullmatch(place.revision or ""):
-        pinned = Address(place.repository, generator.parent.name, digest)
+    if parts.digest is None or not COMMIT.fullmatch(parts.revision or ""):
+        pinned = Address(parts.repository, generator.parent.name, digest)
         print(f"{address} is {pinned}", file=sys.stderr)
 
 

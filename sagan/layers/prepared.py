@@ -26,7 +26,7 @@ class Weights:
         self.convolutions = [layer for layer in layers if isinstance(layer, Conv2d)]
 
     @contextmanager
-    def ready(self, dtype: torch.dtype, *, iterate: bool, gradients: bool = True) -> Iterator[None]:
+    def prepared(self, dtype: torch.dtype, *, iterate: bool, gradients: bool = True) -> Iterator[None]:
         """Let the layers use weights that are prepared once, for the duration of the block.
 
         `dtype` is the dtype of the activations. With `iterate`, a power iteration comes first. The weights must not
@@ -36,23 +36,23 @@ class Weights:
         vectors = self.spectral.iterate() if iterate else self.spectral.vectors()
         try:
             with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
-                self._make_ready(dtype, vectors)
+                self._prepare(dtype, vectors)
             yield
         finally:
             for layer in self.spectral.layers:
-                layer.ready.weight = None
+                layer.operands.weight = None
             for layer in self.convolutions:
-                layer.ready.operands = {}
+                layer.operands.by_dtype = {}
 
-    def _make_ready(self, dtype: torch.dtype, vectors: SingularVectors) -> None:
+    def _prepare(self, dtype: torch.dtype, vectors: SingularVectors) -> None:
         layers = self.spectral.layers
         for layer, weight in zip(layers, normalize(layers, vectors), strict=True):
-            layer.ready.weight = weight
+            layer.operands.weight = weight
         operands = [(layer.kernel(), layer.bias) for layer in self.convolutions]
         rounded = iter(cast([t for pair in operands for t in pair if t is not None], dtype))
         for layer, (kernel, bias) in zip(self.convolutions, operands, strict=True):
-            layer.ready.operands = {kernel.dtype: (kernel, bias)}
-            layer.ready.operands[dtype] = next(rounded), None if bias is None else next(rounded)
+            layer.operands.by_dtype = {kernel.dtype: (kernel, bias)}
+            layer.operands.by_dtype[dtype] = next(rounded), None if bias is None else next(rounded)
 
 
 def normalize(layers: Sequence[SpectralWeight], vectors: SingularVectors) -> Sequence[Tensor]:
