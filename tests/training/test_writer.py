@@ -16,7 +16,7 @@ from sagan.runs.checkpoints import load_checkpoint, save_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
 from sagan.runs.writer import CheckpointWriter
-from sagan.training import evaluator, feed, loop, memory, steps
+from sagan.training import evaluator, feed, least_memory, loop, steps
 from sagan.training.run import Callback
 from tests.helpers.compare_runs import unequal
 
@@ -188,10 +188,10 @@ def test_after_another_error_the_write_is_finished_before_the_run_directory_is_f
 
 def test_the_memory_for_a_checkpoint_is_counted_once_and_on_a_cpu_alone(monkeypatch):
     needed = []
-    monkeypatch.setattr(memory, "is_small", lambda config, device: False)
-    monkeypatch.setattr(memory, "require_memory", lambda size, device, what: needed.append(size))
+    monkeypatch.setattr(least_memory, "is_small", lambda config, device: False)
+    monkeypatch.setattr(least_memory, "require_memory", lambda size, device, what: needed.append(size))
     config = load_config("quickstart", ["data.num_classes=10", "training.batch_size=4"])
     for device, processes in ((CPU, 1), (CPU, 2), (torch.device("cuda", 0), 2)):
-        memory.require_memory_for(config, device, processes)
+        least_memory.require_memory_for(config, device, processes)
     (alone, _, shared, _, gpu, _) = needed
     assert alone == gpu * 7 / 4 and shared == gpu * 11 / 4
