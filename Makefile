@@ -37,5 +37,5 @@ wheel: .venv/installed
 # as long as unpacking them, and few are ever imported.
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev,offline,ray,onnx,hub,video]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev,offline,ray,onnx,hub]'
 	touch $@

@@ -125,7 +125,6 @@ def save_video(generator: "Generator", options: Options, classes: list[int], fil
 
     between = options.num or video.RATE
     number = video.number_of_frames(classes, between)
-    video.require_room(Path(file), number, generator.size)
     frames = video.loop_frames(generator, classes, between, drawn(options))
     video.save_video(iter(progress(frames, "frames", number)), Path(file))
     return file

@@ -35,16 +35,13 @@ def check(options: "Options") -> None:
 
 
 def check_video(options: "Options", video: str) -> None:
-    """Refuse options that do not go with `--video`, a file that cannot be written, and a missing encoder."""
-    from sagan.sampling.video import require_encoder
-
+    """Refuse options that do not go with `--video`, and a file that cannot be written."""
     if Path(video).suffix.lower() not in VIDEOS:
         raise ConfigError(f"--video {video}: expected a name that ends in {', '.join(VIDEOS)}")
     for name in ("interpolate", "nearest", "truncation_curve", "out"):
         if value := getattr(options, name):
             raise ConfigError(f"--video {video}: is all that is made, so it does not go with --{name} {value}")
     check_writable(Path(video), "--video", folder=False)
-    require_encoder(Path(video))
 
 
 def check_curve(options: "Options", name: str) -> None:

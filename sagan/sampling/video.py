@@ -2,25 +2,40 @@
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from sagan.config import UserError
 from sagan.models.generator import Generator
 from sagan.runtime.draws import latents
 from sagan.runtime.files import write_atomically
-from sagan.runtime.memory import require_memory
 from sagan.runtime.pictures import SIDE, to_uint8
 from sagan.sampling.images import Draw, one_hot, slerp
 
+if TYPE_CHECKING:
+    from av import VideoFrame
+
 RATE = 25  # frames per second; a frame lasts a whole number of hundredths of a second, which GIF requires
 STOPS = 8  # latent vectors of a loop without classes
-PIXEL = 4  # bytes of a pixel of a picture in Pillow
-ENCODER = "mp4 needs the encoder of PyAV: pip install '.[video]'"
+
+
+class Format(NamedTuple):
+    """How a kind of file is written: names and options of FFmpeg."""
+
+    codec: str
+    codec_options: dict[str, str]
+    pixels: str
+    file_options: dict[str, str]
+
+
+FORMATS = {
+    ".mp4": Format("libx264", {"crf": "16"}, "yuv420p", {}),
+    ".webp": Format("libwebp_anim", {"quality": "90"}, "yuv420p", {"loop": "0"}),
+    ".gif": Format("gif", {}, "pal8", {"loop": "0"}),  # 0: for ever
+}
 
 
 @torch.no_grad()
@@ -51,65 +66,56 @@ def number_of_frames(classes: Sequence[int], between: int) -> int:
 def save_video(frames: Iterator[Tensor], path: Path) -> None:
     """Write frames (C, H, W) as .mp4, .webp or .gif, enlarged like pictures. It loops if the format supports that.
 
-    mp4 is encoded and written as the frames come; for the others, Pillow keeps all frames until the last. Raise
-    UserError if the file cannot be written.
+    A frame is encoded before the next one is taken, so memory holds no more of a long video than of a short one, apart
+    from the compressed frames of a .webp. Raise UserError if the file cannot be written.
     """
-    pictures = map(_enlarged, frames)
-    write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_images
-    write_atomically(path, lambda file: write(pictures, file, path))
+    import av  # its libraries take a while to load
+
+    form = FORMATS[path.suffix.lower()]
+
+    def write(file: Any) -> None:
+        with av.open(file, "w", format=path.suffix[1:].lower(), options=form.file_options) as container:
+            stream: Any = container.add_stream(form.codec, rate=RATE, options=form.codec_options)
+            stream.pix_fmt = form.pixels
+            convert = with_own_palette if form.pixels == "pal8" else iter
+            for frame in convert(map(to_frame, frames, count())):
+                if frame.pts == 0:  # nothing is open before the first
+                    stream.width, stream.height = frame.width, frame.height
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+
+    write_atomically(path, write)
 
 
-def require_encoder(path: Path) -> None:
-    """Raise UserError if the encoder that a file needs is not installed."""
-    if path.suffix.lower() == ".mp4":
-        _av(path)
+def to_frame(image: Tensor, number: int) -> "VideoFrame":
+    """Return an image as a frame in RGB, enlarged by repeating its pixels. Both sides are even, as players require."""
+    from av import VideoFrame
+
+    scale = 2 * max(1, round(SIDE / max(image.shape[1:]) / 2))
+    pixels = image.expand(3, -1, -1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    frame = VideoFrame.from_ndarray(pixels.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
+    frame.pts, frame.time_base = number, Fraction(1, RATE)
+    return frame
 
 
-def require_room(path: Path, frames: int, size: tuple[int, int]) -> None:
-    """Raise ConfigError if the frames of a video do not fit in memory, unless they are written as they come.
+def with_own_palette(frames: "Iterator[VideoFrame]") -> "Iterator[VideoFrame]":
+    """Yield each frame in the 256 colours that suit it best."""
+    from av.filter import Graph
 
-    `size` is that of the generated images, (H, W).
-    """
-    if path.suffix.lower() == ".mp4":
-        return
-    height, width = (side * _scale(size) for side in size)
-    what = f"--video {path}: {frames:,} frames of {height}x{width}, which only mp4 writes one by one"
-    require_memory(frames * height * width * PIXEL, torch.device("cpu"), what)
-
-
-def _av(path: Path) -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise UserError(f"--video {path}: {ENCODER}") from error
-    return av
-
-
-def _enlarged(frame: Tensor) -> Image.Image:
-    """Return a frame as RGB, enlarged by repeating its pixels. Both sides are even, which most players require."""
-    scale = _scale(frame.shape[1:])
-    image = frame.expand(3, -1, -1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-    return Image.fromarray(image.permute(1, 2, 0).numpy())
-
-
-def _scale(size: Sequence[int]) -> int:
-    return 2 * max(1, round(SIDE / max(size) / 2))
-
-
-def _write_mp4(pictures: Iterator[Image.Image], file: Any, path: Path) -> None:
-    av = _av(path)
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(RATE), options={"crf": "16"})
-        stream.pix_fmt = "yuv420p"
-        for number, picture in enumerate(pictures):
-            if number == 0:
-                stream.width, stream.height = picture.size
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
-        container.mux(stream.encode())
-
-
-def _write_images(pictures: Iterator[Image.Image], file: Any, path: Path) -> None:
-    form = path.suffix[1:].lower()
-    options = {"quality": 90} if form == "webp" else {}
-    first = next(pictures)
-    first.save(file, form, save_all=True, append_images=pictures, duration=1000 // RATE, loop=0, **options)
+    graph = None
+    for frame in frames:
+        if graph is None:
+            graph = Graph()
+            source = graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+            )
+            both, palette = graph.add("split"), graph.add("palettegen", "stats_mode=single")
+            mapped, sink = graph.add("paletteuse", "new=1:dither=none"), graph.add("buffersink")
+            source.link_to(both)
+            both.link_to(mapped, 0, 0)
+            both.link_to(palette, 1, 0)
+            palette.link_to(mapped, 0, 1)
+            mapped.link_to(sink)
+            graph.configure()
+        graph.push(frame)
+        yield cast("VideoFrame", graph.pull())
