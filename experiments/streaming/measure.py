@@ -8,6 +8,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sagan.benchmark.forms import our_step
 from sagan.config import DataConfig
 from sagan.data import TrainingBatches, find_data
 from sagan.data.packed import PackedDataset
-from sagan.runtime.device import device_name
+from sagan.presets import load_config
+from sagan.runtime.device import activation_dtype, device_name
 
 HERE = Path(__file__).parent
 GIB = 2**30
@@ -82,6 +85,21 @@ def stream(folder: str, workers: int, how: str, seconds: float) -> dict:
             "gib": count * SIZE * SIZE * 3 / GIB}  # fmt: skip
 
 
+def step_rate() -> float:
+    """Return the images per second that a small network of images of this size consumes."""
+    options = ["device=cpu", f"data.resolution={SIZE}", "data.num_classes=10", f"training.batch_size={BATCH}"]
+    config = load_config("cifar10", [*options, "model.generator.channels=8", "model.discriminator.channels=16"])
+    device = torch.device("cpu")
+    step = our_step(config, device, activation_dtype(config.training.precision, device), "auto")
+    step()
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return BATCH / statistics.median(times)
+
+
 def main() -> None:
     """Measure, and write record.json; or measure one case, in a process of its own."""
     parser = argparse.ArgumentParser()
@@ -100,7 +118,11 @@ def main() -> None:
             done = subprocess.run([*command, "--case", str(workers), how, "40"], stdout=subprocess.PIPE, check=True)
             cases.append(json.loads(done.stdout))
             print(cases[-1], flush=True)
+    consumed = step_rate()
+    fastest = max(c["images_per_second"] for c in cases)
     record = {
+        "step_images_per_second": consumed,
+        "streamed_per_consumed": fastest / consumed,
         "data_gib": COUNT * SIZE * SIZE * 3 / GIB,
         "limit_gib": LIMIT / GIB,
         "images": COUNT,

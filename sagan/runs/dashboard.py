@@ -36,6 +36,7 @@ CHARTS = {
     "Attention": {"Gain": ["attention/gamma/.*"], "Entropy": ["attention/entropy/.*"]},
     "Spectral norm": {"Singular values": ["singular_value/.*"]},
 }
+HYPERPARAMETERS = ("model", "optimizer", "training", "data")  # the sections of a configuration that decide the result
 
 
 def description(tag: str) -> str:
@@ -54,7 +55,8 @@ def summaries_of(configuration: dict[str, Any], text: str, metrics: list[str]) -
     yield summary.custom_scalars({title: {name: ["Multiline", tags] for name, tags in charts.items()}
                                   for title, charts in CHARTS.items()})  # fmt: skip
     yield summary.text("configuration", f"```yaml\n{text}\n```")
-    experiment, start, _ = summary.hparams(dict(leaves(configuration)), dict.fromkeys(metrics, 0))
+    decisive = {name: value for name, value in configuration.items() if name in HYPERPARAMETERS}
+    experiment, start, _ = summary.hparams(dict(leaves(decisive)), dict.fromkeys(metrics, 0))
     yield from (experiment, start)
 
 
@@ -68,6 +70,6 @@ def leaves(configuration: dict[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def table(values: dict[str, float]) -> str:
-    """Return numbers by name as a table in Markdown, the largest first."""
-    rows = sorted(values.items(), key=lambda item: -item[1])
+    """Return numbers by tag as a table in Markdown, the largest first, without the group that starts each tag."""
+    rows = sorted(((tag.partition("/")[2], value) for tag, value in values.items()), key=lambda row: -row[1])
     return "\n".join(["| weight | value |", "|---|---:|", *(f"| {name} | {value:.4g} |" for name, value in rows)])

@@ -29,7 +29,8 @@ def logdir(tmp_path_factory):
         (root / kind).mkdir()
         with RunLog(root / kind) as log:
             log.begin(0)
-            configuration = {"model": {"kind": kind, "sizes": [8, 16]}, "lr": 2e-4, "path": None}
+            options = {"optimizer": {"lr": 2e-4}, "data": {"path": None}, "logging": {"every": 5}}
+            configuration = {"model": {"kind": kind, "sizes": [8, 16]}, **options}
             log.describe(configuration, f"model:\n  kind: {kind}", [SCORE])
             log.record(1, {"loss/generator": 1.0, "loss/discriminator": 2.0})
             log.record(1, SINGULAR, charted=of_each_network(SINGULAR))
@@ -67,7 +68,7 @@ def test_singular_values_are_two_curves_a_network_and_a_table(data, logdir):
     assert [read[f"singular_value/generator.{of}"][0].value for of in ("largest", "median")] == [3.0, 2.0]
     texts = data.read_tensors(context(), experiment_id="", plugin_name="text", downsample=10)["sagan"]
     told = texts["singular_value/text_summary"][0].numpy.item().decode()
-    assert "| singular_value/generator.b | 1 |" in told and told.count("\n") == 1 + len(SINGULAR)
+    assert "| generator.b | 1 |" in told and told.count("\n") == 1 + len(SINGULAR)
     assert "kind: sagan" in texts["configuration/text_summary"][0].numpy.item().decode()
     (record,) = [r for r in read_records(logdir / "sagan/metrics.jsonl") if "singular_value/generator.a" in r]
     assert record == {"step": 1, **SINGULAR}
@@ -91,7 +92,8 @@ def test_real_and_generated_stand_in_one_chart_and_runs_compare_by_their_options
         }
         answer = client.post("/data/plugin/hparams/session_groups", data=json.dumps(wanted))
         groups = {g["hparams"]["model.kind"]: g for g in answer.json["sessionGroups"]}
-        assert set(groups) == {"sagan", "none"} and groups["sagan"]["hparams"]["lr"] == pytest.approx(2e-4)
+        assert set(groups) == {"sagan", "none"} and groups["sagan"]["hparams"]["optimizer.lr"] == pytest.approx(2e-4)
+        assert set(groups["none"]["hparams"]) == {"model.kind", "model.sizes", "optimizer.lr"}
         scores = {kind: g["metricValues"][0]["value"] for kind, g in groups.items()}
         assert scores == {"sagan": 12.5, "none": 20.25}
         assert groups["sagan"]["metricValues"][0]["name"]["tag"] == SCORE

@@ -275,6 +275,8 @@ def test_the_picture_is_saved(view, browser, tmp_path):
     words = " ".join(node.text or "" for node in tree.iter())
     assert tags.count("image") >= 3 + 1 + HEADS + 3 and "script" not in tags
     assert "query row 2, column 2" in words and "step 30" in words
+    facts = [node.text for node in tree.iter() if (node.text or "").startswith(("Gain", "Entropy", "Largest", "Outl"))]
+    assert facts and max(map(len, facts)) < 140  # broken into lines that fit
 
 
 BOXES = """[...document.querySelectorAll('.panel')].map((panel) => ['.picture > canvas', '.own-grid > canvas', '.heads',

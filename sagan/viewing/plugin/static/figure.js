@@ -3,7 +3,8 @@
 import { element } from "./dom.js";
 import { describeTag } from "./words.js";
 
-const MARGIN = 16, LINE = 18, GAP = 8;
+const MARGIN = 16, LINE = 18, GAP = 8, SIDE = 300;
+const WIDTH = 3 * SIDE + 2 * GAP; // of a panel: the image, its map over it, and the map on its own grid
 const FONT = "13px system-ui, sans-serif";
 const ground = (root) => getComputedStyle(root).getPropertyValue("--card") || "#ffffff";
 const ink = (root) => getComputedStyle(root).getPropertyValue("--ink") || "#000000";
@@ -21,21 +22,22 @@ export async function save(panels, format) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-function figureOf({ run, tag, step, parts, root, images, image, pins, heads, strip }) {
+function figureOf({ run, tag, step, parts, images, image, pins, heads, strip }) {
   const items = [];
   let y = MARGIN + LINE;
-  const write = (text, x = MARGIN) => text && items.push({ text, x, y });
-  const line = (text) => text && (write(text), (y += LINE));
+  const line = (words) => wrapped(words).forEach((text) => {
+    items.push({ text, x: MARGIN, y });
+    y += LINE;
+  });
   line(run);
   line(`${describeTag(tag)} · step ${step} · ${parts.kind.textContent}`);
   line(parts.caption.textContent);
   line(parts.idle.textContent);
-  const side = 300, height = (canvas) => (side * canvas.height) / canvas.width;
-  const own = { canvas: images[image].canvas, x: MARGIN };
-  const columns = [own, { canvas: parts.image, x: MARGIN + side + GAP }, { canvas: parts.grid,
-    x: MARGIN + 2 * (side + GAP) }];
-  items.push(...columns.map((c) => ({ ...c, y, width: side, height: height(c.canvas) })));
-  y += Math.max(...columns.map((c) => height(c.canvas))) + GAP;
+  const height = (canvas) => (SIDE * canvas.height) / canvas.width;
+  const canvases = [images[image].canvas, parts.image, parts.grid];
+  items.push(...canvases.map((canvas, i) =>
+    ({ canvas, x: MARGIN + i * (SIDE + GAP), y, width: SIDE, height: height(canvas) })));
+  y += Math.max(...canvases.map(height)) + GAP;
   if (!parts.stage.classList.contains("bars")) {
     items.push({ canvas: parts.scale, x: MARGIN, y, width: 200, height: 10 });
     y += 10 + LINE;
@@ -48,14 +50,25 @@ function figureOf({ run, tag, step, parts, root, images, image, pins, heads, str
     const drawn = cells.filter(({ canvas }) => canvas.width > 1);
     if (drawn.length < 2) continue;
     line(title);
-    y = row(items, drawn, y - LINE + GAP, 3 * side + 2 * GAP) + LINE;
+    y = row(items, drawn, y - LINE + GAP) + LINE;
   }
-  return { items, width: 2 * MARGIN + Math.max(3 * side + 2 * GAP, root.clientWidth && 0), height: y };
+  return { items, width: 2 * MARGIN + WIDTH, height: y };
+}
+
+/* Returns the lines of a text, which is broken at its dots if it is wider than the panel; none for an empty text. */
+function wrapped(text) {
+  const context = element("canvas").getContext("2d");
+  context.font = FONT;
+  return text.split(" · ").filter(Boolean).reduce((lines, part) => {
+    const longer = [...lines.slice(-1), part].join(" · ");
+    const fits = lines.length && context.measureText(longer).width <= WIDTH;
+    return fits ? [...lines.slice(0, -1), longer] : [...lines, part];
+  }, []);
 }
 
 /* Places cells in rows, with their names below; returns the y of the end. */
-function row(items, cells, top, width) {
-  const side = 80, across = Math.max(1, Math.floor(width / (side + GAP)));
+function row(items, cells, top) {
+  const side = 80, across = Math.floor(WIDTH / (side + GAP));
   let y = top;
   for (let i = 0; i < cells.length; i += across) {
     const line = cells.slice(i, i + across);
