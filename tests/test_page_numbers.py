@@ -21,6 +21,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from experiments.scaling import predict
 from sagan.attention import KINDS, Place, build_attention
 from sagan.benchmark.forms import plain_state, useful_flops
 from sagan.config import AttentionConfig
@@ -101,6 +102,12 @@ def test_numbers_and_tables_are_those_of_the_records(page):
 def test_every_record_of_a_measurement_is_shown(file):
     if not (file.parent / "results.csv").exists() or file.name == "steps.csv":  # the others are tables of ablations
         assert f"<!-- record: {file.name} -->" in (file.parent / "README.md").read_text()
+
+
+def test_the_prediction_for_many_gpus_is_that_of_the_presets():
+    assert [predict.row(preset, gpus) for preset in predict.STEP_MS for gpus in predict.GPUS] == rows(
+        EXPERIMENTS / "scaling/predicted.csv"
+    )
 
 
 def test_wrong_numbers_and_tables_are_noticed(tmp_path):
