@@ -8,6 +8,9 @@ PYTHON ?= python3
 BIN = .venv/bin
 DEVICE ?= cuda
 
+# Tests start more than a hundred processes: with this variable each would compile this program anew.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: train test test-gpu lint types docs wheel
 train: .venv/installed
 	$(BIN)/sagan train quickstart
@@ -33,9 +36,10 @@ docs: .venv/installed
 wheel: .venv/installed
 	$(BIN)/python -m hatchling build --directory dist
 
-# The wheels of torch are large: quiet, and only when pyproject.toml has changed. Compiling all 16,000 modules would take
-# as long as unpacking them, and few are ever imported.
+# The wheels of torch are large: quiet, and only when pyproject.toml has changed. pip would compile 16,000 modules with a
+# single process.
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev,offline,ray,onnx,hub]'
+	$(BIN)/python -m compileall -qq --workers 0 .venv/lib || true  # some packages hold files that no Python 3 reads
 	touch $@
