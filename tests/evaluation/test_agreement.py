@@ -191,6 +191,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow  # test_evaluation_scores.py has the same of other scores
 def test_the_number_of_processes_changes_nothing(tmp_path):
     """121 images are a batch for each process."""
     here = Path(__file__).parent

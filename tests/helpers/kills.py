@@ -22,6 +22,9 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
+import torch_fidelity  # noqa: F401  # slow, and otherwise imported anew by each process that is forked
+from torch.utils.tensorboard import summary  # noqa: F401  # the same
+
 from sagan.api import train
 from sagan.config import Config, UserError
 from sagan.presets import load_config
