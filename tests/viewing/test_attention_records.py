@@ -1,7 +1,9 @@
 """Records of attention: the maps of every kind come back from them, and they stay small."""
 
+import html
 import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +13,12 @@ import torch.nn.functional as F
 from PIL import Image
 
 from sagan.attention import AttentionMap, capture_maps
+from sagan.viewing.page import _html
 from sagan.viewing.plugin.record import BadRecord, blob_of_image, blob_without, read_header, read_image, read_map
 from sagan.viewing.records import MOST_WEIGHTS, encode, record_tag
 from tests.helpers.attention_kinds import CASES, build, images, open_gate
 from tests.helpers.attention_logs import damaged_records, decode, matrix, view_of
+from tests.helpers.pages import ROOT
 
 SMALL = [case for case in CASES if case.maps]
 
@@ -147,3 +151,11 @@ def test_a_damaged_record_is_refused(blobs):
         for image in range(header["images"]):
             read_image(blobs[blob_of_image(header, image)])
             read_map(blobs[blob_of_image(header, image) + 1], header["maps"][0])
+
+
+def test_the_committed_page_has_the_current_view():
+    """If this fails, samples/README.md has the command that remakes it; the records in it need not change."""
+    text = (ROOT / "samples/attention.html").read_text(encoding="utf-8")
+    (title,) = re.findall("<title>(.*)</title>", text)
+    (records,) = re.findall('id="records">(.*)</script>', text)
+    assert text == _html(html.unescape(title), json.loads(records))
