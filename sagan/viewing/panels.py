@@ -55,7 +55,7 @@ class Panels:
             drawing.mark(panel, *self._middle(point), colour(k), k)
         name = self.view.class_of(i)
         label = f", {drawable(name) or f'class {self.view.labels[i]}'}" if name and self.view.labels is not None else ""
-        return self._finished(panel, f"image {i}{label}, {self.view.source}")
+        return self._finished(panel, f"image {i}{label}")  # the heading says of which kind
 
     def row(self, i: int, weights: Tensor, row: Row, k: int, point: Point | None, name: str = "") -> Image.Image:
         """Draw weights (h, w) of query k's row, of one head or the mean over heads, over the greyed image.
