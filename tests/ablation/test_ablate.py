@@ -177,6 +177,7 @@ def test_a_run_whose_ablate_was_killed_is_waited_for_and_taken_over(question, tm
     assert steps == [*range(1, steps[-1] + 1)] and "interrupted" in (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_two_calls_at_once_train_each_run_once(question, tmp_path):
     folder = question(variants={"none": PLAN["variants"]["none"]})
     command = [sys.executable, "-m", "sagan", "ablate", "q/plan.yaml"]
