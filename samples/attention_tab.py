@@ -21,6 +21,9 @@ from sagan.viewing.records import encode, record_tag
 from tests.helpers.chromium import Chromium
 from tests.helpers.providers import loaded, web_application
 
+# What is ready is drawn with the next frame.
+NEXT_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+
 
 def write_records(run: Path, logdir: Path) -> list[str]:
     """The tab's records of a run's checkpoints, as training writes them; their tags."""
@@ -62,6 +65,7 @@ def main(run: Path, out: Path) -> None:
                 page.wait(f"{panel} && {choose}")
                 page.evaluate(f"(() => {{ const s = {choose}; s.value = {json.dumps(tag)}; s.onchange(); }})()")
                 page.wait(f"{panel}.dataset.tag === {json.dumps(tag)} && {panel}.dataset.strip === 'ready'")
+            page.evaluate(NEXT_FRAMES)
             page.screenshot(out)
             server.shutdown()
 

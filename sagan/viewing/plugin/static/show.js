@@ -154,11 +154,11 @@ function scaleNote({ range, difference }, { scale }) {
 }
 
 /* Publishes what is shown in data attributes, for programs. */
-function mark({ root, run, tag, where, image, mapIndex, group, map, shared }, { range, region, difference }) {
+function mark({ root, where, image, mapIndex, group, map, shared }, { range, region, difference }) {
   const { row, column } = cellAt(queryGrid(map.entry), shared.position);
-  Object.assign(root.dataset, { run, tag, step: where.step, image, map: mapIndex, group, query: `${row},${column}`,
-    pinned: shared.pinned, look: shared.look, from: range.from, to: range.to, difference: Boolean(difference),
-    region: region ? region.map(Number).join("") : "" });
+  Object.assign(root.dataset, { run: where.run, tag: where.tag, step: where.step, image, map: mapIndex, group,
+    query: `${row},${column}`, pinned: shared.pinned, look: shared.look, from: range.from, to: range.to,
+    difference: Boolean(difference), region: region ? region.map(Number).join("") : "" });
 }
 
 function fillNumbers(list, rows) {
