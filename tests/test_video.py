@@ -9,6 +9,7 @@ from PIL import Image
 
 from sagan import load_generator
 from sagan.commands.app import main
+from sagan.commands.sample_names import VIDEOS
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import to_uint8
 from sagan.sampling import Draw, slerp, video
@@ -64,6 +65,10 @@ def read(file):
         assert moving.info["duration"] == 40
         frames.append(np.asarray(moving.convert("RGB")))
     return np.stack(frames)
+
+
+def test_every_name_that_the_command_takes_has_a_format():
+    assert tuple(video.FORMATS) == VIDEOS
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "webp", "gif"])

@@ -4,7 +4,6 @@ Processes of `torchrun` train, evaluate and average gradients, each with the wor
 processes take turns, so that changing load affects all of them.
 """
 
-import csv
 import json
 import os
 import statistics
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from sagan.ablation.results import Row, write_table
 from sagan.api import evaluate, train
 from sagan.config import Config
 from sagan.models.build import build_discriminator, build_generator
@@ -50,8 +50,8 @@ def main() -> None:
             cases[n].append(case(n))
             print(n, cases[n][-1], flush=True)
     medians = {n: {key: statistics.median(c[key] for c in found) for key in found[0]} for n, found in cases.items()}
-    write("training.csv", [training_row(n, medians) for n in PROCESSES])
-    write("evaluation.csv", [evaluation_row(n, medians) for n in PROCESSES])
+    write_table([training_row(n, medians) for n in PROCESSES], HERE / "training.csv", ())
+    write_table([evaluation_row(n, medians) for n in PROCESSES], HERE / "evaluation.csv", ())
 
 
 def case(processes: int) -> dict:
@@ -102,7 +102,7 @@ def seconds_of_averages(config: Config) -> float:
     return statistics.median(times)
 
 
-def training_row(n: int, medians: dict[int, dict]) -> dict[str, str]:
+def training_row(n: int, medians: dict[int, dict]) -> Row:
     """Return the row of training.csv for so many processes."""
     rate, alone = medians[n]["images_per_second"], medians[1]["images_per_second"]
     return {
@@ -116,7 +116,7 @@ def training_row(n: int, medians: dict[int, dict]) -> dict[str, str]:
     }
 
 
-def evaluation_row(n: int, medians: dict[int, dict]) -> dict[str, str]:
+def evaluation_row(n: int, medians: dict[int, dict]) -> Row:
     """Return the row of evaluation.csv for so many processes."""
     seconds = medians[n]["evaluation"]
     return {
@@ -124,14 +124,6 @@ def evaluation_row(n: int, medians: dict[int, dict]) -> dict[str, str]:
         "seconds": f"{seconds:.1f}",
         "speedup": f"{medians[1]['evaluation'] / seconds:.2f}",
     }
-
-
-def write(name: str, rows: list[dict[str, str]]) -> None:
-    """Write a table beside this file."""
-    with open(HERE / name, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

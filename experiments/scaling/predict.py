@@ -4,10 +4,10 @@ The time of a step is that of one GPU, plus the messages that no computation hid
 sum, and two sums forward and two backward for each synchronised batch norm of G, which every update of D runs forward.
 """
 
-import csv
 import math
 from pathlib import Path
 
+from sagan.ablation.results import Row, write_table
 from sagan.layers.norm import BatchNorm
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.presets import load_config
@@ -25,14 +25,10 @@ ROUND_MS = {True: 0.003, False: 0.01}
 
 def main() -> None:
     """Write a row for each size and number of GPUs."""
-    rows = [row(preset, gpus) for preset in STEP_MS for gpus in GPUS]
-    with open(HERE / "predicted.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table([row(preset, gpus) for preset in STEP_MS for gpus in GPUS], HERE / "predicted.csv", ())
 
 
-def row(preset: str, gpus: int) -> dict[str, str]:
+def row(preset: str, gpus: int) -> Row:
     """Return the prediction for a preset's networks on so many GPUs."""
     config = load_config(preset, ["data.num_classes=10"] if preset == "cifar10" else [])
     generator, discriminator = (build_skeleton(build, config) for build in (build_generator, build_discriminator))

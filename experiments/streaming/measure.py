@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from sagan.benchmark.forms import our_step
+from sagan.benchmark.step import timed
 from sagan.config import DataConfig
 from sagan.data import TrainingBatches, find_data
 from sagan.data.packed import PackedDataset
@@ -92,12 +93,7 @@ def step_rate() -> float:
     device = torch.device("cpu")
     step = our_step(config, device, activation_dtype(config.training.precision, device), "auto")
     step()
-    times = []
-    for _ in range(10):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return BATCH / statistics.median(times)
+    return BATCH / statistics.median(timed(step, device) for _ in range(10))
 
 
 def main() -> None:

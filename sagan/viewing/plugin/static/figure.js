@@ -14,7 +14,7 @@ export async function save(panels, format) {
   if (!shown.length) return;
   const figure = beside(shown.map(figureOf));
   const colours = { paper: ground(shown[0].root), ink: ink(shown[0].root) };
-  const { run, tag, step } = shown[0];
+  const { run, tag, step } = shown[0].where;
   const name = ["attention", run, describeTag(tag), `step ${step}`].join("-").replace(/[^\w.-]+/g, "-").slice(0, 120);
   const blob = format === "svg" ? svg(figure, colours) : await png(figure, colours);
   const link = element("a", { href: URL.createObjectURL(blob), download: `${name}.${format}` });
@@ -22,7 +22,7 @@ export async function save(panels, format) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-function figureOf({ run, tag, step, parts, images, image, pins, heads, strip }) {
+function figureOf({ where: { run, tag, step }, parts, images, image, pins, heads, strip }) {
   const items = [];
   let y = MARGIN + LINE;
   const line = (words) => wrapped(words).forEach((text) => {
