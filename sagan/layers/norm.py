@@ -52,19 +52,20 @@ class BatchNorm(nn.Module):
 
         Without classes y is ignored.
         """
-        h = self.normalize(x)  # (N, C, H, W)
         gain, bias = (t(y) if self.conditional else t.normalized_weight() for t in (self.gain, self.bias))
         gain = gain + 1 if self.gain.spectral_norm else gain  # (N or 1, C)
+        synchronized = self.training and self.sync
+        if not (self.conditional or synchronized):
+            return self.normalize(x, gain[0], bias[0])  # in one kernel, and so is its backward pass
+        h = self.normalize_over_processes(x) if synchronized else self.normalize(x)  # (N, C, H, W)
         return torch.addcmul(bias.to(h.dtype)[:, :, None, None], h, gain.to(h.dtype)[:, :, None, None])
 
-    def normalize(self, x: Tensor) -> Tensor:
-        """Normalize each channel to zero mean and unit variance.
+    def normalize(self, x: Tensor, gain: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """Normalize each channel to zero mean and unit variance, then apply a gain (C,) and a bias (C,) if given.
 
         Training uses the statistics of the batch, evaluation the running statistics.
         """
-        if self.training and self.sync:
-            return self.normalize_over_processes(x)
-        return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
+        return F.batch_norm(x, self.running_mean, self.running_var, gain, bias, self.training, self.momentum, self.eps)
 
     def normalize_over_processes(self, x: Tensor) -> Tensor:
         """Normalize with statistics over all processes, on any device (torch's SyncBatchNorm refuses the CPU).
