@@ -35,5 +35,7 @@ def make_config(image_folder, tmp_path):
         "model.discriminator.channels=4",
         "training.precision=float32",
         "training.batch_size=4",
+        "logging.images_every=0",  # pictures take longer to draw than such a step
+        "logging.attention_every=0",
     ]
     return lambda *overrides: load_config(None, [*tiny, *overrides])

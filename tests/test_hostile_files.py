@@ -21,7 +21,7 @@ from tests.helpers.mutations import mutated_blobs, mutated_contents, mutated_exp
 from tests.helpers.tiny_runs import TINY, cheap_extractor, tokens, train_run
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(7200)]
-SHARE, SLOW_SHARE = 30, 3  # one in so many mutations is tried by `make test`, and by the slow tests
+SHARE, SLOW_SHARE = 60, 3  # one in so many mutations is tried by `make test`, and by the slow tests
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ def a_free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_nodes_on_one_machine(launch, tmp_path):
     settings = {"PRESET": "quickstart", "PROCESSES": "1", "NODES": "2", "MASTER": f"127.0.0.1:{a_free_port()}"}
     nodes = [launch("several-nodes.sh", [*OPTIONS, "--run_dir", "run"], **settings) for _ in range(2)]

@@ -41,7 +41,8 @@ def losses(run_dir):
     return [{name: value for name, value in r.items() if name.startswith(parts)} for r in records]
 
 
-@pytest.mark.parametrize("counts", [(1, 2, 1), pytest.param((1, 2, 4, 1), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [(1, 2, 1), (1, 2, 4, 1)])
 def test_the_number_of_processes_may_change_at_each_resume(counts, make_config, tmp_path, monkeypatch):
     """Neither the data and draws of the run depend on it, nor an update from one state, nor the scores of weights."""
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))

@@ -26,8 +26,6 @@ OPTIONS = {
     "checkpoint.every": 2,
     "checkpoint.keep": 20,
     "logging.every": 1,
-    "logging.images_every": 0,
-    "logging.attention_every": 0,
 }
 
 

@@ -34,10 +34,8 @@ ERRORS = {
 }
 
 
-SLOW = [pytest.param(late, marks=pytest.mark.slow) for late in ("1 later", "0 start", "0 start, no store")]
-
-
-@pytest.mark.parametrize("late", ["1 start", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("late", ERRORS)
 def test_a_wait_ends_with_a_line_that_says_who_waits_for_whom(late, tmp_path, monkeypatch):
     if "no store" in late:
         monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")

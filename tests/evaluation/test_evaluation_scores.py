@@ -65,6 +65,7 @@ dist.destroy_process_group()  # else its threads may outlive the interpreter, wh
 """
 
 
+@pytest.mark.slow  # test_evaluate_command.py has a quicker one
 def test_the_number_of_processes_changes_nothing(tmp_path):
     """301 images are five batches. Each process makes its own batches alone, and gets the scores."""
     expected = scores(n=301).values

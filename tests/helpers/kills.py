@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,9 @@ OPTIONS = (
     "evaluation.num_samples=8",
     "evaluation.num_real=8",
 )
+
+
+FEW = ("logging.images_every=4", "logging.attention_every=4")  # pictures take most of the time
 
 
 AHEAD = "checkpoint checkpoints/step-00000004.pt"  # with the thread held back, written after the record of step 5
@@ -120,10 +124,10 @@ def finish(pid: int) -> int:
 class Harness:
     """Kills of copies of one run, compared with the undisturbed one in FOLDER/whole."""
 
-    def __init__(self, folder: Path, images: str):
+    def __init__(self, folder: Path, images: str, options: Sequence[str] = ()):
         self.folder = folder
         self.whole = folder / "whole"
-        self.config = load_config(None, [*OPTIONS, f"data.path={images}", f"run_dir={self.whole}"])
+        self.config = load_config(None, [*OPTIONS, *options, f"data.path={images}", f"run_dir={self.whole}"])
         began = time.monotonic()
         self.writes = self.record(self.config)
         self.seconds = time.monotonic() - began
@@ -232,7 +236,7 @@ def late(writes: dict[str, list[Kill]], extent: str) -> dict[str, list[Kill]]:
 def main(folder: str, images: str, extent: str, kills: str = "0", disks: str = "0") -> None:
     """Kill at few or all places and so many times at random, and fill so many disks."""
     os.environ["SAGAN_CACHE"] = str(Path(folder) / "cache")
-    harness = Harness(Path(folder), images)
+    harness = Harness(Path(folder), images, FEW if extent == "few" else ())
     chosen = few(harness.writes) if extent == "few" else harness.writes
     for name, places_of in chosen.items():
         for kill in places_of:

@@ -47,6 +47,7 @@ TINY_PLAN = {
         "data.memory_gb": 0,
         "data.workers": 0,
         "logging.images_every": 0,
+        "logging.attention_every": 0,
     },
     "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
     "variants": {"none": {"model.*.attention.kind": "none"}},
@@ -65,7 +66,6 @@ TINY_TRAIN = {
     "model.generator.attention.resolutions": 16,
     "model.discriminator.attention.resolutions": 16,
     "evaluation.every": 0,
-    "logging.images_every": 0,
     "checkpoint.every": 1,
 }
 TINY_OPTIONS = {
@@ -140,7 +140,9 @@ def tiny_samples(words):
     options, out, classes = {}, Path(value_of(words, "--out") or ""), value_of(words, "--classes")
     if value_of(words, "--truncation_curve"):
         options["num"] = 12
-    if value_of(words, "--num"):
+    if value_of(words, "--video"):
+        options["num"] = 2
+    elif value_of(words, "--num"):
         options["num"] = min(12, int(value_of(words, "--num")))
     if classes and classes[0].isalpha():  # names, which a tiny run has too, but others
         origin = load_generator(words[1]).origin

@@ -13,7 +13,15 @@ from sagan.presets import load_config
 from sagan.runs.checkpoints import save_checkpoint
 
 TINY_MODEL = {"model.generator.channels": 8, "model.discriminator.channels": 8, "model.generator.z_dim": 8}
-TINY = {**TINY_MODEL, "training.batch_size": 4, "training.steps": 2, "training.precision": "float32", "device": "cpu"}
+TINY = {
+    **TINY_MODEL,
+    "training.batch_size": 4,
+    "training.steps": 2,
+    "training.precision": "float32",
+    "device": "cpu",
+    "logging.images_every": 0,  # pictures take longer to draw than such a step
+    "logging.attention_every": 0,
+}
 
 
 def tokens(options):

@@ -28,7 +28,7 @@ def test_records_that_lag_are_those_that_do_not(make_config, tmp_path, lag, monk
     options = (
         "logging.every=2",
         "logging.images_every=5",
-        "logging.attention_every=3",
+        "logging.attention_every=6",
         "checkpoint.every=5",
         "evaluation.every=7",
         "evaluation.num_samples=8",
@@ -44,24 +44,8 @@ def test_records_that_lag_are_those_that_do_not(make_config, tmp_path, lag, monk
         return train(make_config(*options, "training.steps=11", f"run_dir={tmp_path / name}"), callbacks=callbacks)
 
     at_once = run("at-once")
-    assert [r["step"] for r in read_records(at_once / "metrics.jsonl")] == [
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-        6,
-        7,
-        8,
-        9,
-        10,
-        10,
-        11,
-        11,
-        11,
-        11,
-    ]
+    steps = [r["step"] for r in read_records(at_once / "metrics.jsonl")]
+    assert steps == [1, 2, 4, 5, 6, 6, 7, 8, 10, 10, 11, 11, 11, 11]
     for steps_behind in (1, 4):
         lag(steps_behind)
         assert differences(run(f"by-{steps_behind}"), at_once) == []
