@@ -33,7 +33,7 @@ def upsample_conv(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     if kernel.shape[-1] == 1:
         return F.interpolate(F.conv2d(x, kernel, bias), scale_factor=2.0, mode="nearest")
     h = F.conv_transpose2d(x, kernel, stride=2, padding=1)
-    # oneDNN would take longer for the gradient of the bias than for that of the kernel. The sum over h costs nearly nothing.
+    # oneDNN would take longer for the bias's gradient than for the kernel's. The sum over h costs next to nothing.
     return h if bias is None else h.add_(bias[:, None, None])
 
 
