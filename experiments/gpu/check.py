@@ -70,7 +70,7 @@ def report(device: str, end: float, folder: Path) -> tuple[list[str], int]:
 def parts(device: str, folder: Path) -> list[tuple[str, list[str], Path | None]]:
     """Return title, command and file of numbers of every part, the quick and the telling ones first."""
     python, sagan = sys.executable, [sys.executable, "-m", "sagan"]
-    tests = ["tests/training/test_fake_gpu.py", "tests/training/test_performance.py", "tests/training/test_inputs.py"]
+    tests = [f"tests/training/test_{name}.py" for name in ("fake_gpu", "performance", "inputs", "gpu")]
     marker = ["-m", "gpu"] if device == "cuda" else ["-m", "not slow and not gpu", *tests]
     found: list[tuple[str, list[str], Path | None]] = [("Tests", [python, "-m", "pytest", "-q", "-rs", *marker], None)]
     for name, words in SIZES[device].items():

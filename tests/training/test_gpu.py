@@ -1,0 +1,149 @@
+"""What a GPU has to show: recorded updates, waits, precision, memory, NCCL. `make test-gpu` runs these tests.
+
+Those that can do so also run on a CPU, so that they are known to be right before a GPU is at hand.
+"""
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from sagan.attention import KINDS
+from sagan.training import performance
+from sagan.training.blocks import InputBuffers, pack
+from sagan.training.health import FiniteWatch
+from sagan.training.inputs import step_inputs
+from sagan.training.performance import choose_updates, state_tensors
+from sagan.training.state import build_state
+from sagan.training.steps import train_step
+from tests.helpers.attention_kinds import build, images
+from tests.test_torchrun import torchrun
+
+NEEDS_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+ON_GPU = pytest.param("cuda", marks=NEEDS_GPU)
+# Recorded as graphs on a GPU. On a CPU only traced: to compile them takes a minute each.
+MODES = [pytest.param("cpu", "compiled", marks=pytest.mark.slow), pytest.param("cuda", "graphs", marks=NEEDS_GPU)]
+
+CASES = {
+    **{kind: [f"model.{n}.attention.kind={kind}" for n in ("generator", "discriminator")] for kind in KINDS},
+    "augmented": ["training.diffaugment=[color,translation,cutout]"],
+    "micro-batches": ["training.micro_batches=2", "training.d_steps=2"],
+    "synchronized": ["model.generator.norm_sync=true"],
+    "spectral norm of the tables": ["model.generator.norm_spectral=true"],
+    "unconditional": ["data.num_classes=0"],
+    "without an average": ["training.ema_decay=0"],
+}
+
+
+def steps_of(make_config, device, *overrides, dtype=torch.float32):
+    """Return a state and a function that takes a step from given images and returns metrics and gradients."""
+    widths = "model.generator.channels=8", "model.discriminator.channels=16"  # that carry every kind
+    config = make_config("training.batch_size=8", *widths, *overrides)
+    state = build_state(config, torch.device(device), dtype)
+    generator, random = state.generator, torch.Generator().manual_seed(0)
+
+    def batch():
+        n, classes = config.training.batch_size, generator.num_classes
+        real = torch.randint(256, (n, 3, 32, 32), generator=random, dtype=torch.uint8)
+        return real, torch.randint(classes, (n,), generator=random) if classes else None, None
+
+    batches = (batch() for _ in itertools.count())
+    inputs = step_inputs(config.training, generator.z_dim, generator.num_classes, batches, state.step)
+    if device == "cuda":
+        inputs = map(InputBuffers(state.device).load, (pack(i, pin=True) for i in inputs))
+    updates = choose_updates(state)
+
+    def step():
+        metrics = train_step(state, inputs, updates)
+        networks = {"discriminator": state.discriminator, "generator": generator}
+        gradients = {n: torch.cat([p.grad.flatten() for p in m.parameters()]) for n, m in networks.items()}
+        return {k: v.clone() for k, v in metrics.items()}, gradients
+
+    return state, step
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("overrides", CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize(("device", "mode"), MODES)
+def test_every_way_to_run_updates_agrees_with_eager_ones(make_config, monkeypatch, device, mode, overrides):
+    """`optimizer.eps` keeps Adam from turning differences in rounding into whole learning rates."""
+    monkeypatch.setattr(performance, "BACKEND", "aot_eager")
+    torch.compiler.reset()  # or else torch stops compiling after some layers
+    (state, eager), (other_state, other) = (
+        steps_of(make_config, device, "optimizer.eps=1e-3", f"training.performance={m}", *overrides)
+        for m in ("eager", mode)
+    )
+    for _ in range(3):
+        for tensor, value in zip(state_tensors(other_state), state_tensors(state), strict=True):
+            tensor.copy_(value)  # differences in rounding would grow from step to step
+        (metrics, gradients), (others, other_gradients) = eager(), other()
+        for name, value in metrics.items():
+            torch.testing.assert_close(others[name], value, rtol=1e-5, atol=1e-5, msg=name)
+        for name, value in gradients.items():
+            assert (other_gradients[name] - value).norm() <= 1e-5 * value.norm(), name
+
+
+@pytest.mark.parametrize("mode", ["eager", "graphs"])
+@pytest.mark.parametrize("device", [ON_GPU])
+def test_steps_and_their_check_wait_for_nothing(make_config, device, mode):
+    state, step = steps_of(make_config, device, f"training.performance={mode}")
+    watch = FiniteWatch(state)
+    for _ in range(2):  # the first one allocates and records
+        watch.check(state.step, step()[0])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            watch.check(state.step, step()[0])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    watch.require()
+
+
+@pytest.mark.parametrize("device", ["cpu", ON_GPU])
+@pytest.mark.parametrize("kind", ["sagan", "none"])
+def test_bf16_agrees_with_float32(make_config, device, kind):
+    """bf16 has 8 bits of precision: losses agree to a few parts in a hundred, and gradients nearly in direction."""
+    kinds = [f"model.{n}.attention.kind={kind}" for n in ("generator", "discriminator")]
+    (_, exact), (_, rounded) = (steps_of(make_config, device, *kinds, dtype=d) for d in (torch.float32, torch.bfloat16))
+    (metrics, gradients), (others, other_gradients) = exact(), rounded()
+    for name in ("loss/discriminator", "loss/generator"):
+        torch.testing.assert_close(others[name].float(), metrics[name], rtol=0.05, atol=0.05, msg=name)
+    for name, value in gradients.items():
+        cosine = torch.nn.functional.cosine_similarity(other_gradients[name].float(), value, dim=0)
+        assert cosine > 0.97, (name, cosine)
+
+
+@pytest.mark.parametrize("kind", ["sagan", "multihead"])
+@pytest.mark.parametrize("device", [ON_GPU])
+def test_memory_of_attention_is_linear_in_the_number_of_pixels(device, kind):
+    """Four times as many pixels take four times the memory. A matrix of weights would take sixteen times."""
+
+    def peak(side):
+        layer = build(kind, size=(side, side)).to(device)
+        x = images(size=(side, side), number=8).to(device, torch.bfloat16).requires_grad_()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        layer(x).float().square().mean().backward()
+        return torch.cuda.max_memory_allocated() - before
+
+    peak(32)  # workspaces that stay
+    assert peak(64) < 5 * peak(32)
+
+
+@pytest.mark.parametrize("device", [ON_GPU])
+@pytest.mark.timeout(600)
+def test_nccl_with_one_process_and_one_for_each_gpu(tmp_path, device):
+    """All train on the same images, so the losses agree; with one device, this shows that NCCL itself works."""
+    found = []
+    for ranks in sorted({1, torch.cuda.device_count()}):
+        run = tmp_path / str(ranks)
+        options = ["--device", device, "--training.batch_size", str(8 * torch.cuda.device_count())]
+        process = torchrun(run, ranks, *options, "--model.generator.norm_sync", "true")
+        said = process.communicate(timeout=500)[0]
+        assert process.returncode == 0, said
+        records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        found.append([r["loss/discriminator"] for r in records if "loss/discriminator" in r])
+    assert all(len(losses) == len(found[0]) >= 12 for losses in found)
+    for losses in found[1:]:
+        assert losses[0] == pytest.approx(found[0][0], rel=1e-3)
