@@ -22,6 +22,8 @@ SKIPPED = {
     "make": "sets up the environment that this test runs in; `make test` runs this test",
     "pip": "changes the environment that this test runs in",
     ".venv/bin/python -m pytest": "runs tests, of which this is one",
+    "git worktree": "changes the repository that this test runs in",
+    "python experiments/speed/versions.py": "needs a checkout of an older version",
     "tensorboard": "a server that does not end",
     "python -m experiments.soak.measure": "trains for an hour",
     "python -m experiments.attention-tab.measure": "measures for minutes; test_page_numbers.py repeats a part of it",

@@ -17,6 +17,7 @@ from sagan.training.inputs import step_inputs
 from sagan.training.run import Due
 from sagan.training.steps import train_step
 from tests.helpers.fake_gpu import GPU, Operations, fake_state, gradients_of
+from tests.helpers.pages import ROOT
 
 BATCH = 4
 
@@ -76,7 +77,9 @@ def test_a_step_with_other_options(overrides, classes):
 
 def test_a_step_at_full_width_takes_few_kernels():
     """The limit is on the operations that reach the device, views excepted. Layers on their own took 1,900."""
-    assert operations(torch.bfloat16, preset="cifar10").total <= 1400
+    found = operations(torch.bfloat16, preset="cifar10").total
+    assert found <= 1400
+    assert f"| `cifar10` | 1,925 | {found:,} |" in (ROOT / "experiments/speed/README.md").read_text()
 
 
 def test_sampling_copies_its_inputs_to_the_gpu_and_its_images_back():
