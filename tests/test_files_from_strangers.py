@@ -79,7 +79,7 @@ def test_a_file_that_names_data_starts_no_download(run, downloads, verb, options
     assert downloads == folders and not (tmp_path / "planted").exists()
     assert code == (0 if verb == "attention" and not options else 1)  # without real images, the others are drawn
     if not folders:
-        words = f"data.source cifar10: not found in {tmp_path / 'planted'}. Only a file names this source and path"
+        words = f"data.source cifar10: not found in {tmp_path / 'planted'}. Both are named by the run's file alone"
         assert words in output.out + output.err
 
 
@@ -94,6 +94,21 @@ def test_a_file_that_names_a_data_source_of_ones_own_runs_no_code(run, verb, tmp
         assert f"names the data source {source}, and opening it would run" in output.out + output.err
     assert main([verb, run, "--device", "cpu", "--data.channels", "3"]) == 1  # real images are required now
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--data.path", "user/name"], ["--data.source", "huggingface"]])
+def test_a_file_that_names_a_data_set_of_the_hub_starts_no_download(run, options, monkeypatch, capsys):
+    datasets, asked = pytest.importorskip("datasets"), []
+
+    def load_dataset(*given, **options):
+        asked.append(given)
+        raise OSError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    edited(run, config={"data.source": "huggingface", "data.path": "user/name"})
+    assert main(["evaluate", run, "--device", "cpu", *options]) == 1
+    assert bool(asked) == ("--data.path" in options)
+    assert ("not found in user/name. Both are named by the run's file alone" in capsys.readouterr().err) != bool(asked)
 
 
 def test_a_place_that_neither_names_is_the_default(run, downloads, tmp_path):

@@ -1,14 +1,19 @@
 """The scripts of experiments/launch, run on one machine."""
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sagan.runs.directory import checkpoint_path
+from sagan.runs.directory import checkpoint_path, checkpoints
+from sagan.runs.records import read_records
 from tests.helpers.launching import LAUNCH, start_script
 from tests.helpers.tiny_commands import TINY_PLAN
 from tests.helpers.tiny_runs import TINY, tokens
@@ -58,6 +63,27 @@ def test_a_run_on_slurm(launch, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_whose_time_on_slurm_is_over_saves_itself_and_queues_again(launch, tmp_path):
+    job = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NNODES": "1", "SLURM_JOB_ID": "7"}
+    options = [*OPTIONS, "--run_dir", "run", "--training.steps", "1000000", "--logging.every", "1"]
+    process, records = launch("slurm-run.sh", options, PRESET="quickstart", PROCESSES="2", **job), tmp_path / "run"
+    deadline = time.monotonic() + 120
+    while newest_record(records) < 3:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert (tmp_path / "requeued").read_text() == "7\n", output
+    (saved,) = checkpoints(records)
+    assert checkpoint_path(records, newest_record(records)) == saved
+
+
+def newest_record(run_dir):
+    """Return the step of the newest record, 0 if there is none."""
+    return max((r["step"] for r in read_records(run_dir / "metrics.jsonl")), default=0)
+
+
+@pytest.mark.slow
 def test_a_sweep_on_slurm(launch, tmp_path):
     plan = {**TINY_PLAN, "seeds": [0, 1], "evaluation": {**TINY_PLAN["evaluation"], "num_samples": 4}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
@@ -66,8 +92,11 @@ def test_a_sweep_on_slurm(launch, tmp_path):
     assert len(rows) == 2 and rows[1].startswith("none,1,2,")
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-@pytest.mark.parametrize("script", sorted(LAUNCH.glob("*.sh")), ids=lambda path: path.name)
+SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize("script", sorted(LAUNCH.parent.glob("*/*.sh")), ids=lambda path: path.name)
 def test_the_shell_finds_nothing_wrong(script: Path):
-    done = subprocess.run(["shellcheck", script], capture_output=True, text=True)
+    done = subprocess.run([SHELLCHECK, script], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -90,7 +91,7 @@ def test_a_killed_rank_of_two_costs_nothing(victim, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victims", [[0, 1], [3, 0]])
+@pytest.mark.parametrize("victims", [[0, 1], [3, 2]])
 def test_two_kills_of_four_ranks_cost_nothing(victims, tmp_path):
     kill_one(tmp_path, 4, victims)
 
@@ -99,7 +100,7 @@ def test_two_kills_of_four_ranks_cost_nothing(victims, tmp_path):
 def test_a_restart_of_a_diverged_run_ends_at_once(tmp_path):
     run = torchrun(tmp_path / "run", 2, "--optimizer.generator_lr", "1e30", restarts=2)
     output, _ = run.communicate(timeout=300)
-    assert run.returncode != 0
+    assert run.returncode != 0 and re.search(r"exitcode *: 3 ", output), output
     assert output.count("An earlier attempt recorded this") == 4, output  # two ranks in two restarts
     assert output.count(" images, ") == 1  # only the first attempt opened the data
 

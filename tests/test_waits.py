@@ -27,10 +27,10 @@ if os.environ["RANK"] == late:
 sys.exit(main(sys.argv[2:]))
 """
 ERRORS = {
-    "1 start": "rank 0 of 2 has waited [5-9] seconds for rank 1, which is too long",
-    "0 start": "rank 1 of 2 has waited [5-9] seconds for rank 0, which is too long",
-    "0 start, no store": "rank 1 of 2 has waited [5-9] seconds for rank 0, tried at .*, which is too long",
-    "1 later": "rank 0 of 2: another process has ended, or not answered for 5 seconds: Timed out waiting 5000ms .*",
+    "1 start": "rank 0 of 2: timed out after [5-9] seconds of waiting for rank 1",
+    "0 start": "rank 1 of 2: timed out after [5-9] seconds of waiting for rank 0",
+    "0 start, no store": "rank 1 of 2: timed out after [5-9] seconds of waiting for rank 0, tried at .*",
+    "1 later": "rank 0 of 2: another process exited or did not respond within 5 seconds: Timed out waiting 5000ms .*",
 }
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An ablation on a Ray cluster whose machines see the same folders. Run this on one of them.
-# Start the cluster before: `ray start --head` here, `ray start --address=HERE:6379` on the others.
+# Start the cluster first: `ray start --head` here, `ray start --address=HERE:6379` on the others.
 set -euo pipefail
 
 PLAN=${PLAN:-attention-kinds}

@@ -7,11 +7,22 @@
 #SBATCH --gpus=1
 #SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:TERM@120
 #SBATCH --requeue
 set -euo pipefail
 
 PLAN=${PLAN:-attention-kinds}
 SIZE=${SIZE:-gpu}
 
-exec srun sagan ablate "$PLAN" --size "$SIZE" --seeds "[$SLURM_ARRAY_TASK_ID]" "$@"
+srun sagan ablate "$PLAN" --size "$SIZE" --seeds "[$SLURM_ARRAY_TASK_ID]" "$@" &
+step=$!
+
+# Two minutes before the time limit SLURM signals this script, and would not start it again by itself. So stop the step,
+# which saves itself, and put the job back into the queue.
+requeue() {
+    kill -TERM "$step"
+    wait "$step" || true
+    scontrol requeue "$SLURM_JOB_ID"
+}
+trap requeue TERM
+wait "$step"

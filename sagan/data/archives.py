@@ -8,6 +8,11 @@ import torch
 from sagan.config import ConfigError, UserError
 from sagan.data.dataset import ArrayDataset
 
+ONLY_A_FILE = (
+    "data.source {source}: not found in {path}. Both are named by the run's file alone, so nothing is downloaded; to "
+    "allow it, give --data.source {source} --data.path {path}"
+)
+
 # source: (class in torchvision.datasets, site, files, folder for them under data.path)
 ARCHIVES: dict[str, tuple[str, str, str, str]] = {
     "cifar10": ("CIFAR10", "https://www.cs.toronto.edu/~kriz/", "cifar-10-python.tar.gz", "."),
@@ -54,10 +59,7 @@ def fetch(source: str, path: Path, split: str, download: bool):
         except RuntimeError as error:  # missing or incomplete
             if download:
                 return kind(path, download=True, **chosen)
-            raise UserError(
-                f"data.source {source}: not found in {path}. Only a file names this source and path, so nothing is "
-                f"downloaded; to allow it, give --data.source {source} --data.path {path}"
-            ) from error
+            raise UserError(ONLY_A_FILE.format(source=source, path=path)) from error
     except UserError:
         raise
     except Exception as error:  # network, disk, checksum: each raises its own type

@@ -1,13 +1,17 @@
 """A data set given from Python: any `torch.utils.data.Dataset` of images and labels."""
 
+import operator
 from collections.abc import Sized
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from sagan.config import ConfigError, DataConfig, UserError
+from sagan.config.errors import one_line
+from sagan.config.types import shown
 from sagan.data.dataset import Dataset, MemoryDataset, resolve_num_classes
 
 GIVEN = "dataset"
@@ -66,10 +70,20 @@ class GivenDataset(Dataset):
 
 
 def read_item(given: Any, index: int, data: DataConfig) -> tuple[Tensor, int]:
-    """Return the image and the label of an item. Raise ConfigError if either has the wrong type or shape."""
-    item = given[index]
+    """Return the image and the label of an item.
+
+    Raise ConfigError if either has the wrong type or shape, and UserError if the data set fails to read the item.
+    """
+    try:
+        item = given[index]
+    except Exception as error:  # it is the user's own code
+        raise UserError(f"dataset[{index}]: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         raise ConfigError(f"dataset[{index}]: {type(item).__name__}, expected a pair (image, label)")
+    if not isinstance(item[0], (Tensor, np.ndarray)):
+        raise ConfigError(
+            f"dataset[{index}]: the image is a {type(item[0]).__name__}, expected a uint8 tensor (C, H, W)"
+        )
     image, label = torch.as_tensor(item[0]), item[1]
     expected = (data.channels, *data.size)
     if image.dtype != torch.uint8 or tuple(image.shape) != expected:
@@ -77,9 +91,13 @@ def read_item(given: Any, index: int, data: DataConfig) -> tuple[Tensor, int]:
         raise ConfigError(
             f"dataset[{index}]: the image is {found}, expected uint8 {expected} (data.resolution, data.channels)"
         )
-    if isinstance(label, bool) or int(label) != label or label < 0:
-        raise ConfigError(f"dataset[{index}]: the label is {label}, expected an integer from 0")
-    return image, int(label)
+    try:
+        number = operator.index(label)
+    except (TypeError, ValueError):
+        number = -1
+    if isinstance(label, bool) or number < 0:
+        raise ConfigError(f"dataset[{index}]: the label is {shown(label)}, expected a non-negative integer")
+    return image, number
 
 
 def class_names(given: Any, count: int) -> list[str]:

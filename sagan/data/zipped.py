@@ -6,6 +6,7 @@ An archive is read in place. Its entries are decoded by the same rules as files.
 import io
 import json
 import os
+import zlib
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
@@ -63,7 +64,7 @@ def open_zip(path: Path, size: tuple[int, int], channels: int, on_error: str) ->
         with ZipFile(path) as archive:
             entries = archive.namelist()
             listed = archive.read(LABELS) if LABELS in entries else None
-    except (OSError, BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (OSError, BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:
         raise UserError(f"data.path {path}: cannot be read as a zip archive: {reason(error)}") from error
     names = sorted(name for name in entries if is_image(name.rpartition("/")[2]) and "__MACOSX/" not in name)
     if not names:
@@ -92,7 +93,7 @@ def listed_labels(path: Path, content: bytes, names: list[str]) -> tuple[Tensor,
         label = known.get(name)
         if type(label) is not int or label < 0:
             has = "no label" if name not in known else f"the label {label}"
-            raise UserError(f"{where}: {name} has {has}, expected an integer from 0")
+            raise UserError(f"{where}: {name} has {has}, expected a non-negative integer")
     labels = torch.tensor([known[name] for name in names])
     return labels, [str(c) for c in range(int(labels.max()) + 1)]
 

@@ -22,6 +22,7 @@ from sagan.runtime.rendezvous import attempt_store
 from sagan.runtime.waiting import length, wait_until
 
 T = TypeVar("T")
+FIRST = "sagan/first"
 PATIENCE = timedelta(minutes=30)  # for an operation in which all processes take part
 
 
@@ -60,9 +61,9 @@ def process_group(device: torch.device) -> Iterator[None]:
         dist.barrier()  # gloo's threads may abort a process whose peers have already left
     except RuntimeError as error:
         if problem := lost_process(error):
-            patience = length(PATIENCE.total_seconds())
+            limit = length(PATIENCE.total_seconds())
             raise UserError(
-                f"rank {rank} of {world_size}: another process has ended, or not answered for {patience}: {problem}"
+                f"rank {rank} of {world_size}: another process exited or did not respond within {limit}: {problem}"
             ) from error
         raise
     finally:
@@ -131,21 +132,23 @@ def barrier() -> None:
 
 @contextmanager
 def main_first(what: str) -> Iterator[None]:
-    """Run the block in the main process before the others enter it, however long that takes.
+    """Run the block in the main process, then in one process of each other machine, then in all others.
 
-    `what` says what the main process does, such as "opens the data". The others report that they wait for it. Raise
-    UserError in them if the main process ends first.
+    So each machine downloads once, and a disk that machines share is written by the main process alone. There is no
+    time limit. `what` says what the block does, such as "opens the data". The others report that they wait for it.
+    Raise UserError in them if the main process ends first.
     """
     if world_size() == 1:
         yield
         return
-    key = f"sagan/main first {next(_blocks)}"
-    if is_main():
-        yield
-        _store().set(key, "done")
-    else:
-        wait_until(lambda: _store().check([key]), f"rank {rank()}", lambda: f"rank 0, which {what}")
-        yield
+    block, machine, local = next(_blocks), os.environ.get("GROUP_RANK", "0"), int(os.environ.get("LOCAL_RANK", rank()))
+    if not is_main():
+        first, where = (rank() - local, machine) if local else (0, "0")
+        key = f"{FIRST} {block}/{where}"
+        wait_until(lambda: _store().check([key]), f"rank {rank()}", lambda: f"rank {first}, which {what}")
+    yield
+    if not local:
+        _store().set(f"{FIRST} {block}/{machine}", "done")
 
 
 _blocks = itertools.count()  # all processes pass the same blocks in the same order

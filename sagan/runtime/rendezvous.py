@@ -67,7 +67,7 @@ def answers(address: str, port: int) -> bool:
 def own_address(shared: Store, who: str, patience: timedelta) -> str:
     """Return the address at which the other machines can reach this one.
 
-    A machine may know itself by a loopback address alone: Debian gives its host name one. If that is the machine of
+    A host name may resolve to a loopback address only, as on Debian. If that is the machine of
     torchrun's store, the others say at which address they have reached it.
     """
     master = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

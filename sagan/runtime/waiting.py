@@ -1,4 +1,4 @@
-"""Waiting for other processes: not without a word, and not without an end."""
+"""Waiting for other processes, with messages and a time limit."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from sagan.config import UserError
 from sagan.runtime.wording import counted
 
 FIRST_WORD, NEXT_WORD = 60.0, 600.0  # seconds of waiting before a process says so, and before it says so again
-SECONDS = 0.2  # between two looks
+SECONDS = 0.2  # between two polls
 
 
 def wait_until(
@@ -26,13 +26,13 @@ def wait_until(
         while not arrived():
             waited = time.monotonic() - start
             if patience is not None and waited > patience.total_seconds():
-                raise UserError(f"{who} has waited {length(waited)} for {whom()}, which is too long")
+                raise UserError(f"{who}: timed out after {length(waited)} of waiting for {whom()}")
             if waited > next_word:
                 next_word += NEXT_WORD
                 print(f"{who} has waited {length(waited)} for {whom()}", file=sys.stderr, flush=True)
             time.sleep(SECONDS)
     except DistError as error:  # the store ends with its process
-        raise UserError(f"{who} has waited for the other processes, but rank 0 has ended") from error
+        raise UserError(f"{who}: rank 0 exited while this process waited for the others") from error
 
 
 def length(seconds: float) -> str:

@@ -82,8 +82,8 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
     with process_group(device):
         barrier()  # the main process may still be saving the previous run
         saved, damaged = read_by_main(lambda: newest_whole(directory))
-        config = check_start(config, saved, dataset is not None)
         require_agreement(shared_facts(config, saved))
+        config = check_start(config, saved, dataset is not None)
         if saved and finished(config, saved):
             if is_main():
                 with suppress(UserError), RunLog(directory):  # unless it is busy or read-only
@@ -129,20 +129,21 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
     config = resumed_config(config, saved, directory)
     if saved:
         require_fit(saved, config, directory)
-    elif training.init_from:
-        load_weights(training.init_from)  # only to check that they can be read
+    elif init_from := training.init_from:
+        read_by_main(lambda: load_weights(init_from)[0])  # only to check that they can be read
     return config
 
 
 def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dataset, Evaluator | None]:
     """Return the data set, with no image read yet, and the evaluator. Raise UserError if something is missing."""
-    with main_first("opens the data"):  # one process downloads
+    with main_first("opens the data"):  # one process of each machine downloads
         data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
     if config.evaluation.every:
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
     known = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
     require_memory_for(known, device, world_size())
-    return data, Evaluator.build(config, device)
+    with main_first("loads the extractor"):
+        return data, Evaluator.build(config, device)
 
 
 def set_up(
@@ -160,7 +161,8 @@ def set_up(
     if saved:
         require_same_dtype(saved, config, dtype)
     data = in_memory(data, config.data.memory_gb)
-    if evaluator:  # again: by now unreadable images have been skipped
+    require_agreement(data_facts(data))  # again: by now unreadable images have been skipped
+    if evaluator:
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
     config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
     state, start = build_state(config, device, dtype), []

@@ -16,7 +16,7 @@ from sagan.runs.contents import check_adam, check_weights
 from sagan.runs.directory import checkpoint_path, configured_run_dir
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated, read_records
-from sagan.runtime.distributed import read_by_main
+from sagan.runtime.distributed import any_process, read_by_main
 from sagan.runtime.wording import counted, printable
 from sagan.training.health import NonFiniteError
 
@@ -69,9 +69,11 @@ def refuse_to_diverge_again(run_dir: Path, saved: dict | None) -> None:
     The same steps would diverge again. A command that a person runs again is not refused.
     """
 
+    # The count of a process begins at 0 on a machine that joins late.
+    if not any_process(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0):
+        return
+
     def last_divergence() -> str | None:
-        if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
-            return None
         records = read_records(run_dir / "metrics.jsonl")
         step = saved["step"] if saved else 0
         return next((str(r["diverged"]) for r in reversed(records) if "diverged" in r and r["step"] > step), None)

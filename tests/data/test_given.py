@@ -54,8 +54,11 @@ def test_arrays_and_numpy_labels_are_taken():
     [
         ([(IMAGES[0].float(), 0)], r"dataset\[0\]: the image is float32 \(3, 32, 48\), expected uint8 \(3, 32, 48\)"),
         ([(IMAGES[0], 0), (IMAGES[1, :, :16], 0)], r"dataset\[1\]: the image is uint8 \(3, 16, 48\), expected uint8"),
-        ([(IMAGES[0], -1)], r"dataset\[0\]: the label is -1, expected an integer from 0"),
-        ([(IMAGES[0], 0.5)], r"dataset\[0\]: the label is 0.5, expected an integer from 0"),
+        ([(IMAGES[0], -1)], r"dataset\[0\]: the label is -1, expected a non-negative integer"),
+        ([(IMAGES[0], 0.5)], r"dataset\[0\]: the label is 0.5, expected a non-negative integer"),
+        ([(IMAGES[0], None)], r"dataset\[0\]: the label is null, expected a non-negative integer"),
+        ([(IMAGES[0], "cat")], r"dataset\[0\]: the label is cat, expected a non-negative integer"),
+        ([("image.png", 0)], r"dataset\[0\]: the image is a str, expected a uint8 tensor"),
         ([IMAGES[0]], r"dataset\[0\]: Tensor, expected a pair \(image, label\)"),
         (iter([]), "dataset list_iterator: expected a data set with a length and items by index"),
     ],

@@ -11,7 +11,7 @@ STAND_INS = {
     "sagan": f'exec {sys.executable} -m sagan "$@"',
     "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
     "srun": 'exec "$@"',
-    "scontrol": 'test "$1 $2" = "show hostnames" && echo localhost',
+    "scontrol": 'case "$1 $2" in "show hostnames") echo localhost ;; requeue*) echo "$2" > requeued ;; esac',
 }
 
 
