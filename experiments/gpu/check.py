@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SIZES = {
     "cuda": {
         "cifar10": ["cifar10", "--training.batch_size", "64"],
-        "imagenet": ["imagenet", "--training.batch_size", "64"],
+        "imagenet": ["imagenet", "--training.batch_size", "256"],
     },
     "cpu": {
         "quickstart": ["quickstart", "--training.batch_size", "4", "--model.generator.channels", "4"],
@@ -71,11 +71,9 @@ def parts(device: str, folder: Path) -> list[tuple[str, list[str], Path | None]]
     """Return title, command and file of numbers of every part, the quick and the telling ones first."""
     python, sagan = sys.executable, [sys.executable, "-m", "sagan"]
     tests = [f"tests/training/test_{name}.py" for name in ("fake_gpu", "performance", "inputs", "gpu")]
-    marker = ["-m", "gpu"] if device == "cuda" else ["-m", "not slow and not gpu", *tests]
+    on_gpu = ["tests/training/test_gpu.py", "tests/training/test_recording.py", "tests/data/test_batches.py"]
+    marker = ["-m", "gpu", *on_gpu] if device == "cuda" else ["-m", "not slow and not gpu", *tests]
     found: list[tuple[str, list[str], Path | None]] = [("Tests", [python, "-m", "pytest", "-q", "-rs", *marker], None)]
-    for name, words in SIZES[device].items():
-        file = folder / f"{name}.json"
-        found.append((f"Step of {name}", [*sagan, "bench", *words, "--device", device, "--json", str(file)], file))
     run_dir = str(folder / "run")
     found.append((
         "Training",
@@ -85,6 +83,9 @@ def parts(device: str, folder: Path) -> list[tuple[str, list[str], Path | None]]
     number = SCORED[device]
     sizes = ["--num_samples", number, "--num_real", number, "--device", device]
     found.append(("Evaluation", [*sagan, "evaluate", run_dir, *EXTRACTOR, *sizes], None))
+    for name, words in SIZES[device].items():
+        file = folder / f"{name}.json"
+        found.append((f"Step of {name}", [*sagan, "bench", *words, "--device", device, "--json", str(file)], file))
     return found
 
 
@@ -95,7 +96,7 @@ def run(command: list[str], seconds: float) -> tuple[int, str]:
     except subprocess.TimeoutExpired as expired:
         said = expired.stdout or b""
         return 124, said.decode(errors="replace") if isinstance(said, bytes) else said
-    return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
 
 
 def machine(device: str) -> list[str]:

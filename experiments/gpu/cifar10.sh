@@ -13,9 +13,10 @@ end=$(($(date +%s) + MINUTES * 60))
 for preset in $PRESETS; do
     left=$((end - $(date +%s)))
     [ "$left" -gt 5 ] || exit 75
-    # `timeout` ends with SIGTERM, on which a run saves its last step. A finished run returns at once.
+    # Evaluations during training need no download. `timeout` ends with SIGTERM, on which a run saves its last step. A finished run returns at once.
     # shellcheck disable=SC2086
-    timeout --kill-after 60 "$left" $SAGAN train "$preset" --run_dir "$RUNS/$preset" $ARGUMENTS
+    timeout --kill-after 60 "$left" $SAGAN train "$preset" --run_dir "$RUNS/$preset" \
+        --evaluation.extractor.name efficientnet-lite0 $ARGUMENTS
     code=$?
     [ "$code" -eq 124 ] && exit 75
     [ "$code" -eq 0 ] || exit "$code"

@@ -1,6 +1,7 @@
 """The forms of a training step to compare: this program's, the model written plainly, and torch-mimicry's."""
 
 import importlib.util
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +38,8 @@ def noise_inputs(state: TrainState) -> Iterator[Inputs]:
     inputs = step_inputs(config.training, generator.z_dim, generator.num_classes, noise_batches(state), step=0)
     if state.device.type == "cpu":
         return inputs
-    return map(InputBuffers(state.device).load, (pack(i, pin=True) for i in inputs))
+    packed = [pack(i, pin=True) for i in itertools.islice(inputs, 4 * (config.training.d_steps + 1))]
+    return map(InputBuffers(state.device).load, itertools.cycle(packed))
 
 
 def noise_batches(state: TrainState) -> Iterator[Batch]:

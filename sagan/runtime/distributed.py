@@ -47,11 +47,11 @@ def process_group(device: torch.device) -> Iterator[None]:
 
     Raise UserError if one of them does not arrive, ends early or does not answer for `PATIENCE`.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # graphs are recorded on the current device
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     store, rank, world_size = attempt_store(PATIENCE)
     try:

@@ -39,7 +39,7 @@ from sagan.training.feed import feed_of
 from sagan.training.health import FiniteWatch, NonFiniteError
 from sagan.training.least_memory import require_memory_for
 from sagan.training.messages import Progress, farewell, introduction
-from sagan.training.performance import choose_updates
+from sagan.training.performance import updates_of_run
 from sagan.training.recording import RecordWriter
 from sagan.training.resume import (
     data_facts,
@@ -199,13 +199,13 @@ def tidy(config: Config) -> None:
 def fit(run: Run, stop: StopRequest) -> None:
     """Take steps until the last one or a request to stop. After each, do what is due."""
     state, last = run.state, run.config.training.steps
-    feed, updates = feed_of(run), choose_updates(state)
+    feed = feed_of(run)
     z, y = diagnostics.grid_inputs(state)
     catch_up(run)
     recorder = RecordWriter(run)
     feed.fetch()
     stopping = any_process(feed.failure is not None)
-    with Progress(run.log, state.step, run.config) as progress:
+    with Progress(run.log, state.step, run.config) as progress, updates_of_run(state) as updates:
         while state.step < last and not stopping:
             metrics = train_step(state, feed.take(), updates)
             run.finite.check(state.step, metrics)

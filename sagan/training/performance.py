@@ -1,7 +1,8 @@
 """How the updates of `steps.py` run: one operation after another, compiled, or recorded as CUDA graphs."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -32,8 +33,22 @@ def choose_updates(state: TrainState) -> Updates | None:
         for network in (state.generator, state.discriminator):
             network.compile(backend=BACKEND, dynamic=False)
     if mode == "graphs" or (mode == "auto" and on_gpu):
-        return GraphedUpdates(state, required=mode == "graphs").updates
+        return GraphedUpdates(state, required=mode == "graphs")
     return None
+
+
+@contextmanager
+def updates_of_run(state: TrainState) -> Iterator[Updates | None]:
+    """Yield what `choose_updates` returns, and release its CUDA graphs at the end.
+
+    NCCL waits for every graph that holds one of its messages before the processes can part.
+    """
+    updates = choose_updates(state)
+    try:
+        yield updates
+    finally:
+        if isinstance(updates, GraphedUpdates):
+            updates.release()
 
 
 class GraphedUpdates:
@@ -48,13 +63,22 @@ class GraphedUpdates:
         self.state = state
         self.required = required
         self.recordings: dict[str, Callable[[], Metrics]] = {}
-        self.updates = Updates(self._discriminator, self._generator)
+        self.graphs: list[torch.cuda.CUDAGraph] = []
 
-    def _discriminator(self, state: TrainState, inputs: Inputs) -> Metrics:
+    def discriminator(self, state: TrainState, inputs: Inputs) -> Metrics:
+        """Do what `discriminator_step` does."""
         return self._run("discriminator", inputs)
 
-    def _generator(self, state: TrainState, inputs: Inputs) -> Metrics:
+    def generator(self, state: TrainState, inputs: Inputs) -> Metrics:
+        """Do what `generator_step` does."""
         return self._run("generator", inputs)
+
+    def release(self) -> None:
+        """Free the graphs, even if a traceback still refers to them."""
+        self.recordings.clear()
+        for graph in self.graphs:
+            graph.reset()
+        self.graphs.clear()
 
     def _run(self, kind: str, inputs: Inputs) -> Metrics:
         if kind not in self.recordings:
@@ -64,9 +88,12 @@ class GraphedUpdates:
     def _recording(self, kind: str, inputs: Inputs) -> Callable[[], Metrics]:
         """Return the update as a function without arguments, recorded if that is possible."""
         eager = {"discriminator": steps.discriminator_step, "generator": steps.generator_step}[kind]
+        stream = torch.cuda.current_stream(self.state.device) if self.state.device.type == "cuda" else None
         try:
             return self._record(kind, inputs)
         except RuntimeError as error:
+            if stream is not None:  # a recording that fails leaves its own stream in place
+                torch.cuda.set_stream(stream)
             if self.required:
                 raise
             reason = str(error).splitlines()[0]
@@ -97,6 +124,7 @@ class GraphedUpdates:
 
         leave_unchanged(state, warm_up)
         first, second = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        self.graphs += [first, second]
         # Thread-local, because the thread that fills blocks may allocate pinned memory meanwhile.
         with torch.cuda.graph(first, capture_error_mode="thread_local"):
             gradients, metrics = compute()

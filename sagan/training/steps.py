@@ -4,8 +4,8 @@ Neither reads a number from the device or copies one to it, so the host never wa
 update computes gradients, averages them over the processes, and takes a step of Adam.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,20 +30,26 @@ DISCRIMINATOR_METRICS = (
 )
 
 
-class Updates(NamedTuple):
-    """Two functions that do what `discriminator_step` and `generator_step` do."""
+class Updates(Protocol):
+    """An object whose methods do what `discriminator_step` and `generator_step` do."""
 
-    discriminator: Callable[[TrainState, Inputs], Metrics]
-    generator: Callable[[TrainState, Inputs], Metrics]
+    def discriminator(self, state: TrainState, inputs: Inputs) -> Metrics:
+        """Do what `discriminator_step` does."""
+        ...
+
+    def generator(self, state: TrainState, inputs: Inputs) -> Metrics:
+        """Do what `generator_step` does."""
+        ...
 
 
 def train_step(state: TrainState, inputs: Iterator[Inputs], updates: Updates | None = None) -> Metrics:
     """Take one step: `d_steps` updates of D, then one of G. The metrics of D are those of its last update."""
-    update = updates or Updates(discriminator_step, generator_step)
+    update_d = updates.discriminator if updates else discriminator_step
+    update_g = updates.generator if updates else generator_step
     metrics: Metrics = {}
     for _ in range(state.config.training.d_steps):
-        metrics = update.discriminator(state, next(inputs))
-    metrics |= update.generator(state, next(inputs))
+        metrics = update_d(state, next(inputs))
+    metrics |= update_g(state, next(inputs))
     state.step += 1
     return metrics
 

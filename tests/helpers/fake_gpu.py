@@ -31,7 +31,9 @@ class Operations(TorchDispatchMode):
             self.counted[str(function)] += 1
             inputs = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
             outputs = [a for a in tree_leaves(result) if isinstance(a, torch.Tensor)]
-            large = {t.device.type for t in [*inputs, *outputs] if t.numel() > 1}
+            copies = function.overloadpacket in (torch.ops.aten.copy_, torch.ops.aten._to_copy)
+            # Other operations take a scalar from the CPU by its value.
+            large = {t.device.type for t in [*inputs, *outputs] if t.numel() > 1 or copies}
             if len(large) > 1:
                 self.between[str(function)] += 1
         return result
