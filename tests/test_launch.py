@@ -15,6 +15,7 @@ import yaml
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
 from tests.helpers.launching import LAUNCH, start_script
+from tests.helpers.pages import ROOT
 from tests.helpers.tiny_commands import TINY_PLAN
 from tests.helpers.tiny_runs import TINY, tokens
 
@@ -90,6 +91,32 @@ def test_a_sweep_on_slurm(launch, tmp_path):
     assert_ended_well(launch("slurm-sweep.sh", [], PLAN="plan.yaml", SIZE="gpu", SLURM_ARRAY_TASK_ID="1"))
     rows = (tmp_path / "gpu" / "results.csv").read_text().splitlines()
     assert len(rows) == 2 and rows[1].startswith("none,1,2,")
+
+
+@pytest.mark.slow
+def test_cifar10_is_trained_and_scored_in_pieces(tmp_path):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    options = {
+        **TINY,
+        "data.source": "shapes",
+        "data.path": "null",
+        "evaluation.num_samples": 8,
+        "evaluation.num_real": 8,
+    }
+    variables = {
+        "SAGAN": f"{sys.executable} -m sagan",
+        "PRESETS": "cifar10",
+        "ARGUMENTS": " ".join(tokens(options)),
+        "NUMBER": "8",
+        "EXTRACTORS": "efficientnet-lite0",
+    }
+    for minutes, code in (("0", 75), ("5", 0), ("5", 0)):  # no time, all of it, nothing left to do
+        env = {**os.environ, **variables, "MINUTES": minutes, "PYTHONPATH": str(ROOT)}
+        script = ["sh", ROOT / "experiments/gpu/cifar10.sh"]
+        done = subprocess.run(script, env=env, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+    assert "efficientnet-lite0" in (tmp_path / "runs/cifar10/scores-efficientnet-lite0.txt").read_text()
+    assert checkpoint_path(tmp_path / "runs/cifar10", 2).is_file()
 
 
 SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
