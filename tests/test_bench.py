@@ -156,8 +156,8 @@ def test_data_that_hold_up_the_step_are_named(make_config, quick, tmp_path, caps
 @pytest.mark.parametrize(
     ("delivered", "workers", "words"),
     [
-        (4.0, 2, ["4.0 images/s", "8.0 images/s, 2.00 times more", "data is the bottleneck"]),
-        (20.0, 2, ["8.0 images/s, 2.50 times fewer", "the step is the bottleneck: the data keep up"]),
+        (4.0, 2, ["4.0 images/s", "8.0 images/s: 0.50 times as many arrive", "data is the bottleneck"]),
+        (20.0, 2, ["8.0 images/s: 2.50 times as many arrive", "the step is the bottleneck: the data keep up"]),
         (80.0, 0, ["not read ahead", "the step is the bottleneck; loading its images adds 10.0% to its time"]),
     ],
 )

@@ -82,8 +82,14 @@ def stream(folder: str, workers: int, how: str, seconds: float) -> dict:
     while time.perf_counter() - start < seconds:
         count += len(next(batches)[0])
     rate, late = count / (time.perf_counter() - start), anonymous_mib()
-    return {"workers": workers, "read": how, "images_per_second": rate, "anon_mib_early": early, "anon_mib_late": late,
-            "gib": count * SIZE * SIZE * 3 / GIB}  # fmt: skip
+    return {
+        "workers": workers,
+        "read": how,
+        "images_per_second": rate,
+        "anon_mib_early": early,
+        "anon_mib_late": late,
+        "gib": count * SIZE * SIZE * 3 / GIB,
+    }
 
 
 def step_rate() -> float:

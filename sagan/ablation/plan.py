@@ -49,11 +49,11 @@ class Plan:
     """How often the final weights are scored, each time with new latent vectors. Above 1, the report separates
     evaluation noise from seed noise."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Of all runs."""
+    """Settings of every run."""
     evaluation: dict[str, Any] = field(default_factory=dict)
     """The protocol: options of the section `evaluation`. `every` also sets the points of the curves."""
     processes: int = 1
-    """That share each run, with a GPU each if there are GPUs."""
+    """Number of processes of each run, with a GPU each if there are GPUs."""
     sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name -> keys that replace those above (REPLACED) or add to them (ADDED). The first is the default."""
     file: Path = Path("plan.yaml")

@@ -81,7 +81,6 @@ def report(result: dict) -> str:
     """Return the result as text."""
     ratio, ahead = result["delivered_per_consumed"], result["workers"]
     how = f"read ahead by {counted(ahead, 'process', 'processes')}" if ahead else "not read ahead"
-    difference = f"{ratio:.2f} times fewer" if ratio >= 1 else f"{1 / ratio:.2f} times more"
     verdict = "the step is the bottleneck: the data keep up"
     if ratio < 1:
         verdict = "data is the bottleneck. More data.workers, data.memory_gb, a faster disk or `sagan pack` may help"
@@ -90,7 +89,7 @@ def report(result: dict) -> str:
     lines = [
         f"{result['device']}; {result['data']}, {result['residence']}, {how}",
         f"the data deliver  {result['delivered_images_per_second']:10.1f} images/s",
-        f"the step consumes {result['consumed_images_per_second']:10.1f} images/s, {difference}",
+        f"the step consumes {result['consumed_images_per_second']:10.1f} images/s: {ratio:.2f} times as many arrive",
         verdict,
     ]
     return "\n  ".join(lines)

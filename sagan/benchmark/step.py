@@ -201,18 +201,20 @@ def report(result: dict) -> str:
     whole = sum(result["parts"].values())
     shares = ", ".join(f"{name} {1e3 * s:.1f} ms ({100 * s / whole:.0f} %)" for name, s in result["parts"].items())
     mimicry = f", over torch-mimicry {result['speedup_over_mimicry']:.2f}" if "speedup_over_mimicry" in result else ""
-    return "\n".join([
-        f"{result['device']}, {counted(result['threads'], 'thread')}, {result['precision']}, "
-        f"{counted(images, 'image')}, torch {result['torch']}, no TF32",
-        *lines,
-        f"  speedup over plain {result['speedup_over_plain']:.2f}{mimicry}",
-        f"  useful {result['gflops']:.1f} GFLOP/s, executed {result['executed_gflops']:.1f}: "
-        f"{result['executed_gflops'] / best:.2f} of the best product or convolution in {result['precision']} "
-        f"({best:.0f})",
-        f"  plain {result['plain_gflops']:.1f} GFLOP/s: {result['plain_gflops'] / result['matmul_gflops']:.2f} of the "
-        f"best in float32 ({result['matmul_gflops']:.0f})",
-        f"  {result['useful_gflop_per_image']:.2f} useful GFLOP an image and step, "
-        f"{result['executed_gflop_per_image']:.2f} executed",
-        f"  parts, each alone: {shares}",
-        f"  peak memory {result['peak_memory_gib']:.2f} GiB",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"{result['device']}, {counted(result['threads'], 'thread')}, {result['precision']}, "
+            f"{counted(images, 'image')}, torch {result['torch']}, no TF32",
+            *lines,
+            f"  speedup over plain {result['speedup_over_plain']:.2f}{mimicry}",
+            f"  useful {result['gflops']:.1f} GFLOP/s, executed {result['executed_gflops']:.1f}: "
+            f"{result['executed_gflops'] / best:.2f} of the best product or convolution in {result['precision']} "
+            f"({best:.0f})",
+            f"  plain {result['plain_gflops']:.1f} GFLOP/s: {result['plain_gflops'] / result['matmul_gflops']:.2f} of "
+            f"the best in float32 ({result['matmul_gflops']:.0f})",
+            f"  {result['useful_gflop_per_image']:.2f} useful GFLOP an image and step, "
+            f"{result['executed_gflop_per_image']:.2f} executed",
+            f"  parts, each alone: {shares}",
+            f"  peak memory {result['peak_memory_gib']:.2f} GiB",
+        ]
+    )

@@ -38,7 +38,7 @@ class Costs:
         default_factory=lambda: [16, 32]
     )
     """Sides of the square maps, in pixels."""
-    kinds: Annotated[list[str], MinLen(1), doc("null or kinds that do something")] | None = None
+    kinds: Annotated[list[str], MinLen(1), doc("null or kinds other than none")] | None = None
     """Kinds, or paths of your own classes; null: all."""
     precision: Literal["float32", "bf16"] = "float32"
     """Activation dtype."""
@@ -75,7 +75,7 @@ def bench(
     if options.attention:
         return print(attention_costs(preset, costs, given))
     for setting in given.of(Costs):
-        raise ConfigError(f"--{setting.key}: expected --attention beside it")
+        raise ConfigError(f"--{setting.key}: requires --attention")
     config = load_settings(preset, given.of(Config))
     if options.json:
         check_writable(Path(options.json), "--json", folder=False)
@@ -96,7 +96,7 @@ def attention_costs(preset: str | None, costs: Costs, given: Given) -> str:
             raise ConfigError(f"--{setting.key}: --attention measures attention systems alone, and has no use for it")
         device = setting.value
     if "none" in (costs.kinds or []):
-        raise ConfigError(f"--kinds {costs.kinds}: expected null or kinds that do something")
+        raise ConfigError(f"--kinds {costs.kinds}: expected null or kinds other than none")
     from sagan.benchmark.attention import measure
 
     wanted = asdict(costs)

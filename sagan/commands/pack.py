@@ -8,7 +8,7 @@ from sagan.config import Config, ConfigError
 from sagan.config.types import FilePath
 from sagan.presets import load_settings
 from sagan.runtime.files import check_writable
-from sagan.runtime.wording import printable
+from sagan.runtime.wording import counted, printable
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,5 @@ def pack(
     lines, warnings = summarize(dataset)
     print(printable("\n".join([*lines, *(f"warning: {w}" for w in warnings)])))
     write(dataset, out)
-    done = f"{out}: {len(dataset):,} images; train on them with --data.source packed --data.path {out}"
+    done = f"{out}: {counted(len(dataset), 'image')}; train on them with --data.source packed --data.path {out}"
     print(printable(done))

@@ -9,7 +9,7 @@ from sagan.commands.sample_checks import check, nearest_source
 from sagan.commands.sample_names import default_out, form_of
 from sagan.config import ConfigError, EvaluationConfig, ExtractorConfig
 from sagan.config.types import FilePath, NonNegative, Positive, Truncation
-from sagan.runtime.wording import printable
+from sagan.runtime.wording import counted, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -144,8 +144,9 @@ def save_curve(generator: "Generator", options: Options, name: str, run: str) ->
     settings = {"num_samples": num, "num_real": min(num, len(real)), "seed": options.seed}
     protocol = replace(EvaluationConfig(), extractor=options.extractor, batch_size=options.batch_size, **settings)
     rows, last = truncation.truncation_curve(generator, real, extractor, protocol)
-    table = truncation.save_curve(rows, out, extractor.name, f"step {origin.step}, {num} images against {name}")
-    return "\n".join([str(out), str(table), truncation.as_table(rows), *last.notes()])
+    title = f"step {origin.step}, {num} images against {name}"
+    written = truncation.save_curve(rows, out, extractor.name, title, overwrite=options.out is not None)
+    return "\n".join([*map(str, written), truncation.as_table(rows), *last.notes()])
 
 
 def picture(generator: "Generator", options: Options, classes: list[int]) -> "tuple[Tensor, Captions | None]":
@@ -194,7 +195,8 @@ def interpolated(generator: "Generator", options: Options, classes: list[int]) -
     from sagan import sampling
 
     if options.interpolate == "classes" and len(classes) < 2:
-        raise ConfigError(f"--interpolate classes: the generator has {len(classes)} classes, at least 2 needed")
+        found = counted(len(classes), "class", "classes")
+        raise ConfigError(f"--interpolate classes: the generator has {found}, at least 2 needed")
     between = sampling.between_classes if options.interpolate == "classes" else sampling.between_latents
     return between(generator, classes, options.num or sampling.COLUMNS, drawn(options))
 

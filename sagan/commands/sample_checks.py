@@ -40,7 +40,7 @@ def check_video(options: "Options", video: str) -> None:
         raise ConfigError(f"--video {video}: expected a name that ends in {', '.join(VIDEOS)}")
     for name in ("interpolate", "nearest", "truncation_curve", "out"):
         if value := getattr(options, name):
-            raise ConfigError(f"--video {video}: is all that is made, so it does not go with --{name} {value}")
+            raise ConfigError(f"--video {video}: cannot be combined with --{name} {value}")
     check_writable(Path(video), "--video", folder=False)
 
 

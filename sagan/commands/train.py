@@ -12,7 +12,7 @@ from sagan.commands.options import Flat, Given, Preset
 from sagan.config import DRAWN, Config, ConfigError, to_yaml
 from sagan.config.types import NonNegative
 from sagan.presets import describe_preset, load_settings, presets
-from sagan.runtime.wording import printable
+from sagan.runtime.wording import counted, printable
 
 RunOptions = Annotated[Config, Parameter(name="*", group=Group("options of a run", sort_key=2))]
 
@@ -46,7 +46,8 @@ def train(
       torchrun --nproc_per_node 2 -m sagan train cifar10 # on two GPUs
     """
     if preset is None and not given.of(Config) and not options.print_config:
-        raise ConfigError(f"PRESET is missing; the presets are:\n{preset_table()}")
+        usage = "usage: sagan train PRESET [--option value ...]"
+        raise ConfigError(f"PRESET is missing\n{usage}\n\npresets:\n{preset_table()}")
     config = load_settings(preset, given.of(Config))
     if options.print_config:
         return print(to_yaml(config), end="")
@@ -72,14 +73,14 @@ def plan_of(config: Config) -> list[str]:
     data = f"{config.data.source}, {'read' if '.' in config.data.source else 'downloaded on first use'}"
     if config.data.source in (*DRAWN, "folder", "zip", "packed"):
         found = find_data(config.data)
-        data = f"{len(found):,} images, {found.source}"
+        data = f"{counted(len(found), 'image')}, {found.source}"
         config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, found)))
     start = f"resuming from step {step}" if step else "a new run"
     if training.init_from and not step:
         start += f" from the weights of {training.init_from}, step {load_weights(training.init_from)[0]}"
     lines = [
         f"run directory: {directory}, {start}",
-        f"steps: {training.steps}, {training.batch_size} images each, on {device} in {dtype}",
+        f"steps: {training.steps}, {counted(training.batch_size, 'image')} each, on {device} in {dtype}",
         f"data: {data}",
     ]
     if config.data.num_classes is not None:

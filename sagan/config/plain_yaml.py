@@ -59,5 +59,5 @@ def _refuse_doubles(node: yaml.MappingNode) -> None:
             continue
         line = key.start_mark.line + 1
         if key.value in seen:
-            raise yaml.YAMLError(f"{key.value} stands in line {seen[key.value]} and again in line {line}")
+            raise yaml.YAMLError(f"{key.value} is set on line {seen[key.value]} and again on line {line}")
         seen[key.value] = line

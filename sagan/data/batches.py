@@ -25,8 +25,19 @@ class TrainingBatches:
     images on disk are read by `workers` processes.
     """
 
-    def __init__(self, dataset: Dataset, *, seed: int, batch_size: int, flip: bool, rank: int = 0, world_size: int = 1,
-                 start: int = 0, workers: int = 0, device: torch.device | str = "cpu"):  # fmt: skip
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        seed: int,
+        batch_size: int,
+        flip: bool,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+        workers: int = 0,
+        device: torch.device | str = "cpu",
+    ):
         if batch_size % world_size:
             raise ConfigError(f"training.batch_size {batch_size}: not a multiple of the {world_size} processes")
         self.device = torch.device(device)

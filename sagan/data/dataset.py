@@ -17,7 +17,7 @@ from sagan.data.decoding import fit_arrays
 from sagan.data.reading import read_ahead
 from sagan.data.rules import Rule
 from sagan.runtime.device import cores
-from sagan.runtime.wording import printable
+from sagan.runtime.wording import counted, printable
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Dataset:
             count += len(part)
             kept.append(indices)
         if count == 0:
-            raise UserError(f"{self.source}: none of {len(self)} images could be read; first: {self.skipped[0]}")
+            raise UserError(f"{self.source}: no image of {len(self):,} could be read; first: {self.skipped[0]}")
         loaded = MemoryDataset(images[:count], self.labels[torch.cat(kept)], self.class_names, self.source)
         loaded.warnings, loaded.failures = list(self.warnings), dict(self.failures)
         loaded.identity = self.identity
@@ -183,8 +183,8 @@ def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:
     names = dataset.class_names
     if data.num_classes in (None, 0, len(names)):
         return len(names) if data.num_classes is None else data.num_classes
-    found = f"{len(names)} classes ({printable(', '.join(names[:3]), keep='')}{', ...' if len(names) > 3 else ''})"
-    found = found if names else "no classes"
+    first = printable(", ".join(names[:3]), keep="") + (", ..." if len(names) > 3 else "")
+    found = f"{counted(len(names), 'class', 'classes')} ({first})" if names else "no classes"
     raise ConfigError(
         f"data.num_classes {data.num_classes}: {dataset.source} has {found}; null takes what the data have"
     )

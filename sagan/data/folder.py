@@ -10,6 +10,7 @@ from torch import Tensor
 from sagan.config import UserError
 from sagan.data.dataset import Dataset
 from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image
+from sagan.runtime.wording import counted
 
 
 class FolderDataset(Dataset):
@@ -81,8 +82,9 @@ def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str)
     if loose and any(filled.values()):
         inside = next(p for p, files in filled.items() if files)
         raise UserError(
-            f"data.path {path}: {len(loose)} loose images (such as {loose[0].name}) beside {len(classes)} folders with "
-            f"images (such as {inside.name}/); expected class folders only, or images only"
+            f"data.path {path}: {counted(len(loose), 'loose image')} (such as {loose[0].name}) beside "
+            f"{counted(len(classes), 'folder')} with images (such as {inside.name}/); expected class folders only, or "
+            "images only"
         )
     if not loose and not any(filled.values()):
         raise UserError(f"data.path {path}: no images in it or below it; looked for {' '.join(sorted(EXTENSIONS))}")

@@ -3,7 +3,7 @@
 import torch
 
 from sagan.data.dataset import Dataset
-from sagan.runtime.wording import printable
+from sagan.runtime.wording import counted, printable
 
 RARE = 20  # times rarer than the most frequent class
 SHOWN = 12  # classes or files listed by name
@@ -14,15 +14,15 @@ def summarize(dataset: Dataset) -> tuple[list[str], list[str]]:
     height, width = dataset.size
     kind = "greyscale" if dataset.channels == 1 else "RGB"
     where = f"{dataset.nbytes / 2**20:,.0f} MiB {dataset.residence}"
-    lines = [f"data: {dataset.source}", f"{len(dataset):,} images, {height}x{width} {kind}, {where}"]
+    lines = [f"data: {dataset.source}", f"{counted(len(dataset), 'image')}, {height}x{width} {kind}, {where}"]
     if dataset.class_names:
-        count = len(dataset.class_names)
-        lines.append(f"{count} class{'es' if count > 1 else ''}: {histogram_line(dataset)}")
+        lines.append(f"{counted(len(dataset.class_names), 'class', 'classes')}: {histogram_line(dataset)}")
     else:
         lines.append("no classes: unconditional")
     if dataset.skipped:
         more = f" and {len(dataset.skipped) - SHOWN} more" if len(dataset.skipped) > SHOWN else ""
-        lines.append(f"{len(dataset.skipped)} unreadable images left out: {'; '.join(dataset.skipped[:SHOWN])}{more}")
+        left_out = counted(len(dataset.skipped), "unreadable image")
+        lines.append(f"{left_out} left out: {'; '.join(dataset.skipped[:SHOWN])}{more}")
     return lines, [*dataset.warnings, *histogram_warnings(dataset)]
 
 
@@ -57,14 +57,14 @@ def histogram_warnings(dataset: Dataset) -> list[str]:
     warnings = []
     if len(counts) - len(empty) == 1:
         warnings.append(
-            f"all {len(dataset):,} images are in one class, {most!r}: is data.path the folder of class folders? "
+            f"there is one class with images, {most!r}: is data.path the folder of class folders? "
             "data.num_classes=0 trains without classes"
         )
     if empty:
-        warnings.append(f"{len(empty)} of {len(counts)} classes have no images: {some(empty)}")
+        warnings.append(f"no images in {len(empty)} of {len(counts)} classes: {some(empty)}")
     if rare:
         warnings.append(
-            f"{len(rare)} of {len(counts)} classes are {RARE} or more times rarer than {most!r} ({counts[most]}): "
+            f"{RARE} or more times rarer than {most!r} ({counts[most]}), in {len(rare)} of {len(counts)} classes: "
             f"{some(rare)}; the generator draws all classes equally often"
         )
     return warnings

@@ -17,6 +17,7 @@ from torch import Tensor
 from sagan.config import UserError
 from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image, reason
 from sagan.data.folder import FolderDataset, is_image
+from sagan.runtime.wording import counted
 
 LABELS = "dataset.json"  # {"labels": [["00000/img00000000.png", 6], ...]}, or null instead of the list
 LARGEST = 2**29  # bytes of an entry; a small file can claim to hold any number
@@ -108,7 +109,7 @@ def folder_labels(path: Path, names: list[str]) -> tuple[Tensor, list[str]]:
         return torch.zeros(len(names)).long(), []
     if loose:
         raise UserError(
-            f"data.path {path}: {len(loose)} loose images (such as {loose[0]}) beside folders with images; "
+            f"data.path {path}: {counted(len(loose), 'loose image')} (such as {loose[0]}) beside folders with images; "
             "expected class folders only, or images only"
         )
     classes = sorted({p[0] for p in parts})

@@ -10,6 +10,7 @@ from sagan.config import UserError
 from sagan.data.decoding import EXTENSIONS, UnreadableImage, image_size, read_image
 from sagan.data.folder import images_under
 from sagan.data.rules import Rule
+from sagan.runtime.wording import counted
 
 
 class FolderImages:
@@ -31,7 +32,7 @@ class FolderImages:
         self.paths = images_under(self.folder)
         if len(self.paths) < 2:
             raise UserError(
-                f"{option} {folder}: found {len(self.paths)} images ({' '.join(sorted(EXTENSIONS))}), need 2"
+                f"{option} {folder}: found {counted(len(self.paths), 'image')} ({' '.join(sorted(EXTENSIONS))}), need 2"
             )
         self.resized_to = size
         self.size = size or self._common_size()

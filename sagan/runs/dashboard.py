@@ -52,8 +52,9 @@ def summaries_of(configuration: dict[str, Any], text: str, metrics: list[str]) -
     """
     from torch.utils.tensorboard import summary  # slow to import
 
-    yield summary.custom_scalars({title: {name: ["Multiline", tags] for name, tags in charts.items()}
-                                  for title, charts in CHARTS.items()})  # fmt: skip
+    yield summary.custom_scalars(
+        {title: {name: ["Multiline", tags] for name, tags in charts.items()} for title, charts in CHARTS.items()}
+    )
     yield summary.text("configuration", f"```yaml\n{text}\n```")
     decisive = {name: value for name, value in configuration.items() if name in HYPERPARAMETERS}
     experiment, start, _ = summary.hparams(dict(leaves(decisive)), dict.fromkeys(metrics, 0))

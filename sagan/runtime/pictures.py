@@ -67,10 +67,15 @@ def save_new_picture(image: Tensor, path: Path, captions: Captions | None = None
     That is `path`, or `path` with the first suffix -v2, -v3, ... that is free or already holds the same picture.
     """
     content = encoded(image, path.suffix, captions, path)
-    candidates = (path if n == 1 else path.with_stem(f"{path.stem}-v{n}") for n in count(1))
-    free = next(p for p in candidates if not p.exists() or (p.is_file() and p.read_bytes() == content))
+    free = free_path(path, content)
     write_atomically(free, lambda file: file.write(content))
     return free
+
+
+def free_path(path: Path, content: bytes) -> Path:
+    """Return `path`, or `path` with the first suffix -v2, -v3, ... that is free or already holds the same content."""
+    candidates = (path if n == 1 else path.with_stem(f"{path.stem}-v{n}") for n in count(1))
+    return next(p for p in candidates if not p.exists() or (p.is_file() and p.read_bytes() == content))
 
 
 def encoded(image: Tensor, suffix: str, captions: Captions | None, path: Path) -> bytes:

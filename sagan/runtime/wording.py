@@ -6,8 +6,8 @@ JOINERS = "\u200c\u200d"  # they control nothing, and some scripts and emoji nee
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return the number with its noun: "1 process", "2 processes". The plural is noun + "s" unless it is given."""
-    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+    """Return the number with its noun: "1 process", "2,000 processes". The plural is noun + "s" unless it is given."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def printable(text: str, keep: str = "\n\t") -> str:

@@ -14,6 +14,7 @@ from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
 from sagan.models.sampling import image_sampler
 from sagan.runtime.files import write_atomically
+from sagan.runtime.pictures import free_path
 from sagan.sampling.images import progress
 
 TRUNCATIONS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 0.0)  # standard deviations of z; 0: no truncation
@@ -65,19 +66,24 @@ def as_table(rows: Rows) -> str:
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in (head, *lines))
 
 
-def save_curve(rows: Rows, path: Path, extractor: str, title: str) -> Path:
-    """Write the plot and, beside it, a table of the same name with the suffix .csv; return the table's path."""
+def save_curve(rows: Rows, path: Path, extractor: str, title: str, overwrite: bool) -> list[Path]:
+    """Write the plot and, beside it, a table of the same name with the suffix .csv; return both paths.
+
+    Unless `overwrite`, a different plot at `path` is kept, and this one's name gets a suffix.
+    """
+    plot = _plot(rows, path.suffix[1:].replace("jpg", "jpeg"), extractor, title)
+    path = path if overwrite else free_path(path, plot)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["truncation", *(name + suffix(extractor) for name in MEASURES)])
     writer.writerows([[t, *(scores[name] for name in MEASURES)] for t, scores in rows])
     table = path.with_suffix(".csv")
     write_atomically(table, lambda file: file.write(text.getvalue().encode()))
-    _plot(rows, path, extractor, title)
-    return table
+    write_atomically(path, lambda file: file.write(plot))
+    return [path, table]
 
 
-def _plot(rows: Rows, path: Path, extractor: str, title: str) -> None:
+def _plot(rows: Rows, kind: str, extractor: str, title: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -97,5 +103,5 @@ def _plot(rows: Rows, path: Path, extractor: str, title: str) -> None:
     right.set_ylim(0, 1.1 * max(scores["fid"] for _, scores in rows))
     figure.suptitle(f"{title}; features of {extractor}", fontsize=10)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:].replace("jpg", "jpeg"), dpi=150)
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    figure.savefig(buffer, format=kind, dpi=150)
+    return buffer.getvalue()

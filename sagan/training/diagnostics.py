@@ -54,11 +54,13 @@ def gammas(state: TrainState) -> dict[str, Tensor]:
 
 def singular_values(state: TrainState) -> dict[str, float]:
     """Return the estimated largest singular value of every weight under spectral norm, before the division."""
-    return numbers({
-        f"singular_value/{network}.{name}": layer.sigma()
-        for network in ("generator", "discriminator")
-        for name, layer in spectral_weights(getattr(state, network)).items()
-    })  # fmt: skip
+    return numbers(
+        {
+            f"singular_value/{network}.{name}": layer.sigma()
+            for network in ("generator", "discriminator")
+            for name, layer in spectral_weights(getattr(state, network)).items()
+        }
+    )
 
 
 def of_each_network(values: dict[str, float]) -> dict[str, float]:

@@ -94,13 +94,19 @@ def launcher() -> list[str]:
     return ["torchrun", *nodes, "--nproc_per_node", str(here), "-m", "sagan"]
 
 
+def on_each_machine() -> str:
+    """Return what a command for several machines leaves out: torchrun does not say how the machines meet."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+    return " on each machine, with its --rdzv options" if here < world_size() else ""
+
+
 def farewell(directory: Path, step: int, last: int) -> list[str]:
     """Return lines about the last step, the files, and what to do next."""
     checkpoint = (checkpoints(directory) or ["none"])[-1]
     if step < last:
         return [
             f"stopped after step {step} of {last}; saved {checkpoint}",
-            f"To resume, run: {shlex.join([*launcher(), *sys.argv[1:]])}",
+            f"To resume, run{on_each_machine()}: {shlex.join([*launcher(), *sys.argv[1:]])}",
         ]
     grids = sorted((directory / "samples").glob("step-*.png")) or ["none"]
     return [

@@ -88,7 +88,7 @@ def test_archives_that_do_not_do_are_named(image_folder, tmp_path):
         tmp_path / "missing.zip": "missing.zip: cannot be read as a zip archive: No such file",
         broken: "broken.zip: cannot be read as a zip archive: File is not a zip file",
         write_zip(tmp_path / "none.zip", tmp_path / "nothing", **{"a.txt": b""}): "no images in it",
-        write_zip(tmp_path / "mixed.zip", image_folder, **{"loose.png": b""}): r"1 loose images \(such as loose.png\)",
+        write_zip(tmp_path / "mixed.zip", image_folder, **{"loose.png": b""}): r"1 loose image \(such as loose.png\)",
         stylegan_zip(tmp_path / "a.zip", image_folder, lambda i: 0.5): "img00000000.png has the label 0.5, expected",
         stylegan_zip(tmp_path / "b.zip", image_folder, lambda i: -1): "img00000000.png has the label -1, expected",
         write_zip(tmp_path / "c.zip", image_folder, **{"dataset.json": '{"labels": []}'}): "a/00.png has no label",

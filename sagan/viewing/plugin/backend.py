@@ -52,8 +52,14 @@ class AttentionPlugin(base_plugin.TBPlugin):
     def get_plugin_apps(self) -> dict[str, Callable]:
         """Return the WSGI application of each route: static files, and the methods below."""
         files = {f"/{file.name}": partial(_file, file) for file in sorted(STATIC.iterdir()) if file.suffix in TYPES}
-        routes = {"/tags": self.tags, "/steps": self.steps, "/header": self.header, "/image": self.image,
-                  "/without": self.without, "/map": self.map}  # fmt: skip
+        routes = {
+            "/tags": self.tags,
+            "/steps": self.steps,
+            "/header": self.header,
+            "/image": self.image,
+            "/without": self.without,
+            "/map": self.map,
+        }
         return {path: _route(answer) for path, answer in {**files, **routes}.items()}
 
     def tags(self, request: Request) -> tuple[Any, str]:
@@ -124,8 +130,13 @@ class AttentionPlugin(base_plugin.TBPlugin):
             raise Refused(404, "This step is missing: TensorBoard keeps only a sample of the steps of a long run.")
         datum = listing[step]
         # A resumed run may record a step again, at another time.
-        key = (plugin_util.experiment_id(request.environ), request.args["run"], request.args["tag"], step,
-               datum.wall_time)  # fmt: skip
+        key = (
+            plugin_util.experiment_id(request.environ),
+            request.args["run"],
+            request.args["tag"],
+            step,
+            datum.wall_time,
+        )
         header = self.headers.get(key)
         if header is None:
             header = read_header(self._blob(request, datum, 0), len(datum.values))
@@ -140,8 +151,11 @@ class AttentionPlugin(base_plugin.TBPlugin):
             return self.data.read_blob(plugin_util.context(request.environ), blob_key=key)
         except errors.InvalidArgumentError as error:
             # The data server refuses its own key where JSON has to escape a name, and repeats the name.
-            raise Refused(422, "TensorBoard's data server cannot read a run or a tag with a quotation mark or a "
-                          "backslash in its name. tensorboard --load_fast=false can.") from error  # fmt: skip
+            raise Refused(
+                422,
+                "TensorBoard's data server cannot read a run or a tag with a quotation mark or a "
+                "backslash in its name. tensorboard --load_fast=false can.",
+            ) from error
 
 
 class Cache:
