@@ -62,7 +62,7 @@ def test_networks_come_from_an_address_and_then_from_the_cache(files, run, place
         generator = load_generator("hf://user/name")
         assert same(generator, load_generator(run)) and generator.origin.step == 0
         pinned = f"hf://user/name@{COMMIT}#{digest}"
-        assert capsys.readouterr().err.splitlines()[-1] == f"hf://user/name is {pinned}"
+        assert capsys.readouterr().err.splitlines()[-1] == f"hf://user/name resolved to {pinned}"
         assert not any("discriminator" in line for line in server.asked)
         assert same(load_discriminator(pinned), load_discriminator(run))
         asked = len(server.asked)
@@ -130,7 +130,7 @@ def test_sample_by_the_variable_of_the_library(files, run, tmp_path):
         command = [sys.executable, "-m", "sagan", "sample", "hf://user/name", "--num", "6", "--device", "cpu"]
         done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert f"hf://user/name is hf://user/name@{COMMIT}#" in done.stderr
+    assert f"hf://user/name resolved to hf://user/name@{COMMIT}#" in done.stderr
     picture = tmp_path / done.stdout.strip()
     assert main(["sample", run, "--num", "6", "--device", "cpu", "--out", str(tmp_path / "own.png")]) == 0
     assert picture.read_bytes() == (tmp_path / "own.png").read_bytes()

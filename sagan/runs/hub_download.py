@@ -89,7 +89,7 @@ def require_digest(address: str, parts: Address, generator: Path) -> None:
             raise UserError(f"{address}: the SHA-256 of {GENERATOR} is {digest}, expected {expected} ({generator})")
     if parts.digest is None or not COMMIT.fullmatch(parts.revision or ""):
         pinned = Address(parts.repository, generator.parent.name, digest)
-        print(f"{address} is {pinned}", file=sys.stderr)
+        print(f"{address} resolved to {pinned}", file=sys.stderr)
 
 
 def first_line(error: Exception) -> str:

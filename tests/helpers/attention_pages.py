@@ -21,7 +21,7 @@ class Page:
         return f"document.querySelectorAll('.panel')[{i}]"
 
     def state(self, i, **values):
-        """Waits until a panel says all of this of itself."""
+        """Wait until a panel says all of this of itself."""
         for name, value in values.items():
             self.browser.wait(f"{self.panel(i)}?.dataset.{name} === {json.dumps(str(value))}")
 
@@ -33,7 +33,7 @@ class Page:
         )
 
     def set(self, control, value):
-        """Changes a control above the panels."""
+        """Change a control above the panels."""
         node = f"document.querySelector('header .{control} select, header .{control} input')"
         self.browser.evaluate(
             f"({node}.value = {json.dumps(str(value))}, {node}.dispatchEvent(new Event('input')), "
@@ -41,16 +41,16 @@ class Page:
         )
 
     def data(self, name, i=0):
-        """What the panel says of itself in a data attribute."""
+        """Return what the panel says of itself in a data attribute."""
         return self.browser.evaluate(f"{self.panel(i)}.dataset.{name}")
 
     def press(self, text):
-        """Clicks on a button above the panels."""
+        """Click on a button above the panels."""
         buttons = "[...document.querySelectorAll('header button')]"
         self.browser.evaluate(f"{buttons}.find((b) => b.textContent.startsWith({json.dumps(text)})).click()")
 
     def press_check(self, text):
-        """Clicks on a check box above the panels."""
+        """Click on a check box above the panels."""
         boxes = "[...document.querySelectorAll('header .check')]"
         self.browser.evaluate(f"{boxes}.find((b) => b.textContent === {json.dumps(text)}).firstChild.click()")
 

@@ -53,7 +53,7 @@ TINY_PLAN = {
     },
     "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
     "variants": {"none": {"model.*.attention.kind": "none"}},
-    "sizes": {"cpu": None, "gpu": None},
+    "sizes": {"cpu": None, "gpu": None, "far": None},
 }
 # What a plan needs for its power to be known.
 PRIMARY = {"seeds": [0, 1], "variants": {**TINY_PLAN["variants"], "sagan": {}}, "primary": ["sagan"]}
