@@ -12,6 +12,7 @@ from sagan.config import ConfigError, to_yaml
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
+from sagan.runtime import distributed
 from sagan.runtime.device import activation_dtype, choose_device
 from sagan.runtime.distributed import all_reduce_sum, any_process, average, rank, world_size
 from sagan.training.loop import train
@@ -20,6 +21,7 @@ PROCESS = """
 import copy, os, signal, sys
 import torch, torch.distributed as dist
 from dataclasses import replace
+from sagan.runtime import distributed
 from sagan.runtime.distributed import all_reduce_sum, any_process, average
 from sagan.models.sampling import set_standing_statistics
 from sagan.presets import load_config
@@ -202,3 +204,38 @@ def test_bf16_is_the_default_only_where_it_is_faster(monkeypatch, caplog, vendor
     assert activation_dtype("float32", cpu) == torch.float32 and not caplog.records
     assert activation_dtype("bf16", cpu) == torch.bfloat16
     assert bool(caplog.records) == (instructions == "none")
+
+
+@pytest.mark.parametrize(
+    ("rank", "machine", "local", "awaited", "done"),
+    [(0, 0, 0, None, "0"), (1, 0, 1, ("0", 0), None), (2, 1, 0, ("0", 0), "1"), (3, 1, 1, ("1", 2), None)],
+)
+def test_one_process_of_each_machine_goes_first(rank, machine, local, awaited, done, monkeypatch):
+    """Four ranks on two machines: rank 0, then the first of the other machine, then their neighbours."""
+    waits, known = [], {}
+
+    class Store:
+        def check(self, keys):
+            return keys in waits or bool(waits.append(keys))
+
+        def set(self, key, value):
+            known[key] = value
+
+    def wait_until(arrived, who, whom):
+        arrived()
+        waits.append((who, whom()))
+
+    monkeypatch.setattr(distributed, "world_size", lambda: 4)
+    monkeypatch.setattr(distributed, "rank", lambda: rank)
+    monkeypatch.setattr(distributed, "_store", Store)
+    monkeypatch.setattr(distributed, "wait_until", wait_until)
+    monkeypatch.setenv("GROUP_RANK", str(machine))
+    monkeypatch.setenv("LOCAL_RANK", str(local))
+    with distributed.main_first("downloads"):
+        assert not known
+    assert [key.rpartition("/")[2] for key in known] == ([] if done is None else [done])
+    if awaited is None:
+        assert waits == []
+    else:
+        (keys, words), (where, first) = waits, awaited
+        assert keys[0].endswith(f"/{where}") and words == (f"rank {rank}", f"rank {first}, which downloads")

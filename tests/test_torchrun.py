@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from sagan.commands.app import main
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from tests.helpers.tiny_runs import TINY, tokens
@@ -124,7 +126,7 @@ from sagan.training import loop
 
 config = load_config(sys.argv[1])
 if os.environ["RANK"] == "1":
-    config = replace(config, optimizer=replace(config.optimizer, beta2=0.5))
+    config = CHANGED
 try:
     loop.train(config)
 except Exception as error:
@@ -163,8 +165,37 @@ def test_a_checkpoint_that_cannot_be_written_stops_all_ranks_before_the_next_one
     assert max(steps_recorded(tmp_path / "run")) == 6
 
 
-def test_a_rank_with_other_options_is_named_with_both_values(tmp_path):
-    done = script(tmp_path, DIFFERENT)
-    words = "ConfigError: rank 1: optimizer.beta2 0.5, but rank 0 has 0.9; all processes of a run need the same"
+CHANGES = {
+    "an option": (
+        "replace(config, optimizer=replace(config.optimizer, beta2=0.5))",
+        "optimizer.beta2 0.5, but rank 0 has 0.9",
+    ),
+    "images": ("replace(config, data=replace(config.data, path='fewer'))", "images 23, but rank 0 has 24"),
+    "class names": (
+        "replace(config, data=replace(config.data, path='renamed'))",
+        "class_names [a, b, d], but rank 0 has [a, b, c]",
+    ),
+    "a checkpoint's option": (
+        "replace(config, training=replace(config.training, batch_size=4))",
+        "training.batch_size 4, but rank 0 has 8",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "change", [next(iter(CHANGES)), *(pytest.param(c, marks=pytest.mark.slow) for c in list(CHANGES)[1:])]
+)
+def test_a_rank_that_differs_is_named_with_both_values(change, tmp_path, image_folder):
+    for name in ("whole", "fewer", "renamed"):
+        shutil.copytree(image_folder, tmp_path / name)
+    (tmp_path / "fewer" / "a" / "00.png").unlink()
+    (tmp_path / "renamed" / "c").rename(tmp_path / "renamed" / "d")
+    data = {"data.source": "folder", "data.path": "whole", "data.num_classes": 3, "run_dir": tmp_path / "run"}
+    if "checkpoint" in change:  # the run there has the option of rank 0
+        assert main(["train", "quickstart", *tokens({**OPTIONS, **data, "data.path": tmp_path / "whole"})]) == 0
+        data["training.steps"] = STEPS + 2
+    changed, difference = CHANGES[change]
+    done = script(tmp_path, DIFFERENT.replace("CHANGED", changed), **data)
     for rank in (0, 1):
-        assert f"rank {rank} said {words}" in done.stdout, done.stdout + done.stderr
+        words = f"rank {rank} said ConfigError: rank 1: {difference}; all processes of a run need the same"
+        assert words in done.stdout, done.stdout + done.stderr
