@@ -21,7 +21,6 @@ PROCESS = """
 import copy, os, signal, sys
 import torch, torch.distributed as dist
 from dataclasses import replace
-from sagan.runtime import distributed
 from sagan.runtime.distributed import all_reduce_sum, any_process, average
 from sagan.models.sampling import set_standing_statistics
 from sagan.presets import load_config
