@@ -199,3 +199,32 @@ def test_a_rank_that_differs_is_named_with_both_values(change, tmp_path, image_f
     for rank in (0, 1):
         words = f"rank {rank} said ConfigError: rank 1: {difference}; all processes of a run need the same"
         assert words in done.stdout, done.stdout + done.stderr
+
+
+OWN_DISKS = """
+import os, sys
+from sagan.presets import load_config
+from sagan.training import loop
+
+config = load_config(sys.argv[1])
+if os.environ["RANK"] == "1":
+    os.chdir("other")  # where the same paths lead elsewhere
+loop.train(config)
+"""
+
+
+@pytest.mark.slow
+def test_each_machine_may_have_a_disk_of_its_own(tmp_path, image_folder):
+    """Rank 1 has images of its own and no run: rank 0 sends it the checkpoint, and the weights to start from."""
+    for place in ("images", "other/images"):
+        shutil.copytree(image_folder, tmp_path / place)
+    data = {"data.source": "folder", "data.path": "images", "data.num_classes": 3}
+    for steps in (4, 8):
+        done = script(tmp_path, OWN_DISKS, **data, **{"run_dir": "run", "training.steps": steps})
+        assert done.returncode == 0, done.stderr
+    assert script(tmp_path, OWN_DISKS, **data, **{"run_dir": "whole", "training.steps": 8}).returncode == 0
+    assert_same_end(tmp_path / "run", tmp_path / "whole", 8)
+    tuned = {"run_dir": "tuned", "training.steps": 2, "training.init_from": "run"}
+    done = script(tmp_path, OWN_DISKS, **data, **tuned)
+    assert done.returncode == 0 and "weights from run, step 8" in done.stdout, done.stdout + done.stderr
+    assert not (tmp_path / "other/run").exists()
