@@ -104,7 +104,7 @@ def test_other_data_may_take_the_place_of_the_runs(run, image_folder, tmp_path, 
     assert record["evaluation"]["protocol"]["data"] != known["evaluation"]["protocol"]["data"]
     assert "the generator has 3 classes, the data 0" in record["evaluation"]["left_out"][-1]
     assert main(["evaluate", str(run), "--split", "test"]) == 2
-    assert "a folder data set has only train" in capsys.readouterr().err
+    assert "a folder data set has only the split train" in capsys.readouterr().err
 
 
 def test_data_that_are_missing_are_named_before_an_extractor_is_downloaded(run, monkeypatch, capsys):

@@ -87,8 +87,8 @@ def test_the_frames_come_back_from_the_file(run, suffix, tmp_path, capsys):
 
 WRONG = {
     "--video loop.avi": (2, "--video loop.avi: expected a name that ends in .mp4, .webp, .gif"),
-    "--video a.gif --interpolate z": (2, "--video a.gif: is all that is made, so it does not go with --interpolate z"),
-    "--video a.gif --out b.png": (2, "does not go with --out b.png"),
+    "--video a.gif --interpolate z": (2, "--video a.gif: cannot be combined with --interpolate z"),
+    "--video a.gif --out b.png": (2, "cannot be combined with --out b.png"),
     "--video a.gif --num 0": (2, "--num 0: expected a number above 0"),
 }
 
