@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from sagan.benchmark.forms import (
+    Step,
     counted_flops,
     mimicry_step,
     noise_inputs,
@@ -58,15 +59,7 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     auto = our_step(config, device, dtype, "auto")
     auto()
     memory = peak_memory(device)  # before the other forms take theirs
-    forms = {"auto": auto}
-    for mode in ("eager", "compiled", "graphs") if device.type == "cuda" else ():
-        try:
-            form = our_step(config, device, dtype, mode)
-            form()
-        except Exception as error:  # of the compiler, or of a recording: the other forms still count
-            print(f"{mode}: left out: {one_line(error)}", file=sys.stderr)
-        else:
-            forms[mode] = form
+    forms = {"auto": auto, **(modes_on_gpu(config, device, dtype) if device.type == "cuda" else {})}
     plain = plain_state(config, device)
     inputs = noise_inputs(plain)
     forms["plain"] = lambda: plain_step(plain, inputs)
@@ -106,6 +99,20 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     if json_file:
         write_atomically(json_file, lambda file: file.write(json.dumps(result, indent=2).encode()))
     return result
+
+
+def modes_on_gpu(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str, Step]:
+    """Return a step, already taken once, in each mode of `training.performance` that works here."""
+    forms: dict[str, Step] = {}
+    for mode in ("eager", "compiled", "graphs"):
+        try:
+            form = our_step(config, device, dtype, mode)
+            form()
+        except Exception as error:  # of the compiler, or of a recording: the other forms still count
+            print(f"{mode}: left out: {one_line(error)}", file=sys.stderr)
+        else:
+            forms[mode] = form
+    return forms
 
 
 def spread(seconds: list[float]) -> dict[str, float]:

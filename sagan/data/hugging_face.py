@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sagan.config import UserError
 from sagan.config.errors import one_line
+from sagan.data.archives import ONLY_A_FILE
 from sagan.data.decoding import UnreadableImage, read_image
 from sagan.data.folder import FolderDataset
 from sagan.runtime.extras import require_extra
@@ -34,7 +35,9 @@ class HuggingFaceDataset(FolderDataset):
         return read_image(content, self.size, self.channels, self.paths[index])
 
 
-def open_hugging_face(path: str, size: tuple[int, int], channels: int, on_error: str, split: str) -> HuggingFaceDataset:
+def open_hugging_face(
+    path: str, size: tuple[int, int], channels: int, on_error: str, split: str, download: bool
+) -> HuggingFaceDataset:
     """Open a split of a local folder, or of a data set on the Hub: `user/name`, or `user/name@revision` for a version.
 
     Take the first column of images, and the first of class labels or else an integer column `label`; without either
@@ -44,6 +47,8 @@ def open_hugging_face(path: str, size: tuple[int, int], channels: int, on_error:
     import datasets
 
     local = Path(path).expanduser()
+    if not download and not local.exists():
+        raise UserError(ONLY_A_FILE.format(source="huggingface", path=path))
     name, _, revision = (str(local), "", "") if local.exists() else path.partition("@")
     try:
         table: Any = datasets.load_dataset(name, split=split, revision=revision or None)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from sagan.config import STORED, ConfigError, DataConfig, UserError
-from sagan.data.archives import ONLY_A_FILE, open_archive
+from sagan.config import STORED, ConfigError, DataConfig
+from sagan.data.archives import open_archive
 from sagan.data.dataset import Dataset, resolve_num_classes
 from sagan.data.folder import open_folder
 from sagan.data.hugging_face import open_hugging_face
@@ -53,9 +53,7 @@ def open_source(data: DataConfig, split: str, download: bool = True) -> Dataset:
         if data.path is None:
             raise ConfigError(f"data.path: data.source {data.source} needs a path")
         if data.source == "huggingface":
-            if not download and not Path(data.path).expanduser().exists():
-                raise UserError(ONLY_A_FILE.format(source=data.source, path=data.path))
-            return open_hugging_face(data.path, data.size, data.channels, data.on_error, split)
+            return open_hugging_face(data.path, data.size, data.channels, data.on_error, split, download)
         if split != "train":
             raise ConfigError(
                 f"split {split!r}: a {data.source} data set has only the split train; give another data.path"
