@@ -9,19 +9,20 @@ from sagan.ablation.statistics import ALPHA, Interval
 from sagan.ablation.tables import Table, markdown
 from sagan.ablation.verdicts import Summary, unscored
 from sagan.evaluation.directions import direction, lower_is_better
+from sagan.runtime.wording import counted
 
 METHOD = (
     "Means are over seeds, with 95 % intervals by Student's t. Differences are paired: the variant's score minus the "
     "baseline's with the same seed. Verdicts come from paired t tests with Holm's correction for {tests}, so the "
     "chance that at least one of them calls a variant better or worse when it is neither is at most 5 %. The interval "
     "beside a verdict is the one that the verdict uses. Its confidence is 1 minus the level at which Holm's method "
-    "tested that comparison, and it excludes 0 exactly if the verdict is better or worse. Without a verdict, the "
-    "interval is an uncorrected 95 % one."
+    "tested that comparison, and it excludes 0 exactly if the verdict is better or worse. If there is no verdict, the "
+    "interval is an uncorrected 95 % one, and whether it excludes 0 decides nothing."
 )
 EQUIVALENCE = (
     'The plan calls differences below {margin:g} too small to matter. "Equal within the margin" is the verdict of two '
-    "one-sided t tests, also with Holm's correction and a chance of at most 5 % that any is wrong. The interval for "
-    "equality then lies between -{margin:g} and {margin:g}."
+    "one-sided t tests, also with Holm's correction and a chance of at most 5 % that any is wrong, in addition to the "
+    "5 % for better and worse. The interval for equality then lies between -{margin:g} and {margin:g}."
 )
 
 
@@ -32,7 +33,7 @@ def comparison(plan: Plan, results: list[Row], summaries: list[Summary]) -> list
     if len(chosen) < 2:
         lines += ["Nothing can be compared yet: no variant has two seeds with scores in common with the baseline.", ""]
         return lines + without_score(plan, results)
-    tests = f"{len(plan.compared)} primary comparison{'' if len(plan.compared) == 1 else 's'}"
+    tests = counted(len(plan.compared), "primary comparison")
     primary, exploratory = comparison_tables(plan, summaries)
     lines += [f"The column `{plan.metric}` of the tables; {direction(plan.metric)}. Sorted by mean.", ""]
     if plan.compared:
@@ -40,7 +41,7 @@ def comparison(plan: Plan, results: list[Row], summaries: list[Summary]) -> list
         lines += [*in_sentences(plan, chosen), METHOD.format(tests=f"the plan's {tests}"), ""]
         lines += [EQUIVALENCE.format(margin=plan.margin), ""] if plan.margin else []
     if exploratory.rows:
-        lines += ["### Exploratory comparisons", "", *markdown(exploratory), "", *caution(len(exploratory.rows))]
+        lines += ["### Exploratory comparisons", "", *markdown(exploratory), "", *caution(chosen)]
     return lines + without_score(plan, results) + left_out(plan, summaries)
 
 
@@ -58,7 +59,8 @@ def comparison_tables(plan: Plan, summaries: list[Summary]) -> tuple[Table, Tabl
     for s in compared(plan, summaries):
         confidence = "" if s.difference is None or math.isnan(s.difference.low) else percent(s.confidence or 0)
         p = "" if s.p is None else f"{s.p:.3f}" if s.p >= 0.001 else "< 0.001"
-        row = [f"`{s.variant}`", str(s.seeds), shown(s.score), shown(s.difference), confidence, p]
+        pairs = f" ({counted(s.pairs, 'pair')})" if s.difference and s.pairs < s.seeds else ""
+        row = [f"`{s.variant}`", str(s.seeds), shown(s.score), f"{shown(s.difference)}{pairs}", confidence, p]
         row += [bounds(s.equivalence)] if plan.margin else []
         rows[s.role == "exploratory"].append([*row, s.verdict or "baseline"])
     align = "lrllrr" + "l" * len(equality) + "l"
@@ -89,11 +91,13 @@ def in_sentences(plan: Plan, chosen: list[Summary]) -> list[str]:
     return [line for text in lines for line in (text, "")]
 
 
-def caution(rows: int) -> list[str]:
-    """Return a caution about how to read exploratory comparisons."""
+def caution(chosen: list[Summary]) -> list[str]:
+    """Return a caution about how to read the intervals of exploratory comparisons."""
+    explored = [s.difference for s in chosen if s.role == "exploratory" and s.difference]
+    number = sum(not math.isnan(interval.low) for interval in explored)
     many = "one in twenty such intervals excludes 0 by chance alone"
-    if rows > 1:
-        many = f"of {rows} such intervals about {rows * ALPHA:.1f} exclude 0 by chance alone"
+    if number > 1:
+        many = f"of {number} such intervals about {number * ALPHA:.1f} exclude 0 by chance alone"
     return [f"No verdicts: the intervals are 95 % each, without a correction, and {many}.", ""]
 
 
@@ -125,11 +129,18 @@ def shown(interval: Interval | None) -> str:
     """Return an interval as `1.23 [1.20, 1.26]`, or the mean alone if there are no bounds."""
     if interval is None:
         return ""
-    return f"{interval.mean:.4g} {bounds(interval)}".rstrip()
+    if math.isnan(interval.low):
+        return f"{interval.mean:.4g}"
+    return f"{interval.mean:.{decimals(interval)}f} {bounds(interval)}"
 
 
 def bounds(interval: Interval | None) -> str:
     """Return the bounds of an interval as `[1.20, 1.26]`, or an empty text if there are none."""
     if interval is None or math.isnan(interval.low):
         return ""
-    return f"[{interval.low:.4g}, {interval.high:.4g}]"
+    return f"[{interval.low:.{decimals(interval)}f}, {interval.high:.{decimals(interval)}f}]"
+
+
+def decimals(interval: Interval) -> int:
+    """Return how many decimals an interval is worth: those of two significant digits of half its width."""
+    return max(0, 1 - math.floor(math.log10((interval.high - interval.low) / 2)))

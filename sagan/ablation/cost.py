@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor, nn
 
 from sagan.config import Config
+from sagan.layers.prepared import Weights
 from sagan.models.build import build_discriminator, build_generator
 from sagan.runtime.flops import forward_flops
 
@@ -28,7 +30,10 @@ BUILDERS = build_generator, build_discriminator
 
 
 def pair_flops(config: Config) -> int:
-    """Return the FLOPs of one image's forward pass through both networks, counted on the meta device."""
+    """Return the FLOPs of one image's forward pass through both networks, counted on the meta device.
+
+    The preparation of weights, such as the fusing of convolution and resampling, is per step and not counted either.
+    """
     model = config.model
     plain = replace(
         model,
@@ -41,4 +46,9 @@ def pair_flops(config: Config) -> int:
     y = torch.zeros(1, dtype=torch.long, device="meta") if config.data.num_classes else None
     z = torch.empty(1, generator.z_dim, device="meta")
     images = torch.empty(1, generator.image_channels, *generator.size, device="meta")
-    return forward_flops(generator, z, y) + forward_flops(discriminator, images, y)
+    return _prepared_flops(generator, z, y) + _prepared_flops(discriminator, images, y)
+
+
+def _prepared_flops(network: nn.Module, *inputs: Tensor | None) -> int:
+    with Weights(network).prepared(torch.float32, iterate=False):
+        return forward_flops(network, *inputs)

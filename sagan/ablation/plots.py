@@ -1,6 +1,7 @@
 """Pictures of a report: a forest plot, a score against steps, and a score against cost."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator
 
 from sagan.ablation.comparison import compared
 from sagan.ablation.figures import DPI, label_points, save
@@ -22,12 +23,14 @@ from sagan.ablation.verdicts import MIN_INTERVAL, Summary, paired_differences, s
 from sagan.evaluation.directions import direction
 
 COLUMNS = 4  # of small panels
+TICKS = 4  # most on the axis of such a panel
 SMALL = 8  # font size
 COSTS = {
     "parameters": "parameters of G and D",
     "flops": "FLOPs per image, forward through G and D",
     "images_per_second": "images/s in training",
 }
+SAME = 0.02  # costs whose largest and smallest differ by no more than this share
 Curve = tuple[list[int], list[float]]
 """Steps, and the score after each."""
 
@@ -40,7 +43,7 @@ def axis_label(metric: str) -> str:
 def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dict[str, Style]) -> None:
     """Draw every run's score and its difference from the baseline, one line per variant, the best mean on top.
 
-    Nothing is drawn if there is nothing to compare.
+    A variant whose runs do not all have a score says how many have. Nothing is drawn if there is nothing to compare.
     """
     chosen = compared(plan, summaries)
     if len(chosen) < 2:
@@ -65,7 +68,9 @@ def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dic
         axis.tick_params(axis="x", labelsize=SMALL)
     if plan.margin:
         right.axvspan(-plan.margin, plan.margin, color=GREY, alpha=0.12, linewidth=0, zorder=0)
-    left.set_yticks(range(len(chosen)), [s.variant for s in reversed(chosen)])
+    runs = Counter(str(row["variant"]) for row in results)
+    lost = {s.variant: f" ({s.seeds} of {runs[s.variant]})" for s in chosen if s.seeds < runs[s.variant]}
+    left.set_yticks(range(len(chosen)), [s.variant + lost.get(s.variant, "") for s in reversed(chosen)])
     left.set_ylim(-0.6, len(chosen) - 0.4)
     verdict_names(left, right, list(reversed(chosen)))
     left.set_xlabel(axis_label(plan.metric), fontsize=9)
@@ -97,11 +102,12 @@ def verdict_names(left: Axes, right: Axes, chosen: list[Summary]) -> None:
 
 def forest_legend(plan: Plan, chosen: list[Summary]) -> Iterable[Line2D | Patch]:
     """Yield a legend entry for each kind of mark in the forest plot."""
-    yield Line2D([], [], color=GREY, marker="o", linestyle="none", alpha=0.7, markersize=3.5, label="one run")
+    yield Line2D([], [], color=GREY, marker="o", linestyle="none", alpha=0.7, markersize=3.5, label="one seed")
     yield Line2D([], [], color=GREY, marker="o", linestyle="none", markersize=7, label="mean")
     if any(s.p is not None for s in chosen):
         yield Line2D([], [], color=GREY, linewidth=2.6, label="the interval that the verdict uses (Holm)")
-    yield Line2D([], [], color=GREY, linewidth=1.0, label="95 % interval, uncorrected (three seeds or more)")
+    if any(not math.isnan(s.score.low) for s in chosen):
+        yield Line2D([], [], color=GREY, linewidth=1.0, label="95 % interval, uncorrected (three seeds or more)")
     if plan.margin:
         yield Patch(color=GREY, alpha=0.12, label="within the margin")
     yield Line2D([], [], color=GREY, linewidth=0.8, linestyle=":", label=f"{plan.baseline} (baseline)")
@@ -114,6 +120,7 @@ def score_against_steps(plan: Plan, curves: list[Row], styles: dict[str, Style])
     if not others and not known.get(plan.baseline):
         return
     others = others or [plan.baseline]
+    steps = sorted({step for by_seed in known.values() for curve in by_seed.values() for step in curve[0]})
     columns = min(COLUMNS, len(others))
     rows = -(-len(others) // columns)
     size = (2.4 * columns + 0.8, 1.8 * rows + 1.0)
@@ -126,8 +133,8 @@ def score_against_steps(plan: Plan, curves: list[Row], styles: dict[str, Style])
         axis.set_title(variant, fontsize=9)
         axis.grid(alpha=0.25)
         axis.tick_params(labelsize=SMALL)
-        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axis.xaxis.set_major_formatter(EngFormatter())
+        axis.xaxis.set_major_locator(FixedLocator(steps) if len(steps) <= TICKS else MaxNLocator(TICKS, integer=True))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axis in list(axes.flat)[len(others) :]:
         axis.set_visible(False)
     for axis in axes.flat[max(len(others) - columns, 0) : len(others)]:
@@ -162,54 +169,73 @@ def draw_curves(axis: Axes, curves: list[Curve], style: Style, alpha: float) -> 
 
 
 def alone(curves: list[Curve]) -> list[Curve]:
-    """Return the curves to draw seed by seed: those that end early, or all if fewer than MIN_INTERVAL are complete."""
-    last = max((steps for steps, _ in curves), default=[])
-    short = [curve for curve in curves if curve[0] != last]
+    """Return the curves to draw seed by seed: those that miss steps, or all if fewer than MIN_INTERVAL are complete."""
+    whole = max((steps for steps, _ in curves), key=len, default=[])
+    short = [curve for curve in curves if curve[0] != whole]
     return short if len(curves) - len(short) >= MIN_INTERVAL else curves
 
 
 def curve_legend(plan: Plan, known: dict[str, dict[int, Curve]], styles: dict[str, Style]) -> list[Line2D | Patch]:
     """Return the legend of the curves."""
     base = styles[plan.baseline]
-    handles: list[Line2D | Patch] = [
-        Line2D(
-            [], [], color=base.color, alpha=0.55, marker=base.marker, markersize=3, label=f"{plan.baseline}, baseline"
-        ),
-        Line2D([], [], color="black", linewidth=1.6, label="mean over seeds"),
-        Patch(color="black", alpha=0.18, linewidth=0, label="lowest to highest seed, from three seeds on"),
-    ]
-    if any(alone(list(curves.values())) for curves in known.values()):
-        handles.append(Line2D([], [], color="black", linewidth=0.8, label="one seed"))
+    curves = [list(by_seed.values()) for by_seed in known.values()]
+    look: dict[str, Any] = dict(color=base.color, alpha=0.55, marker=base.marker, markersize=3)
+    handles: list[Line2D | Patch] = [Line2D([], [], label=f"{plan.baseline}, baseline", **look)]
+    if any(len(alone(of)) < len(of) for of in curves):
+        handles.append(Line2D([], [], color=GREY, linewidth=1.6, label="mean over seeds"))
+        handles.append(Patch(color=GREY, alpha=0.18, linewidth=0, label="lowest to highest seed, from three seeds on"))
+    if any(map(alone, curves)):
+        handles.append(Line2D([], [], color=GREY, linewidth=0.8, label="one seed"))
     return handles
 
 
 def score_against_cost(plan: Plan, results: list[Row], summaries: list[Summary], styles: dict[str, Style]) -> None:
-    """Draw the mean score of each compared variant against its cost, with a name at each point."""
+    """Draw the mean score of each compared variant, with its interval, against its costs, with a name at each point.
+
+    There is a panel for each cost that differs between variants, and no figure if none does.
+    """
     chosen = compared(plan, summaries)
-    if len(chosen) < 2:
+    costs = {column: median_costs(results, column, [s.variant for s in chosen]) for column in COSTS}
+    shown = [column for column, known in costs.items() if len(known) > 1 and differ(known.values())]
+    if len(chosen) < 2 or not shown:
         return
-    figure, axes = plt.subplots(
-        1, len(COSTS), figsize=(4.3 * len(COSTS), 4.4), sharey=True, layout="constrained", dpi=DPI
-    )
-    panels: list[tuple[Axes, dict[str, tuple[float, float]]]] = []
-    for axis, (column, label) in zip(axes, COSTS.items(), strict=True):
-        points = {}
-        for s in chosen:
-            known = [float(r[column]) for r in results if r["variant"] == s.variant and column in r]
-            if known:
-                points[s.variant] = float(np.median(known)), s.score.mean
-                style = styles[s.variant]
-                axis.plot(*points[s.variant], style.marker, color=style.color, markersize=6, markeredgecolor="white")
+    size = (4.3 * len(shown), 4.4)
+    figure, axes = plt.subplots(1, len(shown), figsize=size, sharey=True, squeeze=False, layout="constrained", dpi=DPI)
+    scores = {s.variant: s.score for s in chosen}
+    for axis, column in zip(axes.flat, shown, strict=True):
+        for variant, cost in costs[column].items():
+            point_and_interval(axis, cost, scores[variant], styles[variant])
         axis.margins(0.14)
-        axis.set_xlabel(label, fontsize=9)
+        axis.set_xlabel(COSTS[column], fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(4))
-        axis.xaxis.set_major_formatter(EngFormatter())
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.tick_params(labelsize=SMALL)
         axis.grid(alpha=0.25)
-        panels.append((axis, points))
-    axes[0].set_ylabel(f"mean {axis_label(plan.metric)}", fontsize=9)
+    few = "; hollow: no interval" if any(math.isnan(score.low) for score in scores.values()) else ""
+    axes[0, 0].set_ylabel(f"mean {axis_label(plan.metric)}{few}", fontsize=9)
     figure.canvas.draw()  # makes the layout final
     figure.set_layout_engine("none")
-    for axis, points in panels:
-        label_points(axis, points, 7.5)
+    for axis, column in zip(axes.flat, shown, strict=True):
+        label_points(axis, {v: (cost, scores[v].mean) for v, cost in costs[column].items()}, 7.5)
     save(figure, plan.folder / "cost")
+
+
+def median_costs(results: list[Row], column: str, variants: list[str]) -> dict[str, float]:
+    """Return variant -> the median of a cost over its runs, for those that have it."""
+    runs = {v: [float(row[column]) for row in results if row["variant"] == v and column in row] for v in variants}
+    return {variant: float(np.median(known)) for variant, known in runs.items() if known}
+
+
+def differ(costs: Iterable[float]) -> bool:
+    """Return whether costs differ by more than SAME."""
+    known = list(costs)
+    return max(known) > (1 + SAME) * min(known)
+
+
+def point_and_interval(axis: Axes, x: float, score: Interval, style: Style) -> None:
+    """Draw a mean as a marker, hollow without an interval, and the interval as a thin line."""
+    hollow = math.isnan(score.low)
+    if not hollow:
+        axis.plot([x, x], [score.low, score.high], color=style.color, linewidth=0.7, alpha=0.4, zorder=1)
+    face, edge = ("white", style.color) if hollow else (style.color, "white")
+    axis.plot(x, score.mean, style.marker, color=face, markersize=6, markeredgecolor=edge)

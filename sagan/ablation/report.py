@@ -24,6 +24,8 @@ BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.
 def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
     """Write the tables, the pictures and report.md of a plan from the runs so far. Return the path of report.md.
 
+    `command` are the words after `sagan ablate` that run the whole plan.
+
     The same records give the same files, byte for byte. Raise UserError, naming the file, if one cannot be written.
     """
     folder = plan.folder

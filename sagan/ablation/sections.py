@@ -33,8 +33,8 @@ def heading(plan: Plan, results: list[Row]) -> list[str]:
     explored = f" (exploratory variants: {numbers(plan.exploratory_seeds)})" if plan.exploratory_seeds else ""
     to_come = sum(n for state, n in counts.items() if state not in ENDED)
     interim = [
-        "**The plan is not complete.** The error rates of the verdicts hold for its planned number of seeds; looking "
-        "again and again until a verdict appears would raise them.",
+        "**The plan is not complete.** A comparison gets its verdict once all of its runs have ended: to stop as soon "
+        "as a verdict appears would raise the rate of errors.",
         "",
     ]
     return [
@@ -87,7 +87,9 @@ def scores_table(summaries: list[Summary]) -> Table:
     for variant in dict.fromkeys(s.variant for s in summaries):
         known = [cells.get((variant, m)) for m in metrics]
         seeds = max(s.seeds for s in known if s)
-        rows.append([f"`{variant}`", str(seeds), *(shown(s.score) if s else "" for s in known)])
+        few = [f" ({s.seeds} of {seeds})" if s and s.seeds < seeds else "" for s in known]
+        scores = [f"{shown(s.score)}{of}" if s else "" for s, of in zip(known, few, strict=True)]
+        rows.append([f"`{variant}`", str(seeds), *scores])
     return Table(["variant", "seeds", *map(readable, metrics)], "lr" + "l" * len(metrics), rows)
 
 
@@ -101,7 +103,8 @@ def all_scores(summaries: list[Summary]) -> list[str]:
         "",
         *markdown(scores_table(summaries)),
         "",
-        f"Means with 95 % intervals from three seeds on. {'; '.join(directions)}.",
+        "Means with 95 % intervals, from three seeds on. The intervals do not know that a score has bounds, such as 0 "
+        f"and 1. {'; '.join(directions)}.",
         "",
     ]
 
@@ -134,10 +137,9 @@ def endings(results: list[Row], metric: str) -> list[str]:
     rows = []
     for variant in dict.fromkeys(str(row["variant"]) for row in results):
         chosen = [row for row in results if row["variant"] == variant]
-        states = Counter(row["status"] for row in chosen)
-        signs = Counter(sign for row in chosen for sign in str(row.get("warnings", "")).split())
-        ended = states["finished"] + states["diverged"]
-        counts = (ended, states["diverged"], *(signs[sign] for sign in SIGNS), states["failed"])
+        states, ended = Counter(row["status"] for row in chosen), [row for row in chosen if row["status"] in ENDED]
+        signs = Counter(sign for row in ended for sign in str(row.get("warnings", "")).split())
+        counts = (len(ended), states["diverged"], *(signs[sign] for sign in SIGNS), states["failed"])
         rows.append([f"`{variant}`", *map(str, counts)])
     table = Table(["variant", "runs that ended", "diverged", *SIGNS.values(), "failed"], "lrrrrr", rows)
     lines = ["## Divergence and collapse", "", *markdown(table), ""]
@@ -191,10 +193,10 @@ def provenance(jobs: list[Job], facts: dict, command: list[str], protocols: set[
         "",
         "## Commands",
         "",
-        "All of it:",
+        "The whole plan:",
         "",
         "```sh",
-        shlex.join(["sagan", "ablate", *(word for word in command if not word.startswith("--report"))]),
+        shlex.join(["sagan", "ablate", *command]),
         "```",
         "",
         f"<details><summary>Each of the {len(jobs)} runs by itself</summary>",

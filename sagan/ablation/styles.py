@@ -1,16 +1,16 @@
 """One colour for each kind of attention in every plot, and markers that distinguish variants of the same colour.
 
 The colours are Okabe and Ito's, with grey and indigo instead of yellow, which is hard to see on white. They can be told
-apart with the common forms of colour blindness; more than eight could not.
+apart with the common forms of colour blindness; more than nine could not.
 """
 
 from dataclasses import dataclass
 
-GREY, BLUE, ORANGE, GREEN = "#555555", "#0072B2", "#E69F00", "#009E73"
+BLACK, GREY, BLUE, ORANGE, GREEN = "#000000", "#555555", "#0072B2", "#E69F00", "#009E73"
 VERMILLION, SKY, PINK, INDIGO = "#D55E00", "#56B4E9", "#CC79A7", "#332288"
-PALETTE = (GREY, BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY, INDIGO)
+PALETTE = (BLACK, BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY, INDIGO, GREY)
 KIND_STYLES: dict[str, tuple[str, str]] = {
-    "none": (GREY, "o"),
+    "none": (BLACK, "o"),
     "residual": (GREY, "s"),
     "sagan": (BLUE, "o"),
     "multihead": (VERMILLION, "o"),

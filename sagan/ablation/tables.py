@@ -25,10 +25,13 @@ def markdown(table: Table) -> list[str]:
 
 
 def latex(*tables: Table) -> str:
-    """Return tables with the same header as one LaTeX `tabular`, with a rule between them; it needs booktabs."""
+    """Return tables with the same header as one LaTeX `tabular`, with a rule between them; it needs booktabs.
+
+    Tables without rows are left out.
+    """
     head, align = tables[0].head, tables[0].align
     lines = [f"\\begin{{tabular}}{{{align}}}", "\\toprule", _latex_line(head)]
-    for table in tables:
+    for table in filter(lambda t: t.rows, tables):
         lines += ["\\midrule", *map(_latex_line, table.rows)]
     return "\n".join(["% needs \\usepackage{booktabs}", *lines, "\\bottomrule", "\\end{tabular}", ""])
 

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from sagan.ablation.results import Row, metric_names
+from sagan.ablation.results import ENDED, Row, metric_names
 from sagan.ablation.statistics import ALPHA, MIN_PAIRS, Decision, Interval, decide, mean_interval
 from sagan.evaluation.directions import is_score, lower_is_better
+from sagan.runtime.wording import counted
 
 MIN_INTERVAL = 3
 """Fewest values for which an interval is shown: with two values it spans 25 standard errors and says nothing."""
@@ -44,23 +45,30 @@ def summarize(
 ) -> list[Summary]:
     """Return a summary for every variant and metric of the finished rows, the primary `metric` first.
 
-    The `primary` variants get verdicts on that metric. Everything else is exploratory. `rows` has a row for every run
-    of the plan, whatever its state.
+    The `primary` variants get verdicts on that metric, once all of their runs and of the baseline's have ended: to stop
+    as soon as a verdict appears would raise the rate of errors. Everything else is exploratory. `rows` has a row for
+    every run of the plan, whatever its state.
     """
-    variants = list(dict.fromkeys(str(row["variant"]) for row in rows))
-    lost = {v: lost_runs([row for row in rows if row["variant"] == v], metric) for v in variants}
+    runs = {str(row["variant"]): [r for r in rows if r["variant"] == row["variant"]] for row in rows}
+    variants, lost = list(runs), {v: lost_runs(own, metric) for v, own in runs.items()}
+    ended = {v: all(row["status"] in ENDED for row in own) for v, own in runs.items()}
     metrics = sorted(filter(is_score, metric_names(rows)), key=lambda name: name != metric)
     summaries = []
     for name in metrics:
         scores = {v: scores_of(rows, v, name) for v in variants}
         differences = {v: paired_differences(scores[v], scores.get(baseline, {})) for v in variants if v != baseline}
-        decisions = decide({v: differences[v] for v in primary}, margin) if name == metric else {}
+        complete = {v: differences[v] if ended[v] and ended.get(baseline) else [] for v in primary}
+        decisions = decide(complete, margin) if name == metric else {}
         for v in variants:
             if scores[v] and v == baseline:
                 summaries.append(Summary(v, name, "baseline", len(scores[v]), shown_interval(list(scores[v].values()))))
             elif scores[v] and v in decisions:
-                summary = primary_summary(v, name, scores[v], differences[v], decisions[v])
-                summaries.append(without_survivors(summary, lost, baseline))
+                decision, withheld = decisions[v], ""
+                if not (ended[v] and ended.get(baseline)):
+                    withheld = f"no verdict yet: {len(differences[v])} of {counted(len(runs[v]), 'seed')}"
+                elif decision:
+                    withheld = survivors(in_words(decision, lower_is_better(name)), v, baseline, lost)
+                summaries.append(primary_summary(v, name, scores[v], differences[v], decision, withheld))
             elif scores[v]:
                 summaries.append(exploratory_summary(v, name, scores[v], differences[v]))
     return summaries
@@ -69,7 +77,7 @@ def summarize(
 def lost_runs(rows: list[Row], metric: str) -> str:
     """Return how many runs of a variant have no final score, such as "1 of 5 runs"; empty if all have one."""
     lost = sum(row["status"] != "finished" or metric not in row for row in rows)
-    return f"{lost} of {len(rows)} {'run' if len(rows) == 1 else 'runs'}" if lost else ""
+    return f"{lost} of {counted(len(rows), 'run')}" if lost else ""
 
 
 def unscored(rows: list[Row], metric: str) -> list[Row]:
@@ -89,9 +97,13 @@ def paired_differences(scores: dict[int, float], baseline: dict[int, float]) -> 
 
 
 def shown_interval(values: list[float]) -> Interval:
-    """Return the mean and its 95 % interval, without bounds if there are fewer than MIN_INTERVAL values."""
+    """Return the mean and its 95 % interval, without bounds for fewer than MIN_INTERVAL values or equal ones.
+
+    Equal values, such as a recall of 0 in every run, do not show that there is no spread.
+    """
     interval = mean_interval(values)
-    return interval if len(values) >= MIN_INTERVAL else Interval(interval.mean, math.nan, math.nan)
+    known = len(values) >= MIN_INTERVAL and min(values) < max(values)
+    return interval if known else Interval(interval.mean, math.nan, math.nan)
 
 
 def exploratory_summary(variant: str, metric: str, scores: dict[int, float], differences: list[float]) -> Summary:
@@ -110,13 +122,22 @@ def exploratory_summary(variant: str, metric: str, scores: dict[int, float], dif
 
 
 def primary_summary(
-    variant: str, metric: str, scores: dict[int, float], differences: list[float], decision: Decision | None
+    variant: str,
+    metric: str,
+    scores: dict[int, float],
+    differences: list[float],
+    decision: Decision | None,
+    withheld: str = "",
 ) -> Summary:
-    """Return the summary of a primary comparison. Without a decision its interval is uncorrected."""
+    """Return the summary of a primary comparison.
+
+    Without a decision, or if the verdict is `withheld` for the reason given, its interval is uncorrected.
+    """
     pairs = len(differences)
+    decision = None if withheld else decision
     if decision is None:
-        few = f"no verdict: {pairs} {'seed' if pairs == 1 else 'seeds'}, at least {MIN_PAIRS} needed"
-        verdict = few if pairs < MIN_PAIRS else "no verdict: a score is not a number"
+        few = f"no verdict: {counted(pairs, 'seed')}, at least {MIN_PAIRS} needed"
+        verdict = withheld or (few if pairs < MIN_PAIRS else "no verdict: a score is not a number")
     else:
         verdict = in_words(decision, lower_is_better(metric))
     return Summary(
@@ -149,17 +170,15 @@ def in_words(decision: Decision, lower_better: bool | None) -> str:
     return f"{word}, but within the margin" if decision.within_margin else word
 
 
-def without_survivors(summary: Summary, lost: dict[str, str], baseline: str) -> Summary:
-    """Return the summary, without its verdict if lost runs could explain it: the others may be the lucky ones.
+def survivors(verdict: str, variant: str, baseline: str, lost: dict[str, str]) -> str:
+    """Return why there is no verdict if lost runs could explain it, as the others may be the lucky ones; else "".
 
     `lost` maps each variant to how many of its runs have no score, as text that is empty if all have one.
     """
-    winners = {"better": [summary.variant], "worse": [baseline], "equal": [summary.variant, baseline]}
-    suspects = winners.get(summary.verdict.partition(" ")[0].rstrip(","), [])
+    winners = {"better": [variant], "worse": [baseline], "equal": [variant, baseline]}
+    suspects = winners.get(verdict.partition(" ")[0].rstrip(","), [])
     missing = [f"{lost[name]} of {name}" for name in suspects if lost.get(name)]
-    if not missing:
-        return summary
-    return replace(summary, verdict=f"no verdict: {' and '.join(missing)} without a score")
+    return f"no verdict: {' and '.join(missing)} without a score" if missing else ""
 
 
 def summary_rows(summaries: list[Summary]) -> list[Row]:

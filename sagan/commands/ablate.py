@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from sagan.commands.options import Flat, Given, TrainOptions
 from sagan.config import Config, ConfigError
-from sagan.config.types import PositiveProcesses
+from sagan.config.types import PositiveProcesses, as_text
 from sagan.runtime.files import check_writable
 from sagan.runtime.wording import printable
 
@@ -84,7 +84,9 @@ def ablate(
         wanted: list[Job] = [j for j in jobs if j.variant in variants and j.seed in seeds]
         running.require_inputs(wanted)
         running.run(wanted, set(known), options.executor, options.jobs)
-    print(printable(str(write_report(content, jobs, given.words))))
+    size = ["--size", options.size] if options.size else []
+    whole = [plan, *size, *(word for s in overrides for word in (f"--{s.key}", as_text(s.value)))]
+    print(printable(str(write_report(content, jobs, whole))))
 
 
 def chosen(option: str, asked: Sequence[Any] | None, known: Sequence[Any], plan: str) -> Sequence[Any]:

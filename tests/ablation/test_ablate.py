@@ -263,6 +263,7 @@ def test_further_seeds_are_run_beside_the_results_of_earlier_ones(question, monk
     assert [(job.variant, job.seed) for job in asked] == [("none", 2)]
     kept = read_table(folder / "results.csv")
     assert {(row["variant"], row["seed"]) for row in kept} == {(job.variant, job.seed) for job in done}
+    assert "\nsagan ablate q/plan.yaml\n" in (folder / "report.md").read_text()  # all of it, not the part asked for
 
 
 def test_each_run_has_its_own_gpus_and_its_share_of_the_cores(monkeypatch):

@@ -83,7 +83,7 @@ def records():
     plan = Plan("Which?", "cifar10", "none", METRIC, [0, 1, 2], {v: {} for v in SCORES}, ["a"])
     costs = {"parameters": 1000, "flops": 2e6, "images_per_second": 10.0}
     results = [
-        {"variant": v, "seed": i, "status": "finished", METRIC: x, **costs}
+        {"variant": v, "seed": i, "status": "finished", METRIC: x, **{k: c * len(v) for k, c in costs.items()}}
         for v, xs in SCORES.items()
         for i, x in enumerate(xs)
     ]
@@ -107,12 +107,38 @@ def test_the_forest_plot_has_every_run_and_no_interval_of_two_seeds(drawn):
     assert left.get_xlabel() == "KID, lower is better"
 
 
+def test_the_forest_plot_says_how_many_runs_have_a_score(drawn):
+    plan, results, _, styles = records()
+    results.append({"variant": "a", "seed": 3, "status": "diverged"})
+    left, right = drawn(plots.forest, plan, results, summarize(results, "none", METRIC, ["a"]), styles).axes
+    assert [t.get_text() for t in left.get_yticklabels()] == ["two", "none", "a (3 of 4)"]
+
+
+def test_legends_name_only_what_is_drawn(drawn):
+    plan, results, _, styles = records()
+    results = [row for row in results if row["seed"] < 2]
+    figure = drawn(plots.forest, plan, results, summarize(results, "none", METRIC, ["a"]), styles)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["one seed", "mean", "none (baseline)"]
+    curves = [{"variant": "a", "seed": s, "step": t, METRIC: 0.1} for s in (0, 1) for t in (5, 10)]
+    figure = drawn(plots.score_against_steps, plan, curves, styles)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["none, baseline", "one seed"]
+    assert list(figure.axes[0].get_xticks()) == [5, 10]
+
+
 def test_the_cost_plot_names_what_is_compared(drawn):
     plan, results, summaries, styles = records()
     figure = drawn(plots.score_against_cost, plan, results, summaries, styles)
     assert [a.get_xlabel() for a in figure.axes] == list(plots.COSTS.values())
     for axis in figure.axes:
         assert sorted(t.get_text() for t in axis.texts if t.get_text()) == ["a", "none", "two"]
+        spans = {line.get_xdata()[0]: line.get_ydata() for line in axis.lines if len(line.get_xdata()) == 2}
+        assert len(spans) == 2  # two seeds have no interval, and a hollow mark
+        assert sorted(line.get_markerfacecolor() == "white" for line in axis.lines if len(line.get_xdata()) == 1) == [
+            False, False, True]  # fmt: skip
+    for row in results:
+        row["parameters"], row["flops"] = 1000 + len(row["variant"]), 5e6  # the first differs by less than 1 %
+    figure = drawn(plots.score_against_cost, plan, results, summaries, styles)
+    assert [a.get_xlabel() for a in figure.axes] == ["images/s in training"]
 
 
 def test_names_cover_neither_each_other_nor_points():
@@ -138,6 +164,8 @@ def test_bands_only_of_three_complete_curves(drawn):
     full, short = ([1, 2], [0.5, 0.4]), ([1], [0.6])
     assert alone([full, full]) == [full, full] and alone([full] * 3) == []
     assert alone([full, full, full, short]) == [short] and alone([full, full, short]) == [full, full, short]
+    late = ([2], [0.4])  # its score was undefined at first
+    assert alone([full, full, full, late]) == [late]
     assert alone([]) == []
     plan, _, _, styles = records()
     curves = [

@@ -1,14 +1,17 @@
 """report.md and the tables beside it say what the records hold, and no more; the same records make the same bytes."""
 
+import math
 import re
 import shutil
 
 import pytest
 import yaml
 
+from sagan.ablation.comparison import shown
 from sagan.ablation.plan import load_plan
 from sagan.ablation.report import write_report
 from sagan.ablation.results import read_table, write_table
+from sagan.ablation.statistics import Interval
 from sagan.ablation.tables import Table, latex, latex_cell, markdown
 from sagan.ablation.variants import plan_jobs
 
@@ -54,7 +57,7 @@ def report(plan):
     for job in jobs:
         score = SCORES[job.variant][job.seed]
         row = {"variant": job.variant, "seed": job.seed, "steps": 1500, "config": job.digest}
-        row |= {"parameters": 1000, "flops": 2_000_000, "images_per_second": 50.0}
+        row |= {"parameters": 1000, "flops": 2_000_000, "images_per_second": 10.0 * len(job.variant)}
         if score is None:
             results.append({**row, "status": "diverged", "reason": "step 9: not finite: x", "warnings": "vanished"})
         else:
@@ -65,7 +68,7 @@ def report(plan):
             ]
     write_table(results, plan.folder / "results.csv", ("variant", "seed"))
     write_table(curves, plan.folder / "curves.csv", ("variant", "seed", "step"))
-    return write_report(plan, jobs, ["question/plan.yaml", "--jobs", "2", "--report-only"]).read_text()
+    return write_report(plan, jobs, ["question/plan.yaml", "--jobs", "2"]).read_text()
 
 
 def section(report, title):
@@ -128,7 +131,7 @@ def test_the_tables_beside_it(report, plan):
     rows = read_table(plan.folder / "results.csv")
     assert len(rows) == 25 and [*rows[0]][:4] == ["variant", "seed", "steps", METRIC]
     text = (plan.folder / "comparison.tex").read_text()
-    assert r"\texttt{good} & 5 & 0.3108 [0.2889, 0.3327] & $-$0.1992 [" in text and r"97.5 \%" in text
+    assert r"\texttt{good} & 5 & 0.311 [0.289, 0.333] & $-$0.1992 [" in text and r"97.5 \%" in text
 
 
 def test_a_page_gets_the_table_between_its_markers(report, plan):
@@ -151,7 +154,7 @@ def test_unfinished_runs_stand_in_the_report_and_not_in_the_table(report, plan, 
     longer.seeds.append(5)
     text = write_report(longer, plan_jobs(longer, []), ["question/plan.yaml"]).read_text()
     assert "30 runs, of which 18 finished, 7 diverged, 5 waiting" in text and "**The plan is not complete.**" in text
-    assert "`good`: no verdict: 1 of 6 runs of good without a score." in text and "seed 5: waiting" in text
+    assert "`good`, `same`: no verdict yet: 5 of 6 seeds." in text and "seed 5: waiting" in text
     assert {row["status"] for row in read_table(longer.folder / "results.csv")} == {"finished", "diverged"}
 
 
@@ -185,6 +188,16 @@ def test_before_the_first_score(tmp_path):
     assert not list(plan.folder.glob("*.png")) and read_table(plan.folder / "results.csv") == []
 
 
+def test_intervals_have_the_digits_that_they_are_worth():
+    assert shown(Interval(0.12199, 0.06843, 0.1756)) == "0.122 [0.068, 0.176]"
+    assert (
+        shown(Interval(26.086, 24.9, 27.3)) == "26.1 [24.9, 27.3]"
+        and shown(Interval(310.4, 290, 331)) == "310 [290, 331]"
+    )
+    assert shown(Interval(-0.0261, -0.0581, 0.00592)) == "-0.026 [-0.058, 0.006]"
+    assert shown(Interval(0.45, math.nan, math.nan)) == "0.45"
+
+
 def test_tables_in_two_languages():
     table = Table(["name", "50 %"], "lr", [["`a_b`", "-0.5 [-1, 2]"], ["c & d", "x|y"]])
     assert markdown(table)[1:3] == ["| --- | ---: |", "| `a_b` | -0.5 [-1, 2] |"] and r"x\|y" in markdown(table)[3]
@@ -192,4 +205,5 @@ def test_tables_in_two_languages():
         r"\begin{tabular}{lr}", r"\toprule", r"name & 50 \% \\", r"\midrule",
         r"\texttt{a\_b} & $-$0.5 [$-$1, 2] \\", r"c \& d & x|y \\", r"\bottomrule", r"\end{tabular}",
     ]  # fmt: skip
+    assert latex(table, Table(table.head, "lr", [])) == latex(table)  # no rule below the last line
     assert latex_cell("sn-d-2, 1e-05 < 3") == "sn-d-2, 1e-05 $<$ 3"

@@ -5,12 +5,14 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from sagan.ablation.jobs import commands_left, ending, note_failure
 from sagan.ablation.outcomes import final_draws, is_done, last_step, missing_draws, status
 from sagan.ablation.results import collect, curve_rows, read_table, recorded, result_row, write_table
 from sagan.ablation.variants import Job
 from sagan.config import UserError, to_yaml
+from sagan.layers import Conv2d, Linear
 from sagan.runs.directory import checkpoint_path
 from sagan.runs.records import append_evaluation
 
@@ -97,7 +99,7 @@ def test_a_run_of_another_configuration_is_no_result(make_job, make_config):
 
 
 def test_the_cost_of_networks(make_job):
-    """Parameters as the networks have them, FLOPs by hand for those of D's first block."""
+    """Parameters as the networks have them; FLOPs without the work that is done once per step."""
     from sagan.ablation.cost import network_cost
     from sagan.models.build import build_discriminator, build_generator
 
@@ -107,6 +109,32 @@ def test_the_cost_of_networks(make_job):
     assert cost["parameters"] == sum(p.numel() for n in networks for p in n.parameters())
     wider = network_cost(make_job("b", 0, 20, "model.discriminator.channels=8").config)
     assert wider["flops"] > cost["flops"] and network_cost(make_job("c", 5).config) == cost
+
+
+def test_flops_are_those_of_the_layers_for_one_image(make_job):
+    """By hand, from the shapes in a real pass. What is done once per step, such as fusing kernels, is not counted."""
+    from sagan.ablation.cost import network_cost
+    from sagan.models.build import build_discriminator, build_generator
+
+    total = 0
+
+    def count(layer, given, output):
+        nonlocal total
+        taps = layer.weight[0, 0].numel()  # 1 for a linear layer
+        pixels = [x[0, 0].numel() for x in (given[0], output)]
+        if pixels[0] != pixels[1] and taps == 9:
+            taps = 16  # convolution and resampling as one strided convolution
+        total += 2 * taps * layer.weight.shape[0] * layer.weight.shape[1] * min(pixels)
+
+    plain = (f"model.{network}.attention.kind=none" for network in ("generator", "discriminator"))
+    config = make_job("a", 0, 20, *plain).config
+    generator, discriminator = build_generator(config).eval(), build_discriminator(config).eval()
+    for layer in (*generator.modules(), *discriminator.modules()):
+        if isinstance(layer, Conv2d | Linear):
+            layer.register_forward_hook(count)
+    y = torch.zeros(1, dtype=torch.long)
+    discriminator(generator(torch.zeros(1, generator.z_dim), y), y)
+    assert network_cost(config)["flops"] == total
 
 
 def test_statuses(make_job):

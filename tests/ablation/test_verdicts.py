@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from sagan.ablation.metrics import readable
+from sagan.ablation.statistics import mean_interval
 from sagan.ablation.verdicts import summarize, summary_rows
 from sagan.evaluation.directions import direction, is_score, lower_is_better
 
@@ -15,10 +16,10 @@ NONE = [0.50, 0.60, 0.40, 0.55, 0.45]
 
 
 def rows(metric=KID, **scores):
-    """Rows of results: scores by variant, a value for each seed; None is a run that diverged."""
+    """Rows of results: scores by variant, a value for each seed; None is a run that diverged, a word another state."""
     return [
-        {"variant": variant, "seed": seed, "status": "diverged"}
-        if value is None
+        {"variant": variant, "seed": seed, "status": value or "diverged"}
+        if value is None or isinstance(value, str)
         else {"variant": variant, "seed": seed, "status": "finished", metric: value}
         for variant, values in scores.items()
         for seed, value in enumerate(values)
@@ -90,6 +91,33 @@ def test_nobody_wins_by_losing_its_unlucky_seeds():
     assert verdicts(undefined, ["a"])["a"].verdict == "no verdict: 1 of 6 runs of a without a score"
     equal = rows(none=[*six[:5], None], a=[*less(six[:5], 0.0), None])
     assert verdicts(equal, ["a"], 0.1)["a"].verdict.endswith("runs of a and 1 of 6 runs of none without a score")
+
+
+@pytest.mark.parametrize("state", ["waiting", "interrupted", "failed"])
+def test_a_verdict_waits_for_the_last_run(state):
+    six = [*NONE, 0.52]
+    good, same = less(six, 0.2), less(six, 0.0)
+    for table in (rows(none=six, a=[*good[:5], state], b=same), rows(none=[*six[:5], state], a=good, b=same)):
+        found = verdicts(table, ["a", "b"])
+        assert found["a"].verdict == "no verdict yet: 5 of 6 seeds" and found["a"].p is None
+        assert found["a"].confidence == pytest.approx(0.95)  # neither Holm's interval nor a p value to look at early
+        differences = [x - y for x, y in zip(good[:5], six[:5], strict=True)]
+        assert found["a"].difference[1:] == pytest.approx(mean_interval(differences)[1:])
+        waits_too = table[5]["status"] == state  # the baseline's last run
+        assert (found["b"].verdict == "no verdict yet: 5 of 6 seeds") == waits_too
+    alone = verdicts(rows(none=six, a=[*good[:5], state], b=less(six, 0.2)), ["a", "b"])["b"]
+    assert alone.verdict == "better" and alone.confidence == pytest.approx(0.975)  # the family is still of two
+
+
+def test_a_withheld_verdict_leaves_no_trace():
+    six = [*NONE, 0.52]
+    lost = verdicts(rows(none=six, a=[*less(six, 0.2)[:5], None]), ["a"], 0.3)["a"]
+    assert lost.p is None and lost.equivalence is None and lost.confidence == pytest.approx(0.95)
+
+
+def test_equal_values_have_no_interval():
+    found = verdicts(rows(none=[0.0] * 3, a=[0.0, 0.0, 0.1]), [])
+    assert math.isnan(found["none"].score.low) and not math.isnan(found["a"].score.low)
 
 
 def test_a_margin_allows_equality():
