@@ -131,14 +131,20 @@ def shown(interval: Interval | None) -> str:
         return ""
     if math.isnan(interval.low):
         return f"{interval.mean:.4g}"
-    return f"{interval.mean:.{decimals(interval)}f} {bounds(interval)}"
+    return f"{rounded(interval.mean, decimals(interval))} {bounds(interval)}"
 
 
 def bounds(interval: Interval | None) -> str:
     """Return the bounds of an interval as `[1.20, 1.26]`, or an empty text if there are none."""
     if interval is None or math.isnan(interval.low):
         return ""
-    return f"[{interval.low:.{decimals(interval)}f}, {interval.high:.{decimals(interval)}f}]"
+    low, high = (rounded(bound, decimals(interval)) for bound in (interval.low, interval.high))
+    return f"[{low}, {high}]"
+
+
+def rounded(value: float, places: int) -> str:
+    """Return a value with so many decimals, and 0 without a sign."""
+    return f"{round(value, places) + 0.0:.{places}f}"  # -0.0 + 0.0 is 0.0
 
 
 def decimals(interval: Interval) -> int:

@@ -50,7 +50,7 @@ def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, scale: float) 
         query, key = (F.pad(t, (0, max(e - d, 0))) for t in (query, key))
         value = F.pad(value, (0, max(d - e, 0)))
         query, key, value = (t if t.stride(-1) == 1 else t.contiguous() for t in (query, key, value))
-    elif d % 8 or e % 8:
+    elif query.device.type == "cuda" and (d % 8 or e % 8):
         query, key, value = (F.pad(t, (0, -t.shape[-1] % 8)) for t in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value, scale=scale)[..., :e]
 

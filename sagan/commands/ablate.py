@@ -58,7 +58,7 @@ def ablate(
 
     examples:
       sagan ablate attention-kinds
-      sagan ablate attention-kinds --power --power_sd 0.004 --power_difference 0.01
+      sagan ablate attention-kinds --power --power_sd 0.03 --power_difference 0.05
       sagan ablate experiments/attention-kinds/plan.yaml --size gpu --jobs 8
       sagan ablate experiments/attention-kinds/plan.yaml --report-only
     """

@@ -194,6 +194,7 @@ def test_intervals_have_the_digits_that_they_are_worth():
         shown(Interval(26.086, 24.9, 27.3)) == "26.1 [24.9, 27.3]"
         and shown(Interval(310.4, 290, 331)) == "310 [290, 331]"
     )
+    assert shown(Interval(0.21, -0.002, 0.42)) == "0.21 [0.00, 0.42]"
     assert shown(Interval(-0.0261, -0.0581, 0.00592)) == "-0.026 [-0.058, 0.006]"
     assert shown(Interval(0.45, math.nan, math.nan)) == "0.45"
 
