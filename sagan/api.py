@@ -12,12 +12,13 @@ from sagan.config import Config, ConfigError, override_settings
 from sagan.data.given import GIVEN
 from sagan.models.generator import Generator
 from sagan.runs.evaluation import chosen_protocol, evaluate_run
-from sagan.runs.networks import load_discriminator, load_generator, load_run_config, require_trusted_source, trust
+from sagan.runs.networks import load_generator, load_run_config, require_trusted_source, trust
 from sagan.training import loop
 from sagan.training.run import Callback
 from sagan.viewing.capture import fixed_inputs, view_attention
 from sagan.viewing.overlays import layer_pictures, view_queries
 from sagan.viewing.recorder import AttentionRecorder
+from sagan.viewing.subjects import Network, load_networks
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -50,10 +51,10 @@ def evaluate(
 ) -> "Scores | None":
     """Return the scores of a run's generator, and add them to its metrics.jsonl.
 
-    `overrides` change the run's own protocol: `["num_samples=1000", "extractor.name=efficientnet-lite0"]`. `dataset`
-    replaces the run's data, which are not downloaded. `ablate_layer` scores the generator without the attention layer
-    of that name, or without "all". `trust_module` is as in `load_generator`. In several processes all but the main one
-    return None.
+    `overrides` change the run's own protocol: `["num_samples=1000", "extractor.name=efficientnet-lite0"]`. The run's
+    data are never downloaded; `dataset` takes their place. `ablate_layer` scores the generator without the attention
+    layer of that name, or without "all". `trust_module` is as in `load_generator`. In several processes all but the
+    main one return None.
 
     Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
     """
@@ -97,7 +98,7 @@ def attention_figure(
     run: str | Path,
     *,
     layer: str | None = None,
-    network: str = "generator",
+    network: Network = "generator",
     num: int = 4,
     seed: int = 0,
     trust_module: str | Sequence[str] = (),
@@ -108,13 +109,15 @@ def attention_figure(
     the mean over its heads. `trust_module` is as in `load_generator`. Raise ConfigError if there is no such layer,
     UserError if the file cannot be read.
     """
-    generator = load_generator(run, trust_module=trust_module)
-    discriminator = load_discriminator(run) if network == "discriminator" else None
+    trust(trust_module)
+    generator, discriminator, _ = load_networks(network, run)
     names = (generator.origin and generator.origin.class_names) or ()
     views = view_attention(generator, discriminator, *fixed_inputs(generator, num, seed), class_names=names)
     known = {view.layer: view for view in views if view.network == network and view.maps}
     view = known.get(layer) if layer else next(iter(known.values()), None)
+    if not known:
+        raise ConfigError(f"{run}: the {network} has no attention maps")
     if view is None:
-        raise ConfigError(f"layer {layer}: the {network} has attention maps of {', '.join(known) or 'no layer'}")
+        raise ConfigError(f"layer {layer}: the {network} has attention maps of {', '.join(known)}")
     title = f"step {generator.origin.step}: {network} {view.layer}" if generator.origin else network
     return next(iter(layer_pictures(view, view_queries(view), title=title).values()))

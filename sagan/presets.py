@@ -46,7 +46,7 @@ def load_config(name: str | None = None, overrides: Sequence[str] = ()) -> Confi
     for any error that can be found before the data are opened: unknown options, wrong types, values out of range,
     impossible sizes, options that contradict each other.
     """
-    return load_settings(name, override_settings(overrides or ()))
+    return load_settings(name, override_settings(overrides))
 
 
 def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:

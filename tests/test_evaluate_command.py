@@ -126,6 +126,22 @@ def test_a_checkpoint_is_recorded_in_its_run_and_an_export_nowhere(run, tmp_path
     assert not Path("metrics.jsonl").exists() and not Path("weights/metrics.jsonl").exists()
 
 
+def test_the_checkpoint_of_another_run_is_recorded_there(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    count = len(read_records(run / "metrics.jsonl"))
+    assert main(["evaluate", str(run), "--checkpoint", str(other / "checkpoints" / "step-00000002.pt")]) == 0
+    assert len(read_records(run / "metrics.jsonl")) == count
+    assert len(read_records(other / "metrics.jsonl")) == count + 1
+
+
+def test_training_scores_as_this_command_does_whatever_its_precision(tmp_path, image_folder, monkeypatch):
+    monkeypatch.setattr("sagan.training.evaluator.build_extractor", cheap_extractor)
+    options = {"training.precision": "bf16", "evaluation.every": 2, "evaluation.num_samples": 14}
+    run = Path(train_run(tmp_path / "bf16", image_folder, **options, **{"evaluation.batch_size": 5}))
+    (own,) = (record for record in read_records(run / "metrics.jsonl") if "evaluation" in record)
+    assert values(evaluate(run)) == values(own)
+
+
 def test_scores_are_shown_where_they_cannot_be_recorded(run, capsys):
     shutil.rmtree(run / "samples")
     (run / "metrics.jsonl").unlink()

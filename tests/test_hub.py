@@ -177,6 +177,9 @@ def test_a_card_says_what_the_weights_are(tmp_path, capsys):
     for fid in (9.5, 7.25):  # the newest counts
         append_evaluation(Path(run), {"step": 0, **Scores({"fid_x_net": fid}, protocol).record()}, "sagan evaluate")
     append_evaluation(Path(run), {"step": 1, **Scores({"fid_x_net": 1.0}, protocol).record()}, "sagan evaluate")
+    for other in ({"ablated": "blocks.1.attention"}, {"ema": False}):  # scores of something else
+        scores = Scores({"fid_x_net": 2.0}, {**protocol, **other})
+        append_evaluation(Path(run), {"step": 0, **scores.record()}, "sagan evaluate")
     assert main(["export", run, "--card", "--licence", "cc-by-4.0", "--out", str(tmp_path / "out")]) == 0
     written = [Path(line).name for line in capsys.readouterr().out.split()]
     assert written == ["generator.safetensors", "discriminator.safetensors", "README.md", "samples.png"]
@@ -207,4 +210,4 @@ def test_options_of_a_card_that_mean_nothing_are_refused(run, capsys):
     assert main(["export", run, "--card", "--format", "pt2"]) == 2
     assert "--card true: is about weights; expected --format safetensors, given pt2" in capsys.readouterr().err
     assert main(["export", run, "--licence", "mit"]) == 2
-    assert "--licence mit: expected --card beside it" in capsys.readouterr().err
+    assert "--licence mit: requires --card" in capsys.readouterr().err

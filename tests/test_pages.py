@@ -19,7 +19,7 @@ import sagan.training.evaluator
 from sagan.commands.app import VERBS
 from sagan.presets import presets
 from tests.helpers.hub import COMMIT, RecordedApi
-from tests.helpers.pages import PAGES, ROOT, commands, other_blocks, python_blocks, short
+from tests.helpers.pages import PAGES, ROOT, commands, other_blocks, python_blocks, short, spans_of_code
 from tests.helpers.tiny_commands import SKIPPED, ensure_run, run, tiny_config
 from tests.helpers.tiny_runs import cheap_extractor
 
@@ -117,6 +117,19 @@ def test_exceptions_are_needed():
     assert [beginning for beginning in SKIPPED if not any(line.startswith(beginning) for line in shown)] == []
 
 
+def test_targets_of_make_and_selections_of_tests_exist():
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M)
+    for page in PAGES:
+        text = page.read_text()
+        named = [words[1:2] for words in commands(text) if words[0] == "make"]
+        named += [span.split()[1:2] for span in spans_of_code(text) if span.startswith("make ")]
+        assert [names for names in named if names[0] not in targets] == []
+        for words in (shlex.split(span) for span in spans_of_code(text) if span.startswith("pytest ")):
+            files = [ROOT / word for word in words if word.startswith("tests/")]
+            tests = "".join(file.read_text() for file in files)
+            assert files and ("-k" not in words or words[words.index("-k") + 1] in tests), shlex.join(words)
+
+
 def test_every_verb_and_every_preset_is_shown():
     shown = {words[1] for words in commands(README.read_text()) if words[0] == "sagan"}
     assert set(VERBS) <= shown
@@ -126,9 +139,11 @@ def test_every_verb_and_every_preset_is_shown():
 
 def test_a_command_that_fails_or_that_nobody_knows_is_noticed(workplace):
     text = (
-        "```sh\nfrobnicate now   # a comment\nsagan train \\\n  nosuch\n```\nand\n```python\nsagan()\n```\n```\nx\n```"
+        "```sh\nfrobnicate now   # a comment\nsagan train \\\n  nosuch\n```\nand\n```python\nsagan()\n```\n"
+        "```\nx\n```\n"
+        "`sagan train`, `sagan train --help`, `sagan train RUN` and `sagan\nsample x`"
     )
-    assert commands(text) == [["frobnicate", "now"], ["sagan", "train", "nosuch"]]
+    assert commands(text) == [["frobnicate", "now"], ["sagan", "train", "nosuch"], ["sagan", "sample", "x"]]
     assert other_blocks(text) == [""]
     with pytest.raises(pytest.fail.Exception, match="say here how to run frobnicate"):
         run(["frobnicate", "now"], workplace)

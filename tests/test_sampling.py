@@ -1,5 +1,6 @@
 """What `sagan sample` makes: which image stands where, in which form."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,8 @@ from torchvision.utils import make_grid
 
 from sagan import load_generator
 from sagan.commands.app import main
-from sagan.commands.sample_checks import nearest_source
-from sagan.commands.sample_names import PICTURES
-from sagan.config import DataConfig, UserError
+from sagan.commands.sample import PICTURES, Options, nearest_source, picture_name
+from sagan.config import DataConfig, ExtractorConfig, UserError
 from sagan.data import MemoryDataset, open_data
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import FORMATS, from_pil, image_grid, save_picture, to_pil, to_uint8
@@ -292,6 +292,18 @@ def test_every_option_that_changes_a_picture_changes_its_name(run, tmp_path, mon
     sample(run, "--classes", long)
     name = Path(capsys.readouterr().out.strip()).name
     assert len(name) < 80 and "-classes-60-" in name
+
+
+def test_no_option_is_left_out_of_a_pictures_name():
+    """A new option is part of the name unless it stands in ELSEWHERE."""
+    values = {"num": 7, "classes": [1], "seed": 1, "truncation": 0.5, "interpolate": "z", "truncation_curve": "shapes"}
+    values |= {"captions": False, "nearest": "shapes", "ema": False, "standing_statistics": 2}
+    changes_nothing = {"out", "video", "checkpoint", "batch_size", "device", "trust_module", "extractor"}
+    assert {f.name for f in fields(Options)} == set(values) | changes_nothing
+    names = {picture_name(Options(**{name: value}), 5) for name, value in values.items()}
+    assert len(names) == len(values) and picture_name(Options(), 5) == "grid-step-00000005-seed-0" not in names
+    by = Options(nearest="shapes", extractor=ExtractorConfig(name="efficientnet-lite0"))
+    assert picture_name(by, 5) == "nearest-shapes-efficientnet-lite0-step-00000005-seed-0"
 
 
 def test_a_different_picture_is_never_replaced_unless_it_is_named(run, twelve, tmp_path, monkeypatch, capsys):

@@ -44,10 +44,15 @@ def test_rows_are_the_scores_at_each_truncation(run, image_folder, tmp_path, cap
 
 WRONG = {
     "nowhere": (1, "--truncation_curve nowhere: no such folder; expected one with images, or one of"),
-    "shapes --truncation 0.5": (2, "--truncation_curve shapes: does not go with --truncation 0.5"),
-    "shapes --classes [0]": (2, "--truncation_curve shapes: does not go with --classes [0]"),
+    "shapes --truncation 0.5": (2, "--truncation_curve shapes: cannot be combined with --truncation 0.5"),
+    "shapes --classes [0]": (2, "--truncation_curve shapes: cannot be combined with --classes [0]"),
     "shapes --out curves": (2, "--out curves: --truncation_curve makes one picture, so expected a name that ends in"),
 }
+
+
+def test_too_few_images_are_refused(run, image_folder, capsys):
+    assert main(["sample", run, "--truncation_curve", str(image_folder), "--num", "3"]) == 2
+    assert "3 generated images and 24 real ones, at least 4 of each needed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", WRONG)

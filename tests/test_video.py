@@ -9,7 +9,7 @@ from PIL import Image
 
 from sagan import load_generator
 from sagan.commands.app import main
-from sagan.commands.sample_names import VIDEOS
+from sagan.commands.sample import VIDEOS
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import to_uint8
 from sagan.sampling import Draw, slerp, video

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from sagan.ablation.outcomes import FAILURE, is_done, missing_draws, status
 from sagan.ablation.variants import Job
+from sagan.config import Config
 from sagan.runs.directory import checkpoint_path
 from sagan.runs.log import BUSY, in_progress
 from sagan.runtime.files import write_atomically
@@ -107,7 +108,21 @@ def commands_left(job: Job, run_dir: Path) -> list[tuple[str, ...]]:
     seeds = missing_draws(found) if trained else range(first + 1, first + job.noise_draws)
     checkpoint, device = checkpoint_path(job.run_dir, job.steps).name, job.config.device
     evaluate = ("sagan", "evaluate", str(job.run_dir), "--checkpoint", checkpoint, "--device", device)
+    evaluate = (*evaluate, *vouched(job.config))
     return [*([] if trained else [job.module]), *((*evaluate, "--seed", str(seed)) for seed in seeds)]
+
+
+def vouched(config: Config) -> list[str]:
+    """Return the options that name what a run's file alone may not: its extractor, and modules with code of one's own.
+
+    The plan names them, and the user has started the plan.
+    """
+    extractor, model = config.evaluation.extractor, config.model
+    options = ["--extractor.name", extractor.name]
+    options += ["--extractor.weights", extractor.weights] if extractor.weights else []
+    named = (model.generator.attention.kind, model.discriminator.attention.kind, config.data.source)
+    modules = sorted({name.rpartition(".")[0] for name in named if "." in name})
+    return [*options, *(["--trust_module", ",".join(modules)] if modules else [])]
 
 
 def watch(process: subprocess.Popen, stopped: Callable[[], bool]) -> tuple[int, bool]:

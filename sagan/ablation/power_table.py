@@ -8,6 +8,7 @@ from sagan.ablation.statistics import ALPHA, MIN_PAIRS
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import paired_differences, scores_of
 from sagan.config import ConfigError, UserError
+from sagan.runtime.wording import counted
 
 Deviations = dict[str, tuple[float, tuple[float, float] | None]]
 """Comparison -> standard deviation of its paired differences, and, if it was estimated, its bounds."""
@@ -56,7 +57,7 @@ def explanation(plan: Plan, level: float) -> list[str]:
     """Return the lines above the table."""
     count = len(plan.compared)
     size = f", size {plan.size}" if plan.size else ""
-    seeds = f"{len(plan.seeds)} {'seed' if len(plan.seeds) == 1 else 'seeds'}"
+    seeds = counted(len(plan.seeds), "seed")
     few = f"; a verdict needs at least {MIN_PAIRS}" if len(plan.seeds) < MIN_PAIRS else ""
     tests = f"{count} primary comparison{'s' if count > 1 else ''} with {plan.baseline}"
     return [

@@ -30,6 +30,7 @@ from sagan.config.types import shown
 from sagan.evaluation import comparable_terms
 from sagan.evaluation.directions import is_score
 from sagan.runtime.files import write_atomically
+from sagan.runtime.wording import counted
 
 Row = dict[str, str | float | int]
 
@@ -101,7 +102,7 @@ def known_rows(folder: Path, jobs: list[Job]) -> dict[tuple, RunRows]:
     rows = recorded([{"status": "", **row} for row in read_table(folder / "results.csv")])
     foreign = [row for row in rows if asked.get((row["variant"], row.get("seed")), "") != row.get("config")]
     if foreign:
-        count = "a run" if len(foreign) == 1 else f"{len(foreign)} runs"
+        count = counted(len(foreign), "run")
         raise UserError(
             f"{folder / 'results.csv'}: holds {count} that this plan does not contain, such as "
             f"{shown(foreign[0]['variant'])}, seed {shown(foreign[0].get('seed'))}: another plan's, or made with other "

@@ -50,7 +50,7 @@ class Display:
 
     def __init__(self, jobs: list[Job], waiting: list[Job]):
         self.total = len(jobs)
-        self.ended = Counter({"finished": len(jobs) - len(waiting)})
+        self.ended = Counter({"ended earlier": len(jobs) - len(waiting)})
         self.steps = {job: last_step(job.run_dir) for job in waiting}
         total, initial = sum(j.steps for j in waiting), sum(self.steps.values())
         self.bar = tqdm(total=total, initial=initial, unit="step", dynamic_ncols=True, disable=None)

@@ -193,7 +193,7 @@ def provenance(jobs: list[Job], facts: dict, command: list[str], protocols: set[
         "",
         "## Commands",
         "",
-        "The whole plan:",
+        "To reproduce the whole plan:",
         "",
         "```sh",
         shlex.join(["sagan", "ablate", *command]),

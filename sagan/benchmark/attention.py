@@ -17,6 +17,7 @@ from sagan.layers import initialize
 from sagan.runtime.device import choose_device, device_name, wait_for
 from sagan.runtime.flops import forward_flops
 from sagan.runtime.memory import require_memory
+from sagan.runtime.wording import counted
 
 MIB = 2**20
 
@@ -62,8 +63,8 @@ def measure(
     torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     rows = attention_costs(batch, channels, sizes, kinds=kinds, device=place, dtype=dtype, repeats=repeats)
-    on = f", {threads} thread{'s' if threads > 1 else ''}" if place.type == "cpu" else ""
-    head = f"{batch} images, {channels} channels, {precision}; {device_name(place)}{on}"
+    on = f", {counted(threads, 'thread')}" if place.type == "cpu" else ""
+    head = f"{counted(batch, 'image')}, {counted(channels, 'channel')}, {precision}; {device_name(place)}{on}"
     return f"{head}; torch {torch.__version__}\n\n{markdown_table(rows)}"
 
 

@@ -26,7 +26,7 @@ from sagan.config import ConfigError, DataConfig, UserError, updated
 from sagan.config.types import FilePath, Fraction, NonNegative, Positive
 from sagan.runs.directory import checkpoints, run_directory
 from sagan.runtime.files import check_writable
-from sagan.runtime.wording import printable
+from sagan.runtime.wording import counted, printable
 
 if TYPE_CHECKING:
     from sagan.models.generator import Generator
@@ -125,7 +125,7 @@ def check_together(options: Options) -> None:
         value = getattr(options, name)
         if value and (options.animate or page_of(options)):
             other = f"--animate {options.animate}" if options.animate else f"--out {options.out}"
-            raise ConfigError(f"--{name} {value}: makes a picture of one step, so it does not go with {other}")
+            raise ConfigError(f"--{name} {value}: makes a picture of one step, so it cannot be combined with {other}")
     if options.ablate_layer and (other := options.images and "--images" or options.minus and "--minus"):
         raise ConfigError(f"--ablate_layer {options.ablate_layer}: shows generated images alone, without {other}")
 
@@ -238,7 +238,7 @@ def checkpoints_to_show(run: str, options: Options) -> list[str | Path]:
     found = checkpoints(Path(run))
     if len(found) < 2:
         raise UserError(
-            f"--animate {animate}: {run} has {len(found)} checkpoint{'s' * (len(found) != 1)}, expected at least 2; a "
+            f"--animate {animate}: {run} has {counted(len(found), 'checkpoint')}, expected at least 2; a "
             "run saves one every checkpoint.every steps and keeps checkpoint.keep of them"
         )
     return [*found]

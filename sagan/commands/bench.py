@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, MinLen, doc
+from annotated_types import Ge, MinLen, Predicate, doc
 from cyclopts import Group, Parameter
 
 from sagan.commands.options import Flat, Given, Preset, TrainOptions
@@ -12,6 +12,8 @@ from sagan.config import Config, ConfigError
 from sagan.config.types import FilePath, Positive, PositiveProcesses
 from sagan.presets import load_settings
 from sagan.runtime.files import check_writable
+
+SOME_KINDS = "null or kinds other than none"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Costs:
         default_factory=lambda: [16, 32]
     )
     """Sides of the square maps, in pixels."""
-    kinds: Annotated[list[str], MinLen(1), doc("null or kinds other than none")] | None = None
+    kinds: Annotated[list[str], MinLen(1), Predicate(lambda kinds: "none" not in kinds), doc(SOME_KINDS)] | None = None
     """Kinds, or paths of your own classes; null: all."""
     precision: Literal["float32", "bf16"] = "float32"
     """Activation dtype."""
@@ -95,8 +97,6 @@ def attention_costs(preset: str | None, costs: Costs, given: Given) -> str:
         if setting.key != "device":
             raise ConfigError(f"--{setting.key}: --attention measures attention systems alone, and has no use for it")
         device = setting.value
-    if "none" in (costs.kinds or []):
-        raise ConfigError(f"--kinds {costs.kinds}: expected null or kinds other than none")
     from sagan.benchmark.attention import measure
 
     wanted = asdict(costs)

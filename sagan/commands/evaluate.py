@@ -74,7 +74,7 @@ def evaluate(
     if run is None:
         scores = of_folders(options, protocol, given)
     elif options.real or options.fake:
-        raise ConfigError(f"--real and --fake compare two folders; they do not go with the run {run}")
+        raise ConfigError(f"--real and --fake compare two folders; they cannot be combined with the run {run}")
     elif options.resolution:
         size = as_text(options.resolution)
         raise ConfigError(f"--resolution {size}: is for --real and --fake; the run {run} has one already")
@@ -113,7 +113,7 @@ def of_folders(options: Options, protocol: Protocol, given: Given) -> "Scores | 
         here, missing = ("--real", "--fake") if options.real else ("--fake", "--real")
         raise ConfigError(f"{here} {options.real or options.fake}: {missing} FOLDER is missing")
     for key in (s.key for s in given.settings if not s.key.startswith(USEFUL_FOR_FOLDERS)):
-        raise ConfigError(f"--{key} is for a RUN: --real {options.real} and --fake {options.fake} are compared whole")
+        raise ConfigError(f"--{key} applies only to a RUN, not to --real {options.real} and --fake {options.fake}")
     from sagan.evaluation import build_extractor
     from sagan.evaluation.evaluate import compare_images
     from sagan.evaluation.folder import FolderImages

@@ -43,11 +43,11 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
       sagan export runs/quickstart --format onnx --maps --out graphs
     """
     if options.maps and options.format == "safetensors":
-        raise ConfigError("--maps true: weights have no outputs; expected --format onnx or --format pt2 beside it")
+        raise ConfigError("--maps true: weights have no outputs; it requires --format onnx or pt2")
     if options.card and options.format != "safetensors":
         raise ConfigError(f"--card true: is about weights; expected --format safetensors, given {options.format}")
     if options.licence and not options.card:
-        raise ConfigError(f"--licence {options.licence}: expected --card beside it")
+        raise ConfigError(f"--licence {options.licence}: requires --card")
     here = Path() if run.startswith("hf://") else Path(run) if Path(run).is_dir() else Path(run).parent
     folder = Path(options.out or here / "export")
     check_writable(folder, "--out", folder=True)

@@ -1,22 +1,31 @@
-"""`sagan sample`: generate images from a run."""
+"""`sagan sample`: generate images from a run. Its options, their checks, and the default names of its pictures."""
 
-from dataclasses import dataclass, field, replace
+import hashlib
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+from annotated_types import Predicate, doc
 
 from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, TrustModule, chosen_classes
-from sagan.commands.sample_checks import check, nearest_source
-from sagan.commands.sample_names import default_out, form_of
-from sagan.config import ConfigError, EvaluationConfig, ExtractorConfig
+from sagan.config import STORED, ConfigError, ExtractorConfig, UserError
+from sagan.config.schema import Source
 from sagan.config.types import FilePath, NonNegative, Positive, Truncation
-from sagan.runtime.wording import counted, printable
+from sagan.runtime.files import check_writable
+from sagan.runtime.wording import printable
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sagan.models.generator import Generator
-    from sagan.runtime.captions import Captions
-    from sagan.sampling import Draw
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+VIDEOS = (".mp4", ".webp", ".gif")
+A_VIDEO = f"a name that ends in {', '.join(VIDEOS)}"
+LONGEST = 40  # characters of the classes in the name of a file
+
+
+def is_video(file: str) -> bool:
+    """Return whether the suffix of a name is that of a video."""
+    return Path(file).suffix.lower() in VIDEOS
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Options:
     truncation_curve: str | None = None
     """Real images (a folder, a packed data set, or shapes, cifar10, ...) against which to score num images at each of
     seven truncations: precision, recall and others, as a table and a plot."""
-    video: FilePath | None = None
+    video: Annotated[FilePath, Predicate(is_video), doc(A_VIDEO)] | None = None
     """FILE.mp4, .webp or .gif: a loop through latent vectors and classes, at 25 frames per second."""
     out: FilePath | None = None
     """FILE.png, .jpg or .webp: one picture; FILE.npz: arrays images (N, H, W, C) and labels; a name without a suffix: a
@@ -76,6 +85,7 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
       sagan sample runs/cifar10 --truncation_curve cifar10     # quality, variety
     """
     check(options)
+    from sagan.commands.sample_output import write
     from sagan.models.sampling import set_standing_statistics
     from sagan.runs.networks import load_generator
     from sagan.runtime.device import choose_device
@@ -90,131 +100,124 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     print(printable(write(generator, options, classes, run)))
 
 
-def write(generator: "Generator", options: Options, classes: list[int], run: str) -> str:
-    """Write what the options ask for. Return a line that says where."""
-    from sagan import sampling
-    from sagan.runtime.pictures import save_new_picture, save_picture
-
+def check(options: Options) -> None:
+    """Raise ConfigError or UserError if no generator could do what the options say."""
     if options.video:
-        return save_video(generator, options, classes if options.classes else classes[: sampling.ROWS], options.video)
+        check_video(options, options.video)
     if options.truncation_curve:
-        return save_curve(generator, options, options.truncation_curve, run)
+        check_curve(options, options.truncation_curve)
+    alone = ("interpolate", "nearest", "truncation_curve")
+    one_picture = next((f"--{name}" for name in alone if getattr(options, name)), None)
+    if options.interpolate and options.nearest:
+        raise ConfigError(f"--interpolate {options.interpolate} and --nearest {options.nearest}: only one at a time")
     form = form_of(options.out) if options.out else "picture"
-    if form == "picture":
-        image, captions = picture(generator, options, classes if options.classes else classes[: sampling.ROWS])
-        captions = captions if options.captions else None
-        if options.out:
-            save_picture(image, out := Path(options.out), captions)
-        else:
-            out = save_new_picture(image, default_out(run, generator, options), captions)
-        return f"{out}{words_of_nearest(options) if options.nearest else ''}"
-    out, num = Path(options.out or ""), number_of_images(options, classes)
-    if form == "arrays":
-        sampling.save_npz(*sampling.generate(generator, num, classes, drawn(options)), out)
-    else:
-        names = sampling.file_names(num, classes, sampling.folder_names(sampling.class_names(generator)))
-        sampling.refuse_strangers(out, names)
-        images, _ = sampling.generate(generator, num, classes, drawn(options))
-        sampling.save_folder(images, names, out)
-    return str(out)
-
-
-def save_video(generator: "Generator", options: Options, classes: list[int], file: str) -> str:
-    """Write the video of `--video` and return its name."""
-    from sagan.sampling import progress, video
-
-    between = options.num or video.RATE
-    number = video.number_of_frames(classes, between)
-    frames = video.loop_frames(generator, classes, between, drawn(options))
-    video.save_video(iter(progress(frames, "frames", number)), Path(file))
-    return file
-
-
-def save_curve(generator: "Generator", options: Options, name: str, run: str) -> str:
-    """Write the plot and the table of `--truncation_curve`; return their names, the table and its protocol."""
-    from sagan import sampling
-    from sagan.data import open_data
-    from sagan.evaluation import build_extractor
-    from sagan.models.origin import origin_of
-    from sagan.sampling import truncation
-
-    extractor, origin = build_extractor(options.extractor, next(generator.parameters()).device), origin_of(generator)
-    real = open_data(sampling.data_like(origin.config.data, *nearest_source(name)))
-    num, out = options.num or truncation.NUM, Path(options.out or default_out(run, generator, options))
-    settings = {"num_samples": num, "num_real": min(num, len(real)), "seed": options.seed}
-    protocol = replace(EvaluationConfig(), extractor=options.extractor, batch_size=options.batch_size, **settings)
-    rows, last = truncation.truncation_curve(generator, real, extractor, protocol)
-    title = f"step {origin.step}, {num} images against {name}"
-    written = truncation.save_curve(rows, out, extractor.name, title, overwrite=options.out is not None)
-    return "\n".join([*map(str, written), truncation.as_table(rows), *last.notes()])
-
-
-def picture(generator: "Generator", options: Options, classes: list[int]) -> "tuple[Tensor, Captions | None]":
-    """Return the picture that the options ask for, and the captions in its margins or None."""
-    from sagan import sampling
-    from sagan.runtime.captions import Captions
-
-    titles = sampling.class_titles(generator)
-    rows = [titles[c] for c in classes]
+    if one_picture and form != "picture":
+        expected = f"expected a name that ends in {', '.join(PICTURES)}"
+        raise ConfigError(f"--out {options.out}: {one_picture} makes one picture, so {expected}")
+    if options.interpolate == "classes" and options.classes and len(options.classes) < 2:
+        raise ConfigError(f"--classes {options.classes}: --interpolate classes needs at least two classes")
+    if options.out:
+        check_writable(Path(options.out), "--out", folder=form == "folder")
     if options.nearest:
-        return nearest_images(generator, options, options.nearest, classes, rows)
-    if options.interpolate:
-        image = interpolated(generator, options, classes)
-        captions = Captions(rows[:-1], rows[1:]) if options.interpolate == "classes" else Captions(rows)
-    else:
-        num = number_of_images(options, classes)
-        images, _ = sampling.generate(generator, num, classes, drawn(options))
-        image, captions = sampling.by_class(images, len(classes)), Captions(rows[:num])
-    return image, captions if rows else None
+        nearest_source(options.nearest, "--nearest")
 
 
-def words_of_nearest(options: Options) -> str:
-    """Return the description of the columns in the picture of `--nearest`."""
-    from sagan.sampling import NEIGHBOURS
-
-    by = f"by pixels (middle) and by features of {options.extractor.name} (right)"
-    return f": samples (left), and their {NEIGHBOURS} nearest training images {by}"
-
-
-def number_of_images(options: Options, classes: list[int]) -> int:
-    """Return `--num`, or ten of each class."""
-    from sagan.sampling import COLUMNS, ROWS
-
-    return options.num or COLUMNS * (len(classes) or ROWS)
+def check_video(options: Options, video: str) -> None:
+    """Refuse options that cannot be combined with `--video`, and a file that cannot be written."""
+    for name in ("interpolate", "nearest", "truncation_curve", "out"):
+        if value := getattr(options, name):
+            raise ConfigError(f"--video {video}: cannot be combined with --{name} {value}")
+    check_writable(Path(video), "--video", folder=False)
 
 
-def drawn(options: Options) -> "Draw":
-    """Return the latent vectors that the options ask for."""
-    from sagan.sampling import Draw
-
-    return Draw(options.seed, options.truncation, options.batch_size)
-
-
-def interpolated(generator: "Generator", options: Options, classes: list[int]) -> "Tensor":
-    """Return the picture of `--interpolate`. Raise ConfigError if there are fewer than two classes to go between."""
-    from sagan import sampling
-
-    if options.interpolate == "classes" and len(classes) < 2:
-        found = counted(len(classes), "class", "classes")
-        raise ConfigError(f"--interpolate classes: the generator has {found}, at least 2 needed")
-    between = sampling.between_classes if options.interpolate == "classes" else sampling.between_latents
-    return between(generator, classes, options.num or sampling.COLUMNS, drawn(options))
+def check_curve(options: Options, name: str) -> None:
+    """Refuse options that cannot be combined with `--truncation_curve`, and missing data."""
+    for other in ("interpolate", "nearest", "classes", "truncation"):
+        if value := getattr(options, other):
+            raise ConfigError(f"--truncation_curve {name}: cannot be combined with --{other} {value}")
+    nearest_source(name, "--truncation_curve")
 
 
-def nearest_images(
-    generator: "Generator", options: Options, name: str, classes: list[int], titles: list[str]
-) -> "tuple[Tensor, Captions]":
-    """Return the picture of `--nearest` and its captions; `titles` are the titles of the classes."""
-    from sagan import sampling
-    from sagan.data import open_data
-    from sagan.evaluation import build_extractor
+def nearest_source(name: str, option: str = "--nearest") -> tuple[str, str | None]:
+    """Return `data.source` and `data.path` for the value of an option: a folder, an archive, or a name such as cifar10.
+
+    Raise UserError if it is none of these.
+    """
+    path = Path(name).expanduser()
+    named = [s for s in get_args(Source) if s not in (*STORED, "dataset")]
+    if path.suffix == ".zip" and path.is_file():
+        return "zip", name
+    if path.is_dir():
+        return "packed" if (path / "meta.json").is_file() else "folder", name
+    if name in named:
+        return name, None
+    raise UserError(f"{option} {name}: no such folder; expected one with images, or one of {', '.join(named)}")
+
+
+def form_of(out: str) -> Literal["picture", "arrays", "folder"]:
+    """Return what `--out` asks for. Raise ConfigError if its suffix is unknown."""
+    suffix = Path(out).suffix.lower()
+    if suffix in PICTURES:
+        return "picture"
+    if suffix == ".npz":
+        return "arrays"
+    if suffix and not out.endswith("/") and not Path(out).is_dir():
+        known = ", ".join([*PICTURES, ".npz"])
+        raise ConfigError(f"--out {out}: expected a name that ends in {known}; or in / for a folder")
+    return "folder"
+
+
+def default_out(run: str, generator: "Generator", options: Options) -> Path:
+    """Return the file of a picture, in samples/ of the run, or in the working directory for a single file."""
     from sagan.models.origin import origin_of
+    from sagan.runs.directory import run_directory
 
-    extractor = build_extractor(options.extractor, next(generator.parameters()).device)
-    like = sampling.data_like(origin_of(generator).config.data, *nearest_source(name))
-    data = open_data(like, download=like.path is None)  # a path here comes from the generator's file
-    num = options.num or sampling.ROWS
-    images, _ = sampling.generate(generator, num, classes, drawn(options))
-    image = sampling.beside_nearest(images, data, lambda x: extractor(x)[0], options.batch_size)
-    rows, found = [titles[i % len(titles)] for i in range(num)] if titles else [], min(sampling.NEIGHBOURS, len(data))
-    return image, sampling.captions_of_nearest(rows, images.shape[-1], found, options.extractor.name)
+    name = f"{picture_name(options, origin_of(generator).step)}.png"
+    directory = run_directory(run)
+    return directory / "samples" / name if directory else Path(name)
+
+
+def picture_name(options: Options, step: int) -> str:
+    """Return the name of a picture: what it shows, the step, the seed and every option that changes it."""
+    default = Options()
+    changed = (f.name for f in fields(Options) if getattr(options, f.name) != getattr(default, f.name))
+    parts = [in_name(options, option) for option in changed if option not in ELSEWHERE]
+    return "-".join([f"{kind(options)}-step-{step:08d}-seed-{options.seed}", *parts])
+
+
+ELSEWHERE = ("seed", "interpolate", "nearest", "truncation_curve", "extractor")  # in the name of every picture
+ELSEWHERE += ("out", "video", "checkpoint", "batch_size", "device", "trust_module")  # these change no picture
+
+
+def in_name(options: Options, option: str) -> str:
+    """Return the part of a picture's name for an option that differs from its default."""
+    value = getattr(options, option)
+    if option == "classes":
+        return f"classes-{short_classes(value)}"
+    words = {"captions": "bare", "ema": "no-ema", "standing_statistics": f"standing-{value}x{options.batch_size}"}
+    return words.get(option) or f"{option}-{value:g}"
+
+
+def short_classes(classes: list[int | str]) -> str:
+    """Return classes as part of a file's name; many become their number and a digest."""
+    from sagan.sampling import safe_name
+
+    text = "-".join(map(str, classes))
+    if len(text) <= LONGEST:
+        return safe_name(text)
+    return f"{len(classes)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def kind(options: Options) -> str:
+    """Return the part of a picture's name that says what it shows."""
+    from sagan.sampling import safe_name
+
+    if options.interpolate:
+        return f"interpolate-{options.interpolate}"
+    if options.truncation_curve:
+        return f"truncations-{safe_name(Path(options.truncation_curve).name)[:40]}-{options.extractor.name}"
+    if not options.nearest:
+        return "grid"
+    default = ExtractorConfig().name
+    by = "" if options.extractor.name == default else f"-{options.extractor.name}"
+    return f"nearest-{safe_name(Path(options.nearest).name)[:40]}{by}"

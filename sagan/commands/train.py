@@ -70,7 +70,11 @@ def plan_of(config: Config) -> list[str]:
     directory, device, training = Path(config.run_dir or ""), choose_device(config.device), config.training
     dtype = str(activation_dtype(training.precision, device)).removeprefix("torch.")
     step = newest_step(directory)
-    data = f"{config.data.source}, {'read' if '.' in config.data.source else 'downloaded on first use'}"
+    data = f"{config.data.source}, downloaded on first use"
+    if "." in config.data.source:
+        data = f"{config.data.source}, opened when the run starts"
+    elif config.data.source == "huggingface" and Path(config.data.path or "").exists():
+        data = f"{config.data.source} {config.data.path}, opened when the run starts"
     if config.data.source in (*DRAWN, "folder", "zip", "packed"):
         found = find_data(config.data)
         data = f"{counted(len(found), 'image')}, {found.source}"

@@ -81,10 +81,13 @@ def file_settings(file: Path, cls: type = Config) -> list[Setting]:
 
 def override_settings(overrides: Iterable[str]) -> list[Setting]:
     """Return the settings of words such as `training.steps=1000`. Raise ConfigError for any other word."""
+    settings = []
     for override in overrides:
-        if "=" not in override:
+        key, equals, value = override.partition("=")
+        if not equals:
             raise ConfigError(f"{shown(override)}: expected an override such as training.steps=1000")
-    return [Setting(*override.split("=", 1)) for override in overrides]
+        settings.append(Setting(key, value))
+    return settings
 
 
 def flat_settings(content: Any, types: Mapping[str, Any], where: str, prefix: str = "") -> Iterator[Setting]:

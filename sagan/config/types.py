@@ -16,8 +16,9 @@ PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Gt(0), Le(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
-# A smaller truncation would redraw nearly every entry of z thousands of times.
-Truncation = Annotated[float, Predicate(lambda v: v == 0 or v >= 0.01), doc("0 (never), or at least 0.01")]
+LEAST_TRUNCATION = 0.01  # a smaller one would redraw nearly every entry of z thousands of times
+TRUNCATIONS = f"0 (never), or at least {LEAST_TRUNCATION}"
+Truncation = Annotated[float, Predicate(lambda v: v == 0 or v >= LEAST_TRUNCATION), doc(TRUNCATIONS)]
 MOST_PROCESSES = 512  # more never helps, and a mistyped number could take the machine down
 Processes = Annotated[int, Ge(0), Le(MOST_PROCESSES)]
 PositiveProcesses = Annotated[int, Gt(0), Le(MOST_PROCESSES)]

@@ -55,6 +55,8 @@ def open_hugging_face(
     except Exception as error:  # network, disk, format, split: each raises its own type
         reason = one_line(error) or type(error).__name__
         raise UserError(f"data.path {path}: data.source huggingface cannot open the split {split}: {reason}") from error
+    if not len(table):
+        raise UserError(f"data.path {path}: the split {split} is empty")
     features = table.features
     pictures = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]
     if not pictures:

@@ -24,7 +24,10 @@ def open_data(data: DataConfig, split: str = "train", download: bool = True) -> 
 
 
 def find_data(data: DataConfig, split: str = "train", download: bool = True) -> Dataset:
-    """Open the data set that the options name without reading an image. Raise errors as `open_data` does."""
+    """Open the data set that the options name without reading an image. Raise errors as `open_data` does.
+
+    A class of your own is read once, for its labels.
+    """
     dataset = open_source(data, split, download)
     if data.num_classes == 0:
         dataset.forget_labels()

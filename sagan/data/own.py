@@ -16,7 +16,7 @@ def is_own(source: str) -> bool:
 def is_imported(source: str) -> bool:
     """Return whether the class of a source is in a module that is already imported, so that opening it imports nothing.
 
-    A class without a length and items by index is not a data set, and a file must not get it instantiated.
+    It must have a length and items by index. Otherwise a file could have any imported class instantiated.
     """
     module, _, name = source.rpartition(".")
     found = vars(sys.modules[module]).get(name) if module in sys.modules else None  # getattr may import

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from sagan.config import UserError
 
 
-def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_memory: bool = False) -> Iterator:
+def read_ahead(dataset, function: Callable, items: Iterable, workers: int) -> Iterator:
     """Yield function(item) for each item, in order, computed a few items ahead by `workers` processes (0: this one).
 
     `function` reads from `dataset`; its failures in workers are counted in this process. Raise UserError as `function`
@@ -29,7 +29,6 @@ def read_ahead(dataset, function: Callable, items: Iterable, workers: int, pin_m
         sampler=items,
         batch_size=None,  # no collating: each item is complete
         num_workers=workers,
-        pin_memory=pin_memory,
         worker_init_fn=prepare_worker,
     )
     for result, failures, error in watched(loader):

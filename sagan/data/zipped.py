@@ -86,7 +86,7 @@ def listed_labels(path: Path, content: bytes, names: list[str]) -> tuple[Tensor,
     try:
         listed = json.loads(content)["labels"]
         known = None if listed is None else dict(listed)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f'{where}: expected {{"labels": [[name, label], ...]}} ({reason(error)})') from error
     if known is None:
         return torch.zeros(len(names)).long(), []

@@ -59,7 +59,7 @@ def agreement_scores(parts: Tensor, rule: Rule) -> tuple[dict[str, float], list[
     values = {"gap": found.gap, "chance": found.chance, "both_parts": found.both_parts}
     scores = {f"agreement_{name}": value for name, value in values.items() if not math.isnan(value)}
     if math.isnan(found.chance):
-        return scores, [f"agreement: {len(parts)} generated images have no left and right part to compare"]
+        return scores, ["agreement: the generated images have no left and right part to compare"]
     if found.chance < rule.least_chance:
         reason = f"the gap at chance is {found.chance:.3g}, but at least {rule.least_chance:.3g} {rule.unit} are needed"
         return scores, [f"agreement: {reason}; the images are too alike"]

@@ -16,6 +16,7 @@ from sagan.evaluation.reference import Images, Reference, reference
 from sagan.evaluation.scores import MAX_MANIFOLD, Scores, score_features
 from sagan.runtime.distributed import from_main
 from sagan.runtime.draws import labels
+from sagan.runtime.wording import counted
 from sagan.version import __version__
 
 Sample = Callable[[int, int, Tensor | None], Tensor]
@@ -111,9 +112,8 @@ def compare(
     same_classes = num_classes == len(real.class_names)
     measured = score_features(known, made, y if same_classes else None, real.class_names, extractor.name)
     if not same_classes:
-        measured["left_out"].append(
-            f"intra-class FID: the generator has {num_classes} classes, the data {len(real.class_names)}"
-        )
+        has = counted(num_classes, "class", "classes")
+        measured["left_out"].append(f"intra-class FID: the generator has {has}, the data {len(real.class_names)}")
     if real.rule is not None and made.parts is not None:
         protocol["rule"] = real.rule.name
         values, left_out = agreement_scores(made.parts, real.rule)

@@ -21,6 +21,7 @@ from sagan.evaluation.metrics import (
 )
 from sagan.evaluation.reference import Reference
 from sagan.runtime.draws import generator_for
+from sagan.runtime.wording import counted
 
 MEASURES = ("fid", "kid_mean", "is_mean", "precision", "recall", "density", "coverage", "intra_fid")
 RULE_MEASURES = ("agreement", "agreement_gap", "agreement_chance", "agreement_both_parts")  # whatever the extractor
@@ -109,35 +110,37 @@ def score_features(
     left_out: list[str] = []
     per_class: dict[str, float] = {}
     n_real, n_fake = len(real.values), len(fake.values)
+    found = f"{n_real} real and {counted(n_fake, 'generated image')}"
 
     if min(n_real, n_fake) < 2:
-        left_out.append(f"FID and KID: {n_real} real and {n_fake} generated images, 2 of each needed")
+        left_out.append(f"FID and KID: {found}, 2 of each needed")
     else:
         values["fid"] = fid(real.moments, moments(fake.values))
         values["kid_mean"], values["kid_std"] = kid(real.values, fake.values)
         if math.isnan(values["kid_std"]):
             del values["kid_std"]
-            left_out.append(f"KID std: {n_fake} images of each kind are a single subset")
+            left_out.append("KID std: so few images are a single subset")
 
     if fake.logits is None:
         left_out.append(f"inception score: {name} has no class logits")
     elif n_fake < SPLITS * PER_SPLIT:
-        left_out.append(f"inception score: {n_fake} generated images, {SPLITS * PER_SPLIT} needed for {SPLITS} splits")
+        left_out.append(
+            f"inception score: {counted(n_fake, 'generated image')}, {SPLITS * PER_SPLIT} needed for {SPLITS} splits"
+        )
     else:
         values["is_mean"], values["is_std"] = inception_score(fake.logits, SPLITS)
 
     few_real, few_fake = some(real.values, "real"), some(fake.values, "fake")
     if min(n_real, n_fake) <= NEIGHBOURS:
-        left_out.append(f"precision and recall: {n_real} real and {n_fake} generated images, {NEIGHBOURS + 1} needed")
+        left_out.append(f"precision and recall: {found}, {NEIGHBOURS + 1} of each needed")
     else:
         values["precision"], values["recall"] = precision_recall(few_real, few_fake, NEIGHBOURS)
     if min(n_real, n_fake) <= DENSITY_NEIGHBOURS:
-        found = f"{n_real} real and {n_fake} generated images"
-        left_out.append(f"density and coverage: {found}, {DENSITY_NEIGHBOURS + 1} needed")
+        left_out.append(f"density and coverage: {found}, {DENSITY_NEIGHBOURS + 1} of each needed")
     else:
         values["density"], values["coverage"] = density_coverage(few_real, few_fake, DENSITY_NEIGHBOURS)
 
-    if fake_labels is not None and (reason := lacks_classes(real.labels, fake_labels, class_names)):
+    if fake_labels is not None and (reason := missing_classes(real.labels, fake_labels, class_names)):
         left_out.append(f"intra-class FID: {reason}")
     elif fake_labels is not None:
         intra = intra_fid(real.values, real.labels, fake.values, fake_labels)
@@ -165,13 +168,15 @@ def some(values: Tensor, kind: str) -> Tensor:
     return values[order[:MAX_MANIFOLD]]
 
 
-def lacks_classes(real_labels: Tensor, fake_labels: Tensor, class_names: list[str]) -> str | None:
+def missing_classes(real_labels: Tensor, fake_labels: Tensor, class_names: list[str]) -> str | None:
     """Return why there is no intra-class FID, or None: each class needs PER_CLASS images on both sides."""
     for kind, labels in (("real", real_labels), ("generated", fake_labels)):
         counts = torch.bincount(labels, minlength=len(class_names))
         if counts.min() < PER_CLASS:
             rarest = class_names[int(counts.argmin())]
-            return f"class {rarest!r} has {int(counts.min())} {kind} images, {PER_CLASS} of each class needed"
+            return (
+                f"class {rarest!r} has {counted(int(counts.min()), f'{kind} image')}, {PER_CLASS} of each class needed"
+            )
     return None
 
 

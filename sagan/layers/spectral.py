@@ -2,8 +2,8 @@
 
 Spectral normalization (Miyato et al. 2018) divides a weight by an estimate of its largest singular value. Only an
 explicit `power_iteration` refines the estimate; reading a weight changes nothing. So the training step decides how
-often the singular vectors are updated (once per discriminator step, as in the authors' code), and sampling, evaluation
-and viewing never update them.
+often: D's vectors once per update of D, and G's once per update of either network, as in the authors' code. Sampling,
+evaluation and viewing never update them.
 """
 
 from collections.abc import Iterable

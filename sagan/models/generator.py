@@ -12,7 +12,7 @@ from sagan.layers import BatchNorm, Conv2d, Linear, evaluating, initialize
 from sagan.models.blocks import GeneratorBlock
 from sagan.models.inputs import check_labels, check_latents, class_numbers
 from sagan.models.origin import Origin
-from sagan.models.places import attention_by_block
+from sagan.models.places import attention_by_block, norm_options
 from sagan.models.sizes import GENERATOR_WIDTHS, Size, split_size
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import to_uint8
@@ -31,7 +31,7 @@ class Generator(nn.Module):
         super().__init__()
         n, self.first_size = split_size(size)
         widths = [config.channels * m for m in (GENERATOR_WIDTHS[n][0], *GENERATOR_WIDTHS[n][1])]
-        norm: dict[str, Any] = dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
+        norm = norm_options(config)
         conditional: dict[str, Any] = dict(num_classes=num_classes, spectral_norm=config.norm_spectral, **norm)
         attentions = attention_by_block(config, size)
 

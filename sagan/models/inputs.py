@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sagan.models.sizes import Size
-from sagan.runtime.wording import printable
+from sagan.runtime.wording import counted, printable
 
 
 def check_latents(z: Tensor, z_dim: int) -> None:
@@ -40,8 +40,7 @@ def check_labels(y: Tensor | None, num_classes: int, n: int, network: str) -> No
         raise ValueError(f"y has shape {tuple(y.shape)}, expected {expected}")
     if torch.compiler.is_compiling():  # a graph cannot read values
         return
-    on_cpu = y.device.type == "cpu" and not torch.compiler.is_compiling()
-    if on_cpu and not y.is_floating_point() and n and not _within(y, num_classes):
+    if y.device.type == "cpu" and not y.is_floating_point() and n and not _within(y, num_classes):
         raise ValueError(f"y has labels from {int(y.min())} to {int(y.max())}, expected 0 to {num_classes - 1}")
 
 
@@ -74,7 +73,7 @@ def some_of(names: Sequence[str]) -> str:
 
 
 def _classes(n: int) -> str:
-    return f"{n} class" if n == 1 else f"{n} classes"
+    return counted(n, "class", "classes")
 
 
 def _number_of(c: int | str, names: Sequence[str] | None) -> int | None:

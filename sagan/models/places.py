@@ -27,11 +27,16 @@ def block_places(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> l
     """
     n, _ = split_size(size)
     if isinstance(config, GeneratorConfig):
-        norm: dict[str, Any] = dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
+        norm = norm_options(config)
         outputs = zip(GENERATOR_WIDTHS[n][1], generator_block_sizes(size), strict=True)
         return [Place(config.channels * m, s, config.spectral_norm, batch_norm=True, norm=norm) for m, s in outputs]
     outputs = zip(DISCRIMINATOR_WIDTHS[n], discriminator_block_sizes(size), strict=True)
     return [Place(config.channels * m, s, config.spectral_norm, batch_norm=False) for m, s in outputs]
+
+
+def norm_options(config: GeneratorConfig) -> dict[str, Any]:
+    """Return the options of every batch norm in a generator."""
+    return dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
 
 
 def attention_by_block(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> Iterator[nn.Module]:

@@ -34,7 +34,7 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
             raise UserError(f"{path}: has no best checkpoint yet; the first evaluation in training finds one")
         return best
     if which is not None:
-        named = [p for p in (Path(which), path / "checkpoints" / which, path / which) if p.is_file()]
+        named = [p for p in (path / "checkpoints" / which, path / which, Path(which)) if p.is_file()]
         if not named:
             raise UserError(f"--checkpoint {which}: no such file, neither as given nor in {path / 'checkpoints'}")
         return named[0]

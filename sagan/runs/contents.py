@@ -105,7 +105,9 @@ def check_fields(content: Mapping[str, Any]) -> None:
     if "data" in content:
         check_data(content["data"])
     for name in NETWORKS:
-        for key, value in _mapping(content[name], name).items() if name in content else ():
+        if name not in content:
+            continue
+        for key, value in _mapping(content[name], name).items():
             if not isinstance(value, Tensor):
                 raise ValueError(f"{name}.{key} {_shown(value)}: expected a tensor")
 

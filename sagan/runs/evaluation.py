@@ -1,6 +1,7 @@
 """The evaluation of a finished or interrupted run, from its files, and its record."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from sagan.evaluation.extractors import VERIFIED
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
 from sagan.models.sampling import image_sampler, take_statistics
+from sagan.runs.checkpoints import find_checkpoint
 from sagan.runs.directory import run_directory
 from sagan.runs.networks import load_data_facts, load_generator
 from sagan.runs.records import append_evaluation
 from sagan.runtime.device import choose_device
 from sagan.runtime.distributed import is_main, main_first, process_group
+from sagan.runtime.wording import counted
 
 
 def evaluate_run(
@@ -33,7 +36,7 @@ def evaluate_run(
     ablate_layer: str | None = None,
     download: bool = True,
 ) -> Scores | None:
-    """Return the scores of a run's generator, and add them to the run's metrics.jsonl.
+    """Return the scores of a run's generator, and add them to the metrics.jsonl of the run that the checkpoint is in.
 
     `run` and `checkpoint` are as in `load_generator`. `dataset`, if given, takes the place of `data`; a run that was
     trained on a data set from Python is measured only against that one. Return None in all processes but the main one.
@@ -65,9 +68,8 @@ def evaluate_run(
         )
         if not is_main():
             return None
-        if directory := run_directory(run):
-            add_record(scores, directory, origin.step)
-        return scores
+        directory = run_directory(find_checkpoint(run, checkpoint) if checkpoint else run)
+        return scores if directory is None else recorded(scores, directory, origin.step)
 
 
 def chosen_protocol(run: str | Path, own: EvaluationConfig, settings: Sequence[Setting]) -> EvaluationConfig:
@@ -100,13 +102,14 @@ def require_same_images(data: DataConfig, generator: Generator) -> None:
         made = f"images of {height}x{width}"
         raise ConfigError(f"--data.resolution {data.resolution}: the generator makes {made}; sizes must match")
     if data.channels != generator.image_channels:
-        made = f"images of {generator.image_channels} channel{'s' * (generator.image_channels != 1)}"
+        made = f"images of {counted(generator.image_channels, 'channel')}"
         raise ConfigError(f"--data.channels {data.channels}: the generator makes {made}; channels must match")
 
 
-def add_record(scores: Scores, directory: Path, step: int) -> None:
-    """Add scores to the record of a run. If that is impossible, the scores say so in a warning."""
+def recorded(scores: Scores, directory: Path, step: int) -> Scores:
+    """Add scores to the record of a run, and return them. If that is impossible, a warning in them says so."""
     try:
         append_evaluation(directory, {"step": step, **scores.record()}, by="sagan evaluate")
     except (OSError, UserError) as error:
-        scores.warnings.append(f"not recorded: {error}")
+        return replace(scores, warnings=[*scores.warnings, f"not recorded: {error}"])
+    return scores

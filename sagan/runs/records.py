@@ -15,7 +15,7 @@ BY = "by"
 
 
 def append_evaluation(run_dir: Path, record: dict, by: str) -> None:
-    """Append an evaluation that `by` made to the metrics.jsonl of a run that is not in progress. Raise UserError."""
+    """Append an evaluation that `by` made to the metrics.jsonl of a run. Raise UserError."""
     path, record = run_dir / "metrics.jsonl", {**record, "evaluation": {**record["evaluation"], BY: by}}
     try:
         with open(path, "a+b") as file:

@@ -8,6 +8,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from sagan.config.types import LEAST_TRUNCATION, TRUNCATIONS
+
 
 def generator_for(seed: int, purpose: str, index: int) -> torch.Generator:
     """Return a CPU generator whose stream depends only on the three arguments."""
@@ -18,8 +20,11 @@ def generator_for(seed: int, purpose: str, index: int) -> torch.Generator:
 def latents(seed: int, purpose: str, start: int, stop: int, z_dim: int, truncation: float = 0.0) -> Tensor:
     """Return z for the sample indices start..stop-1, one draw per index: (stop - start, z_dim), float32.
 
-    Entries beyond `truncation` standard deviations are redrawn (BigGAN, section 3.1); 0 means never.
+    Entries beyond `truncation` standard deviations are redrawn (BigGAN, section 3.1); 0 means never. Raise ValueError
+    if that would take forever.
     """
+    if truncation and not truncation >= LEAST_TRUNCATION:
+        raise ValueError(f"truncation {truncation}: expected {TRUNCATIONS}")
     rows = []
     for index in range(start, stop):
         generator = generator_for(seed, purpose, index)

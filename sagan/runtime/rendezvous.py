@@ -120,6 +120,6 @@ def await_everyone(store: Store, rank: int, world_size: int, who: str, patience:
     def missing() -> str:
         ranks = [str(r) for r in range(world_size) if not store.check([f"{ARRIVED}/{r}"])]
         more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
-        return f"rank{'s' * (len(ranks) > 1)} {', '.join(ranks[:8])}{more}"
+        return f"{'rank' if len(ranks) == 1 else 'ranks'} {', '.join(ranks[:8])}{more}"
 
     wait_until(lambda: store.add(ARRIVED, 0) >= world_size, who, missing, patience)

@@ -16,6 +16,7 @@ from sagan.models.origin import origin_of
 from sagan.runtime.captions import drawable
 from sagan.runtime.files import write_atomically
 from sagan.runtime.pictures import to_pil
+from sagan.runtime.wording import counted
 
 
 def class_titles(generator: Generator) -> list[str]:
@@ -64,7 +65,7 @@ def refuse_strangers(folder: Path, names: list[str]) -> None:
     """Raise ConfigError if the folder or its subfolders hold other images: they would mix with the new ones."""
     strangers = {p.relative_to(folder).as_posix() for p in images_under(folder)} - set(names)
     if strangers:
-        raise ConfigError(f"--out {folder}: holds {len(strangers)} other images, such as {min(strangers)}")
+        raise ConfigError(f"--out {folder}: holds {counted(len(strangers), 'other image')}, such as {min(strangers)}")
 
 
 def save_folder(images: Tensor, names: list[str], out: Path) -> None:

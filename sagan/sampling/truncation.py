@@ -9,7 +9,7 @@ from pathlib import Path
 from sagan.config import EvaluationConfig
 from sagan.data import Dataset
 from sagan.evaluation import Extractor, Scores, evaluate
-from sagan.evaluation.scores import suffix
+from sagan.evaluation.scores import NEIGHBOURS, suffix
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
 from sagan.models.sampling import image_sampler
@@ -19,6 +19,7 @@ from sagan.sampling.images import progress
 
 TRUNCATIONS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 0.0)  # standard deviations of z; 0: no truncation
 NUM = 1000  # images at each, by default
+FEWEST = NEIGHBOURS + 1  # of each kind, for precision and recall
 MEASURES = {"precision": "precision", "recall": "recall", "kid_mean": "KID", "fid": "Fréchet distance"}
 
 Rows = list[tuple[float, dict[str, float]]]

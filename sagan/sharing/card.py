@@ -10,7 +10,7 @@ from sagan import sampling
 from sagan.config import AttentionConfig
 from sagan.evaluation import Scores
 from sagan.models.generator import Generator
-from sagan.models.origin import origin_of
+from sagan.models.origin import Origin, origin_of
 from sagan.runs.directory import run_directory
 from sagan.runs.networks import load_data_facts, load_discriminator, load_generator
 from sagan.runs.records import read_records
@@ -71,7 +71,7 @@ def card_text(generator: Generator, run: str | Path, checkpoint: str | None, lic
         f"*{'A class per row, one latent vector per column' if generator.num_classes else 'Samples'}, seed 0.*",
         "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]),
         "## Scores",
-        scores_text(run, origin.step),
+        scores_text(run, origin),
         "## Use",
         use,
     ]
@@ -108,16 +108,23 @@ def attention_words(spec: AttentionConfig) -> str:
     return spec.kind if spec.kind == "none" else f"{spec.kind} at {', '.join(map(str, spec.resolutions))}"
 
 
-def scores_text(run: str | Path, step: int) -> str:
-    """Return the newest scores of a step with each extractor, and their protocol."""
+def scores_text(run: str | Path, origin: Origin) -> str:
+    """Return the newest scores of the weights with each extractor, split and truncation, and their protocol.
+
+    Scores of the same step with other weights, or without an attention layer, are left out.
+    """
     directory = run_directory(run)
     found: dict[str, Scores] = {}
     for record in read_records(directory / "metrics.jsonl") if directory else []:
         evaluation = record.get("evaluation")
-        if record["step"] == step and isinstance(evaluation, dict) and isinstance(evaluation.get("protocol"), dict):
+        protocol = evaluation.get("protocol") if isinstance(evaluation, dict) else None
+        if record["step"] != origin.step or not isinstance(protocol, dict) or "ablated" in protocol:
+            continue
+        if protocol.get("ema", origin.averaged) == origin.averaged:
             numbers = {k: v for k, v in record.items() if k != "step" and type(v) in (int, float)}
-            found[json.dumps(evaluation["protocol"].get("extractor"))] = Scores(numbers, evaluation["protocol"])
+            kind = json.dumps([protocol.get(name) for name in ("extractor", "split", "truncation")])
+            found[kind] = Scores(numbers, protocol)
     if not found:
-        return f"None were recorded at step {step}."
+        return f"None were recorded at step {origin.step}."
     reports = "\n\n".join(f"```\n{printable(scores.report())}\n```" for scores in found.values())
     return f"{reports}\n\nScores are comparable only with scores by the same protocol."

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from sagan.layers.spectral import spectral_weights
+
 # torch's own averaged models call these private functions too.
 # pyright: reportPrivateImportUsage=false
 
@@ -20,10 +22,11 @@ class MovingAverage:
     """
 
     def __init__(self, average: nn.Module, network: nn.Module):
+        vectors = {f"{layer}.{vector}" for layer in spectral_weights(network) for vector in "uv"}
         pairs = zip(average.state_dict().items(), network.state_dict().values(), strict=True)
         named = [(name, mean, value) for (name, mean), value in pairs]
-        averaged = [pair for name, *pair in named if not name.endswith((".u", ".v"))]
-        copied = [pair for name, *pair in named if name.endswith((".u", ".v"))]
+        averaged = [pair for name, *pair in named if name not in vectors]
+        copied = [pair for name, *pair in named if name in vectors]
         self.means, self.values = [mean for mean, _ in averaged], [value for _, value in averaged]
         self.copies, self.originals = [mean for mean, _ in copied], [value for _, value in copied]
 

@@ -1,6 +1,8 @@
 """Evaluation during training."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -33,16 +35,30 @@ class Evaluator:
         return cls(config.evaluation, extractor)
 
     def __call__(self, generator: Generator, data: Dataset, step: int, ema: bool) -> Scores:
-        """Return the scores of a generator in evaluation mode, without changing it."""
+        """Return the scores of a generator in evaluation mode, without changing it.
+
+        It computes in float32, as in `sagan evaluate`, whatever the precision of training.
+        """
         config = self.config
         if config.standing_statistics:
             generator = copy.deepcopy(generator)
-        statistics = take_statistics(generator, config)
-        return evaluate(
-            image_sampler(generator, config.seed, config.truncation),
-            num_classes=generator.num_classes,
-            real=data,
-            extractor=self.extractor,
-            config=config,
-            protocol={"step": step, "ema": ema, "batch_norm": statistics},
-        )
+        with in_float32(generator):
+            statistics = take_statistics(generator, config)
+            return evaluate(
+                image_sampler(generator, config.seed, config.truncation),
+                num_classes=generator.num_classes,
+                real=data,
+                extractor=self.extractor,
+                config=config,
+                protocol={"step": step, "ema": ema, "batch_norm": statistics},
+            )
+
+
+@contextmanager
+def in_float32(generator: Generator) -> Iterator[None]:
+    """Let a generator compute in float32 for the duration of the block."""
+    dtype, generator.compute_dtype = generator.compute_dtype, torch.float32
+    try:
+        yield
+    finally:
+        generator.compute_dtype = dtype

@@ -24,7 +24,7 @@ class NonFiniteError(UserError):
 class FiniteWatch:
     """A record of the first step at which each loss and weight was not finite.
 
-    It is kept on the device, so that `note` does not wait for queued work. `require` is called before a record, a grid
+    It is kept on the device, so that `check` does not wait for queued work. `require` is called before a record, a grid
     or a checkpoint is written, so none of them ever holds a bad number. Its error names the first bad step even if more
     steps have been taken since.
     """

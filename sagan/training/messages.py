@@ -72,32 +72,41 @@ class Progress:
             self.losses = f"D {values['loss/discriminator']:.3f}, G {values['loss/generator']:+.3f}"
         if not self.bar.disable:
             rate = (self.bar.format_dict["rate"] or 0.0) * self.batch_size
-            self.bar.set_postfix_str(f"{rate:.0f} images/s, {self.losses}", refresh=False)
+            self.bar.set_postfix_str(", ".join(filter(None, [f"{rate:.0f} images/s", self.losses])), refresh=False)
             self.bar.update()
             return
         since, now = self.since, time.perf_counter()
         if now - since[1] >= self.SECONDS:
             rate = (step - since[0]) / (now - since[1])
             left = tqdm.format_interval((self.last - step) / rate)
-            self.log.say(
-                f"step {step} of {self.last}: {self.losses}, {rate * self.batch_size:.0f} images/s, {left} left"
-            )
+            parts = (self.losses, f"{rate * self.batch_size:.0f} images/s", f"{left} left")
+            self.log.say(f"step {step} of {self.last}: {', '.join(filter(None, parts))}")
             self.since = step, now
 
 
 def launcher() -> list[str]:
     """Return the command that started this program, without its arguments: sagan, or torchrun for several processes."""
-    if world_size() == 1:
+    world, here = started_processes()
+    if world == 1:
         return ["sagan"]
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
-    nodes = ["--nnodes", str(world_size() // here)] if here < world_size() else []
+    nodes = ["--nnodes", str(world // here)] if here < world else []
     return ["torchrun", *nodes, "--nproc_per_node", str(here), "-m", "sagan"]
 
 
-def on_each_machine() -> str:
-    """Return what a command for several machines leaves out: torchrun does not say how the machines meet."""
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
-    return " on each machine, with its --rdzv options" if here < world_size() else ""
+def started_processes() -> tuple[int, int]:
+    """Return how many processes torchrun has started, in all and on this machine. They may have left their group."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    return world, int(os.environ.get("LOCAL_WORLD_SIZE", world))
+
+
+def how_to_resume() -> str:
+    """Return how to resume this run: the command that started it, or a call if it was started from Python."""
+    program, (world, here) = Path(sys.argv[0]), started_processes()
+    if "sagan" not in (program.stem, program.parent.name if program.name == "__main__.py" else ""):
+        return "To resume, call train again with the same configuration."
+    # torchrun does not say how the machines meet.
+    where = " on each machine, with its --rdzv options" if here < world else ""
+    return f"To resume, run{where}: {shlex.join([*launcher(), *sys.argv[1:]])}"
 
 
 def farewell(directory: Path, step: int, last: int) -> list[str]:
@@ -106,16 +115,17 @@ def farewell(directory: Path, step: int, last: int) -> list[str]:
     if step < last:
         return [
             f"stopped after step {step} of {last}; saved {checkpoint}",
-            f"To resume, run{on_each_machine()}: {shlex.join([*launcher(), *sys.argv[1:]])}",
+            how_to_resume(),
         ]
     grids = sorted((directory / "samples").glob("step-*.png")) or ["none"]
+    name = shlex.quote(str(directory))
     return [
         f"finished: {counted(step, 'step')} (to continue, raise training.steps)",
         f"  samples      {grids[-1]}",
         f"  checkpoint   {checkpoint}",
-        f"  TensorBoard  tensorboard --logdir {directory}",
+        f"  TensorBoard  tensorboard --logdir {name}",
         "next:",
-        f"  sagan sample {directory} --num 64",
-        f"  sagan evaluate {directory} --extractor.name efficientnet-lite0 --num_samples 1000",
-        f"  sagan export {directory}",
+        f"  sagan sample {name} --num 64",
+        f"  sagan evaluate {name} --extractor.name efficientnet-lite0 --num_samples 1000",
+        f"  sagan export {name}",
     ]

@@ -60,8 +60,9 @@ class RecordWriter:
         """Queue the copy of numbers: of the whole batch if they are for a record, else of this process's share."""
         state, values = self.run.state, metrics
         if record:
-            average(list(metrics.values()))
-            values = metrics | diagnostics.gradient_norms(state) | diagnostics.gammas(state)
+            means = {name: value.clone() for name, value in metrics.items()}  # callbacks get this process's own
+            average(list(means.values()))
+            values = means | diagnostics.gradient_norms(state) | diagnostics.gammas(state)
         copy = HostCopy([diagnostics.stacked(values), self.run.finite.first_bad], state.device)
         return PendingNumbers(state.step, list(values), copy, record)
 

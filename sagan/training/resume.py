@@ -50,7 +50,9 @@ def finished(config: Config, saved: dict) -> bool:
 
 def set_damaged_aside(damaged: dict[Path, str], step: int, log: RunLog) -> None:
     """Rename the damaged checkpoints (path -> reason), all newer than that of `step`, and log a warning for each."""
-    for path, reason in damaged.items() if log.active else ():
+    if not log.active:
+        return
+    for path, reason in damaged.items():
         log.say(
             f"warning: {reason}; renamed to {set_aside(path).name}. "
             f"The run continues from step {step}, and its records after that step are dropped"
@@ -97,7 +99,10 @@ def require_same_dtype(saved: dict, config: Config, dtype: torch.dtype) -> None:
 
 
 def data_facts(data: Dataset) -> dict:
-    """Return what a checkpoint records about the data: the names of the classes, and the length of an epoch."""
+    """Return what a checkpoint records about the data: the names of the classes, and the length of an epoch.
+
+    For a data set from Python, also the digest of its images.
+    """
     facts = {"class_names": data.class_names, "images": len(data)}
     return facts if data.identity is None else {**facts, "identity": data.identity}
 

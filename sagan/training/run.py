@@ -30,9 +30,10 @@ class Callback:
     """
 
     def after_step(self, run: "Run", metrics: dict[str, Tensor]) -> None:
-        """Handle a step after it is recorded and before a checkpoint is written. On a GPU, a record may come later.
+        """Handle a step before its checkpoint is written. On a GPU, its record may be written later.
 
-        `metrics` holds losses, logits and accuracies by name, as scalars on the device: reading one waits for the GPU.
+        `metrics` holds losses, logits and accuracies by name, of this process's share of the batch, as scalars on the
+        device: reading one waits for the GPU.
         """
 
     def after_evaluation(self, run: "Run", scores: Scores) -> None:

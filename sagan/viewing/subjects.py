@@ -15,6 +15,7 @@ from sagan.data.opening import open_source
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
+from sagan.runs.checkpoints import find_checkpoint
 from sagan.runs.evaluation import require_same_images
 from sagan.runs.networks import load_discriminator, load_generator, require_trusted_source
 from sagan.runtime.memory import require_memory
@@ -74,11 +75,13 @@ def load_networks(
     device: torch.device | str = "cpu",
     required: bool = False,
 ) -> Networks:
-    """Load the generator of a run, and its discriminator unless `network` is the generator.
+    """Load the generator of a run, and its discriminator unless `network` is the generator, from the same checkpoint.
 
     An exported generator may have no discriminator beside it. Then raise UserError if the discriminator's maps are
     `required` or the only ones wanted.
     """
+    if checkpoint is None and Path(run).is_dir():
+        run = find_checkpoint(run)  # once: a run in progress may write the next one in between
     generator = load_generator(run, checkpoint=checkpoint, ema=ema, device=device)
     if network == "generator":
         return Networks(generator, None)
@@ -133,7 +136,10 @@ def view_layers(networks: Networks, inputs: Inputs, network: Network | None, lay
     views = view_attention(
         networks.generator,
         networks.discriminator,
-        *inputs[:4],
+        inputs.z,
+        inputs.y,
+        inputs.real,
+        inputs.real_y,
         class_names=inputs.class_names,
         source_of_real=inputs.source,
     )

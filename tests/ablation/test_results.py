@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sagan.ablation.jobs import commands_left, ending, note_failure
+from sagan.ablation.jobs import commands_left, ending, note_failure, vouched
 from sagan.ablation.outcomes import final_draws, is_done, last_step, missing_draws, status
 from sagan.ablation.results import collect, curve_rows, read_table, recorded, result_row, write_table
 from sagan.ablation.variants import Job
@@ -181,7 +181,7 @@ def test_rows_outlive_their_runs_until_the_plan_changes(make_job, tmp_path):
     assert collect(jobs, tmp_path)[0] == again
     for others in ([make_job("none", 0, 40)], [make_job("sagan")], [make_job("none", 1)]):
         with pytest.raises(
-            UserError, match="results.csv: holds a run that this plan does not contain, such as none, seed 0"
+            UserError, match="results.csv: holds 1 run that this plan does not contain, such as none, seed 0"
         ):
             collect(others, tmp_path)
 
@@ -244,6 +244,14 @@ def add_draw(job, seed, score, **terms):
         file.write(json.dumps(record) + "\n")
 
 
+def test_further_draws_name_what_a_file_alone_may_not(make_config):
+    own = "tests.helpers.own_attention.NeighbourhoodGate"
+    extractor = ("evaluation.extractor.name=vgg16", "evaluation.extractor.weights=vgg.pth")
+    config = make_config(f"model.generator.attention.kind={own}", "data.source=own_data.Arrays", *extractor)
+    assert vouched(config)[:4] == ["--extractor.name", "vgg16", "--extractor.weights", "vgg.pth"]
+    assert vouched(config)[4:] == ["--trust_module", "own_data,tests.helpers.own_attention"]
+
+
 def test_evaluation_noise_is_that_of_several_draws_of_z(make_job):
     job = replace(make_job("sagan"), noise_draws=3)
     assert commands_left(job, job.run_dir)[0] == job.module
@@ -256,8 +264,8 @@ def test_evaluation_noise_is_that_of_several_draws_of_z(make_job):
     add_draw(job, 1, 99.0)  # once more
     add_draw(job, 2, 99.0, n_fake=9)  # on fewer images
     assert missing_draws(job) == [2]
-    evaluate = ("sagan", "evaluate", str(job.run_dir), "--checkpoint", "step-00000020.pt", "--device", "cpu", "--seed")
-    assert commands_left(job, job.run_dir) == [(*evaluate, "2")]
+    evaluate = ("sagan", "evaluate", str(job.run_dir), "--checkpoint", "step-00000020.pt", "--device", "cpu")
+    assert commands_left(job, job.run_dir) == [(*evaluate, "--extractor.name", "inception", "--seed", "2")]
     add_draw(job, 2, 46.0)
     assert is_done(job) and list(final_draws(job)) == [0, 1, 2]
     row = result_row(job)

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 import sagan
+from sagan.attention import KINDS
 from sagan.commands.app import VERBS, main
 from sagan.presets import load_config, presets
 from tests.helpers.tiny_runs import TINY, tokens, train_run, untrained_run
@@ -63,7 +64,7 @@ BAD_OPTIONS = {
     "sample run --truncation -1": "--truncation -1.0: expected 0 (never)",
     "sample run --standing_statistics -1": "--standing_statistics -1: expected 0 or more",
     "sample run --interpolate x": "--interpolate x: expected one of z, classes or null",
-    "sample run --interpolate classes --classes 1": "--classes [1]: --interpolate classes goes between two classes",
+    "sample run --interpolate classes --classes 1": "--classes [1]: --interpolate classes needs at least two classes",
     "sample plain --interpolate classes": "--interpolate classes: the generator has 0 classes",
     "sample run --interpolate z --out x.npz": "--out x.npz: --interpolate makes one picture",
     "sample run --nearest images --out folder": "--out folder: --nearest makes one picture",
@@ -74,9 +75,9 @@ BAD_OPTIONS = {
     "sample weights/generator.safetensors --checkpoint best": "checkpoint best: weights/generator",
     "evaluate": "RUN is missing",
     "evaluate --real images": "--real images: --fake FOLDER is missing",
-    "evaluate run --real images": "they do not go with the run run",
-    "evaluate --real images --fake images --num_samples 5": "--num_samples is for a RUN",
-    "evaluate --real images --fake images --data.source shapes": "--data.source is for a RUN",
+    "evaluate run --real images": "they cannot be combined with the run run",
+    "evaluate --real images --fake images --num_samples 5": "--num_samples applies only to a RUN",
+    "evaluate --real images --fake images --data.source shapes": "--data.source applies only to a RUN",
     "evaluate run --num_samples 0": "--num_samples 0: expected a number above 0",
     "evaluate run --every 3": "--every: there is no such option",
     "evaluate run --data.resolution 64": "--data.resolution 64: the generator makes images of 32x32",
@@ -168,6 +169,9 @@ def test_a_help_page_has_choices_ranges_defaults_and_no_line_that_is_too_long(ca
     assert "--interpolate {z,classes} Draw rows" in page and "--classes [N|TEXT,...] Classes," in page
     assert "--num N Number of images" in page and "[a number above 0] (default: null)" in page
     assert "[0 (never), or at least 0.01] (default: 0.0)" in page
+    assert main(["train", "--help"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    assert [kind for kind in KINDS if f" {kind}, " not in page] == []
 
 
 def test_a_help_page_shows_the_values_of_a_preset_that_is_named(capsys):

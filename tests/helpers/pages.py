@@ -26,10 +26,24 @@ def short(page: Path) -> str:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Return the commands of the ```sh blocks of a text, a line each, without comments."""
+    """Return the commands of a text: those of the ```sh blocks, a line each, without comments; and those in sentences.
+
+    A sentence that names a verb alone, with an option, or with a placeholder in capitals does not show a command.
+    """
     blocks = re.findall(r"^```(?:sh|bash|console|shell)\n(.*?)^```", text, flags=re.M | re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
+    shown = [words for line in lines if (words := shlex.split(line, comments=True))]
+    spans = [
+        span for span in spans_of_code(text) if span.startswith("sagan ") and not re.search(r"\b[A-Z]{2,}\b", span)
+    ]
+    inline = (shlex.split(span) for span in spans)
+    return [*shown, *(words for words in inline if len(words) > 2 and not words[2].startswith("--"))]
+
+
+def spans_of_code(text: str) -> list[str]:
+    """Return what stands in `backticks` in the sentences and tables of a text."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
 
 
 def python_blocks(text: str) -> list[str]:

@@ -19,7 +19,13 @@ from tests.helpers.tiny_runs import TINY, tokens
 
 # How commands that are not run begin, and why they are not.
 SKIPPED = {
-    "make": "sets up the environment that this test runs in; `make test` runs this test",
+    "make test": "runs this test",
+    "make train": "trains for a minute, as `sagan train quickstart` does",
+    "make test-gpu": "takes minutes; tests/training/test_gpu.py and tests/test_bench.py test its parts",
+    "make lint": "a part of `make test`",
+    "make types": "a part of `make test`",
+    "make docs": "takes minutes",
+    "make wheel": "test_packaging.py builds one",
     "pip": "changes the environment that this test runs in",
     ".venv/bin/python -m pytest": "runs tests, of which this is one",
     "git worktree": "changes the repository that this test runs in",
@@ -53,7 +59,7 @@ TINY_PLAN = {
     },
     "evaluation": {"every": 2, "num_samples": 4, "num_real": 4, "extractor.name": "efficientnet-lite0"},
     "variants": {"none": {"model.*.attention.kind": "none"}},
-    "sizes": {"cpu": None, "gpu": None, "far": None},
+    "sizes": {"cpu": None, "gpu": None, "far": None, "near": None, "pilot": None},
 }
 # What a plan needs for its power to be known.
 PRIMARY = {"seeds": [0, 1], "variants": {**TINY_PLAN["variants"], "sagan": {}}, "primary": ["sagan"]}

@@ -261,10 +261,18 @@ def test_without_a_terminal_the_log_shows_progress_now_and_then(configure, capsy
     ],
 )
 def test_a_stopped_run_names_the_command_that_resumes_it(tmp_path, monkeypatch, world, here, command):
-    monkeypatch.setattr(messages, "world_size", lambda: world)
+    monkeypatch.setenv("WORLD_SIZE", str(world))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
-    monkeypatch.setattr("sys.argv", ["sagan", "train", "x"])
-    assert messages.farewell(tmp_path, 3, 5)[1].replace("run: ", "run ", here == world) == f"To resume, run {command}"
+    for program in ("/usr/bin/sagan", "/lib/sagan/__main__.py"):
+        monkeypatch.setattr("sys.argv", [program, "train", "x"])
+        said = messages.farewell(tmp_path, 3, 5)[1]
+        assert said.replace("run: ", "run ", here == world) == f"To resume, run {command}"
+    monkeypatch.setattr("sys.argv", ["my/script.py", "train", "x"])
+    assert messages.farewell(tmp_path, 3, 5)[1] == "To resume, call train again with the same configuration."
+
+
+def test_commands_quote_the_name_of_a_run(tmp_path):
+    assert f"  sagan export '{tmp_path}/my run'" in messages.farewell(tmp_path / "my run", 5, 5)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

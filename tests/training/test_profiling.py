@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
+
 from sagan.commands.app import main
+from sagan.runs.directory import checkpoint_path
 from tests.helpers.tiny_runs import TINY, tokens
 
 
@@ -21,3 +24,11 @@ def test_a_run_that_ends_earlier_has_a_shorter_trace(tmp_path, image_folder):
     options = {**TINY, "data.source": "folder", "data.path": image_folder, "run_dir": tmp_path / "run"}
     assert main(["train", *tokens({**options, "training.steps": 4}), "--profile", "20"]) == 0
     assert [p.name for p in (tmp_path / "run" / "profile").iterdir()] == ["step-00000004.pt.trace.json"]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_run_without_a_step_to_trace_says_so(tmp_path, image_folder, capsys, steps):
+    options = {**TINY, "data.source": "folder", "data.path": image_folder, "run_dir": tmp_path / "run"}
+    assert main(["train", *tokens({**options, "training.steps": steps}), "--profile", "2"]) == 0
+    assert "no trace: it starts with step 4" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "profile").exists() and checkpoint_path(tmp_path / "run", steps).is_file()

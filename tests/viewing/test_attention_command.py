@@ -285,7 +285,10 @@ WRONG = {
     ),
     "run --ablate_layer all --out a.html": (2, "--ablate_layer all: makes a picture of one step"),
     "run --ablate_layer all --minus run": (2, "--ablate_layer all: shows generated images alone, without --minus"),
-    "run --minus run --animate gif": (2, "--minus run: makes a picture of one step, so it does not go with --animate"),
+    "run --minus run --animate gif": (
+        2,
+        "--minus run: makes a picture of one step, so it cannot be combined with --animate",
+    ),
     "run --images nowhere": (1, "--images nowhere: there is no such folder"),
     "run --images alone --network generator": (2, "--images alone: only the discriminator takes images"),
     "run --images alone --classes [0]": (1, "--images alone: "),

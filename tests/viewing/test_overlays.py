@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from sagan.attention import AttentionMap, capture_maps
+from sagan.map_kinds import MAP_KINDS
 from sagan.viewing import drawing
 from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import COLOURS, DIVERGING, GAP, HEAT
-from sagan.viewing.overlays import board_images, layer_pictures, notices, numbers, view_queries
+from sagan.viewing.overlays import STRIPS, board_images, layer_pictures, notices, numbers, view_queries
 from sagan.viewing.panels import Panels
 from tests.helpers.attention_kinds import CASES, build, open_gate
 from tests.helpers.attention_kinds import images as activations
@@ -114,6 +115,10 @@ def test_only_the_window_of_a_query_is_lit():
         lit[corner] = True
         assert (pixels.max(-1) == pixels.min(-1))[~lit].all() and pixels[~lit].max() < 60  # dark grey
         assert (pixels[lit].max(-1) - pixels[lit].min(-1) > 10).mean() > 0.9
+
+
+def test_every_kind_of_map_has_its_strips():
+    assert set(STRIPS) == set(MAP_KINDS)
 
 
 def test_one_panel_where_all_positions_draw_the_same():

@@ -43,7 +43,7 @@ class AttentionPlugin(base_plugin.TBPlugin):
 
     def is_active(self) -> bool:
         """Return False: TensorBoard itself shows the tab once there are data."""
-        return False  # TensorBoard turns the tab on by itself once there are data
+        return False
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
         """Return the tab's title and its module."""
@@ -214,5 +214,5 @@ def _number(request: Request, name: str, below: int | None = None) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise Refused(400, f"Expected {name} as a decimal number.")
     if below is not None and int(text) >= below:
-        raise Refused(404, f"This record has {below} of {name}, counted from 0.")
+        raise Refused(404, f"{name} must be below {below} in this record.")
     return int(text)

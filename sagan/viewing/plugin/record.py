@@ -57,7 +57,7 @@ def read_map(blob: bytes, entry: dict) -> bytes:
         content = inflate.decompress(blob, size + 1)  # a decompression bomb stops there
     except zlib.error as error:
         raise BadRecord("the map cannot be inflated") from error
-    _expect(len(content) == size, "the map has not the length that its header says")
+    _expect(len(content) == size, "the map does not have the length given in its header")
     _expect(inflate.eof and not inflate.unused_data, "the map is cut off, or more follows it")
     return content
 
@@ -86,11 +86,14 @@ def _read_entry(entry: Any, images: int) -> dict[str, Any]:
     _expect(_is_count(entry.get("groups")), "groups is not a count")
     _expect(isinstance(entry.get("distribution"), bool), "distribution is not true or false")
     _expect(all(_is_list(entry.get(key), 2, _is_count) for key in grids), "a grid is not a height and a width")
-    _expect(all(_is_list(entry.get(key), images, _is_number) for key in numbers), "a map's numbers are none")
+    _expect(all(_is_list(entry.get(key), images, _is_number) for key in numbers), "a map's statistics are not numbers")
     rows = entry["groups"] * math.prod(entry["queries"])
     _expect(rows * (8 + math.prod(entry["keys"])) <= LARGEST_MAP, "a map is too large")
     form = MAP_KINDS[entry["kind"]]
-    _expect(not form.windowed or math.isqrt(entry["groups"]) ** 2 == entry["groups"], "the windows form no square")
+    _expect(
+        not form.windowed or math.isqrt(entry["groups"]) ** 2 == entry["groups"],
+        "the number of windows is not a square",
+    )
     _expect(not form.gate or math.prod(entry["queries"]) == 1, "a gate has queries")
     return {key: entry[key] for key in ("kind", "groups", "distribution", *grids, *numbers)} | form._asdict()
 
