@@ -19,16 +19,6 @@ from sagan.training.state import TrainState
 
 Metrics = dict[str, Tensor]
 
-DISCRIMINATOR_METRICS = (
-    "loss/discriminator",
-    "logits/real",
-    "logits/fake",
-    "accuracy/real",
-    "accuracy/fake",
-    "spread/real",
-    "spread/fake",
-)
-
 
 class Updates(Protocol):
     """An object whose methods do what `discriminator_step` and `generator_step` do."""
@@ -73,8 +63,8 @@ def generator_step(state: TrainState, inputs: Inputs) -> Metrics:
 def discriminator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Tensor], Metrics]:
     """Return the gradients of D's loss, and the metrics of this update, after power iterations on G and D."""
     generator, discriminator, dtype = state.generator, state.discriminator, state.generator.compute_dtype
-    gradients, metrics = Gradients(state.discriminator_weights.parameters), []
-    parts = inputs.parts(state.config.training.micro_batches)
+    parts, metrics = inputs.parts(state.config.training.micro_batches), []
+    gradients = Gradients(state.discriminator_weights.parameters, len(parts))
     with torch.no_grad(), state.generator_weights.prepared(dtype, iterate=True):
         fakes = [generator(part.z, part.y) for part in parts]
     with state.discriminator_weights.prepared(dtype, iterate=True):
@@ -85,17 +75,17 @@ def discriminator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Ten
             labels = None if part.real_y is None or part.y is None else torch.cat([part.real_y, part.y])
             real_logits, fake_logits = discriminator(images, labels).chunk(2)
             loss = discriminator_hinge(real_logits, fake_logits)
-            gradients.add(loss, len(parts))
+            gradients.add(loss)
             metrics.append(_discriminator_metrics(loss, real_logits, fake_logits, real, fake))
             del loss, real_logits, fake_logits  # and with them this part's activations
-    return gradients.total, _named(DISCRIMINATOR_METRICS, metrics)
+    return gradients.total, _mean_of(metrics)
 
 
 def generator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Tensor], Metrics]:
     """Return the gradients of G's loss, and the metrics of this update, after a power iteration on G alone."""
     generator, discriminator, dtype = state.generator, state.discriminator, state.generator.compute_dtype
-    gradients, metrics = Gradients(state.generator_weights.parameters), []
-    parts = inputs.parts(state.config.training.micro_batches)
+    parts, metrics = inputs.parts(state.config.training.micro_batches), []
+    gradients = Gradients(state.generator_weights.parameters, len(parts))
     with (
         state.discriminator_weights.prepared(dtype, iterate=False, gradients=False),
         state.generator_weights.prepared(dtype, iterate=True),
@@ -103,10 +93,10 @@ def generator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Tensor]
         for part in parts:
             fake = generator(part.z, part.y)
             loss = generator_hinge(discriminator(_augment(state, fake, part), part.y))
-            gradients.add(loss, len(parts))
-            metrics.append([loss.detach()])
+            gradients.add(loss)
+            metrics.append({"loss/generator": loss.detach()})
             del loss, fake
-    return gradients.total, _named(["loss/generator"], metrics)
+    return gradients.total, _mean_of(metrics)
 
 
 def apply_to_discriminator(state: TrainState, gradients: Sequence[Tensor]) -> None:
@@ -122,19 +112,20 @@ def apply_to_generator(state: TrainState, gradients: Sequence[Tensor], inputs: I
 
 
 class Gradients:
-    """The gradients of weights, summed over micro-batches. They have the memory layout of the weights."""
+    """The gradients of weights, averaged over `parts` micro-batches. They have the memory layout of the weights."""
 
-    def __init__(self, weights: list[nn.Parameter]):
+    def __init__(self, weights: list[nn.Parameter], parts: int):
         self.weights = weights
+        self.parts = parts
         self.total: list[Tensor] = []
         self.count = 0
 
-    def add(self, loss: Tensor, parts: int) -> None:
-        """Add the gradients of one of `parts` micro-batches. After the last, set `grad` of each weight to the sum."""
+    def add(self, loss: Tensor) -> None:
+        """Add the gradients of the next micro-batch. After the last, set `grad` of each weight to the total."""
         self.count += 1
-        last = self.count == parts
+        last = self.count == self.parts
         # All micro-batches share the graph from the weights to the prepared ones, so the last one frees it.
-        found = gradients_of(loss / parts, self.weights, retain_graph=not last)
+        found = gradients_of(loss / self.parts, self.weights, retain_graph=not last)
         if self.total:
             torch._foreach_add_(self.total, found)  # pyright: ignore[reportPrivateImportUsage]
         else:
@@ -174,18 +165,17 @@ def _augment(state: TrainState, images: Tensor, inputs: Inputs) -> Tensor:
 @torch.no_grad()
 def _discriminator_metrics(
     loss: Tensor, real_logits: Tensor, fake_logits: Tensor, real: Tensor, fake: Tensor
-) -> list[Tensor]:
-    """Return the values of DISCRIMINATOR_METRICS."""
-    return [
-        loss.detach(),
-        real_logits.mean(),
-        fake_logits.mean(),
-        (real_logits > 0).float().mean(),
-        (fake_logits < 0).float().mean(),
+) -> Metrics:
+    return {
+        "loss/discriminator": loss.detach(),
+        "logits/real": real_logits.mean(),
+        "logits/fake": fake_logits.mean(),
+        "accuracy/real": (real_logits > 0).float().mean(),
+        "accuracy/fake": (fake_logits < 0).float().mean(),
         # Mean over pixels of the standard deviation over images: near 0 for fakes if G has collapsed.
-        _spread(real),
-        _spread(fake),
-    ]
+        "spread/real": _spread(real),
+        "spread/fake": _spread(fake),
+    }
 
 
 def _spread(images: Tensor) -> Tensor:
@@ -194,9 +184,9 @@ def _spread(images: Tensor) -> Tensor:
     return (squares / max(len(images) - 1, 1)).sqrt().mean()
 
 
-def _named(names: Sequence[str], values: Sequence[Sequence[Tensor]]) -> Metrics:
+def _mean_of(parts: Sequence[Metrics]) -> Metrics:
     """Return the mean over micro-batches of each metric, as the elements of one vector."""
-    vector = torch.stack([v for part in values for v in part])
-    if len(values) > 1:
-        vector = vector.view(len(values), -1).mean(0)
-    return dict(zip(names, vector.unbind(), strict=True))
+    vector = torch.stack([value for part in parts for value in part.values()])
+    if len(parts) > 1:
+        vector = vector.view(len(parts), -1).mean(0)
+    return dict(zip(parts[0], vector.unbind(), strict=True))

@@ -345,10 +345,11 @@ def test_skipped_images_are_named_in_the_log(configure, image_folder, tmp_path):
 
 def test_collapse_is_reported_in_the_log(configure, monkeypatch):
     monkeypatch.setattr("sagan.training.health.CollapseWatch.PATIENCE", 2)
+    saturated = {"loss/discriminator": 0.001, "logits/real": 9.0, "logits/fake": -9.0}
+    saturated |= {f"{name}/{kind}": 1.0 for name in ("accuracy", "spread") for kind in ("real", "fake")}
     monkeypatch.setattr(
         "sagan.training.steps._discriminator_metrics",
-        # A loss of 0.001, logits, and 1 for accuracies and spreads.
-        lambda *args: [torch.tensor(v) for v in (0.001, 9.0, -9.0, 1.0, 1.0, 1.0, 1.0)],
+        lambda *args: {name: torch.tensor(value) for name, value in saturated.items()},
     )
     run_dir = train(configure("run", 4, "logging.every=1"))
     assert (run_dir / "log.txt").read_text().count("step 2: warning: the discriminator tells every real image") == 1
