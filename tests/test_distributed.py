@@ -22,7 +22,7 @@ import copy, os, signal, sys
 import torch, torch.distributed as dist
 from dataclasses import replace
 from sagan.runtime.distributed import all_reduce_sum, any_process, average
-from sagan.models.sampling import set_standing_statistics
+from sagan.models.image_sampler import set_standing_statistics
 from sagan.presets import load_config
 from sagan.runs.networks import load_generator
 from sagan.training import loop, steps

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from sagan import load_generator
 from sagan.config import ConfigError, UserError
 from sagan.layers import BatchNorm
-from sagan.models.sampling import image_sampler, set_standing_statistics
+from sagan.models.image_sampler import image_sampler, set_standing_statistics
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
 from sagan.runs.directory import run_directory
 from sagan.runs.networks import export, load_discriminator, load_run_config

@@ -60,7 +60,14 @@ def comparison_tables(plan: Plan, summaries: list[Summary]) -> tuple[Table, Tabl
         confidence = "" if s.difference is None or math.isnan(s.difference.low) else percent(s.confidence or 0)
         p = "" if s.p is None else f"{s.p:.3f}" if s.p >= 0.001 else "< 0.001"
         pairs = f" ({counted(s.pairs, 'pair')})" if s.difference and s.pairs < s.seeds else ""
-        row = [f"`{s.variant}`", str(s.seeds), shown(s.score), f"{shown(s.difference)}{pairs}", confidence, p]
+        row = [
+            f"`{s.variant}`",
+            str(s.seeds),
+            interval_text(s.score),
+            f"{interval_text(s.difference)}{pairs}",
+            confidence,
+            p,
+        ]
         row += [bounds(s.equivalence)] if plan.margin else []
         rows[s.role == "exploratory"].append([*row, s.verdict or "baseline"])
     align = "lrllrr" + "l" * len(equality) + "l"
@@ -125,7 +132,7 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.3g} %"
 
 
-def shown(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
     """Return an interval as `1.23 [1.20, 1.26]`, or the mean alone if there are no bounds."""
     if interval is None:
         return ""

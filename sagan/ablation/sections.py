@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from statistics import fmean, median, stdev
 
-from sagan.ablation.comparison import shown
+from sagan.ablation.comparison import interval_text
 from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import ENDED, Row
@@ -88,7 +88,7 @@ def scores_table(summaries: list[Summary]) -> Table:
         known = [cells.get((variant, m)) for m in metrics]
         seeds = max(s.seeds for s in known if s)
         few = [f" ({s.seeds} of {seeds})" if s and s.seeds < seeds else "" for s in known]
-        scores = [f"{shown(s.score)}{of}" if s else "" for s, of in zip(known, few, strict=True)]
+        scores = [f"{interval_text(s.score)}{of}" if s else "" for s, of in zip(known, few, strict=True)]
         rows.append([f"`{variant}`", str(seeds), *scores])
     return Table(["variant", "seeds", *map(readable, metrics)], "lr" + "l" * len(metrics), rows)
 

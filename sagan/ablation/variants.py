@@ -124,7 +124,7 @@ def variant_config(plan: Plan, variant: str, shared: list[Setting]) -> tuple[Con
         text = str(error)
         raise ConfigError(text if text.startswith((str(plan.file), "--")) else f"{where}: {text}") from None
     last = {s.key: s.value for s in settings}  # each option once, with the value that counts
-    return config, tuple(word for key, value in last.items() for word in (f"--{key}", as_text(value)))
+    return config, tuple(word for key, value in last.items() for word in (f"--{key}", word_of(value)))
 
 
 def both_networks(setting: Setting) -> list[Setting]:
@@ -150,6 +150,6 @@ def require_metric(config: Config, plan: Plan) -> None:
         raise ConfigError(f"{plan.file}: metric {plan.metric}: expected one of {', '.join(known)}")
 
 
-def as_text(value: Any) -> str:
+def word_of(value: Any) -> str:
     """Return a value as written on a command line."""
     return value if isinstance(value, str) else json.dumps(value)

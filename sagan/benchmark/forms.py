@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sagan.config import Config
 from sagan.layers import Conv2d, Spectral, spectral_weights
-from sagan.training.blocks import InputBuffers, pack
+from sagan.training.input_buffers import InputBuffers, pack_inputs
 from sagan.training.inputs import Batch, Inputs, step_inputs
 from sagan.training.losses import discriminator_hinge, generator_hinge
 from sagan.training.performance import choose_updates
@@ -38,7 +38,7 @@ def noise_inputs(state: TrainState) -> Iterator[Inputs]:
     inputs = step_inputs(config.training, generator.z_dim, generator.num_classes, noise_batches(state), step=0)
     if state.device.type == "cpu":
         return inputs
-    packed = [pack(i, pin=True) for i in itertools.islice(inputs, 4 * (config.training.d_steps + 1))]
+    packed = [pack_inputs(i, pin=True) for i in itertools.islice(inputs, 4 * (config.training.d_steps + 1))]
     return map(InputBuffers(state.device).load, itertools.cycle(packed))
 
 

@@ -30,7 +30,7 @@ from sagan.runtime.wording import counted, printable
 
 if TYPE_CHECKING:
     from sagan.models.generator import Generator
-    from sagan.viewing.subjects import Inputs, Networks, RealData
+    from sagan.viewing.subjects import Networks, RealData, ShownInputs
 
 Point = tuple[int, int]  # y, x
 
@@ -204,7 +204,7 @@ def network_loader(options: Options, real: "RealData") -> Callable[..., "Network
     )
 
 
-def inputs_of(networks: "Networks", options: Options, real: "RealData") -> "Inputs":
+def inputs_of(networks: "Networks", options: Options, real: "RealData") -> "ShownInputs":
     """Return the inputs that the options ask for: the user's own images, or latent vectors and real images."""
     from sagan.viewing.subjects import choose_inputs, own_images
 

@@ -75,7 +75,7 @@ def bench(
       sagan bench --attention --kinds [sagan,se] --sizes 16
     """
     if options.attention:
-        return print(attention_costs(preset, costs, given))
+        return print(attention_report(preset, costs, given))
     for setting in given.of(Costs):
         raise ConfigError(f"--{setting.key}: requires --attention")
     config = load_settings(preset, given.of(Config))
@@ -88,7 +88,7 @@ def bench(
     measure(config, Path(options.json) if options.json else None)
 
 
-def attention_costs(preset: str | None, costs: Costs, given: Given) -> str:
+def attention_report(preset: str | None, costs: Costs, given: Given) -> str:
     """Return the table of attention systems. Raise ConfigError for options that do not apply to it."""
     if preset is not None:
         raise ConfigError(f"{preset}: --attention measures attention systems alone, and takes no preset")

@@ -70,7 +70,7 @@ def may_download(given: Typed, saved: DataConfig) -> bool:
 
 def chosen_classes(asked: list[int | str] | None, generator: "Generator") -> list[int]:
     """Return the numbers of the classes of `--classes`; None means all. Raise ConfigError for an unknown one."""
-    from sagan.models.inputs import class_numbers
+    from sagan.models.input_checks import class_numbers
     from sagan.models.origin import origin_of
 
     try:

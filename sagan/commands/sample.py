@@ -86,7 +86,7 @@ def sample(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     """
     check(options)
     from sagan.commands.sample_output import write
-    from sagan.models.sampling import set_standing_statistics
+    from sagan.models.image_sampler import set_standing_statistics
     from sagan.runs.networks import load_generator
     from sagan.runtime.device import choose_device
 

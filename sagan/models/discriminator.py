@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from sagan.config import DiscriminatorConfig
 from sagan.layers import Embedding, Linear, initialize
 from sagan.models.blocks import DiscriminatorBlock
-from sagan.models.inputs import check_images, check_labels
+from sagan.models.input_checks import check_images, check_labels
 from sagan.models.origin import Origin
 from sagan.models.places import attention_by_block
 from sagan.models.sizes import DISCRIMINATOR_WIDTHS, Size, discriminator_downsamples, split_size

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sagan.config import GeneratorConfig
 from sagan.layers import BatchNorm, Conv2d, Linear, evaluating, initialize
 from sagan.models.blocks import GeneratorBlock
-from sagan.models.inputs import check_labels, check_latents, class_numbers
+from sagan.models.input_checks import check_labels, check_latents, class_numbers
 from sagan.models.origin import Origin
 from sagan.models.places import attention_by_block, norm_options
 from sagan.models.sizes import GENERATOR_WIDTHS, Size, split_size

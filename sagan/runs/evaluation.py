@@ -13,8 +13,8 @@ from sagan.evaluation import Scores, build_extractor, require_room
 from sagan.evaluation.evaluate import evaluate
 from sagan.evaluation.extractors import VERIFIED
 from sagan.models.generator import Generator
+from sagan.models.image_sampler import image_sampler, take_statistics
 from sagan.models.origin import origin_of
-from sagan.models.sampling import image_sampler, take_statistics
 from sagan.runs.checkpoints import find_checkpoint
 from sagan.runs.directory import run_directory
 from sagan.runs.networks import load_data_facts, load_generator

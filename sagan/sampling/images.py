@@ -11,7 +11,7 @@ from tqdm import tqdm
 from sagan.config import DataConfig
 from sagan.data import Dataset
 from sagan.models.generator import Generator
-from sagan.models.sampling import image_sampler
+from sagan.models.image_sampler import image_sampler
 from sagan.runtime.captions import Captions
 from sagan.runtime.draws import latents
 from sagan.runtime.memory import require_memory

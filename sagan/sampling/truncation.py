@@ -11,8 +11,8 @@ from sagan.data import Dataset
 from sagan.evaluation import Extractor, Scores, evaluate
 from sagan.evaluation.scores import NEIGHBOURS, suffix
 from sagan.models.generator import Generator
+from sagan.models.image_sampler import image_sampler
 from sagan.models.origin import origin_of
-from sagan.models.sampling import image_sampler
 from sagan.runtime.files import write_atomically
 from sagan.runtime.pictures import free_path
 from sagan.sampling.images import progress

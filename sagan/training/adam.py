@@ -26,7 +26,7 @@ def adam_step(optimizer: torch.optim.Adam, gradients: Sequence[Tensor]) -> None:
     kernel goes through both in memory order.
     """
     (group,) = optimizer.param_groups
-    states = moments(optimizer)
+    states = adam_states(optimizer)
     steps = [s["step"] for s in states]
     with torch.no_grad():
         torch._foreach_add_(steps, 1)
@@ -47,7 +47,7 @@ def adam_step(optimizer: torch.optim.Adam, gradients: Sequence[Tensor]) -> None:
         )
 
 
-def moments(optimizer: torch.optim.Optimizer) -> list[dict[str, Tensor]]:
+def adam_states(optimizer: torch.optim.Optimizer) -> list[dict[str, Tensor]]:
     """Return Adam's state of each parameter: `step` and the averages `exp_avg` and `exp_avg_sq`, which start at 0."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for p in parameters:

@@ -11,7 +11,7 @@ from sagan.config import Config, EvaluationConfig
 from sagan.data import Dataset
 from sagan.evaluation import Extractor, Scores, build_extractor, evaluate, require_room
 from sagan.models.generator import Generator
-from sagan.models.sampling import image_sampler, take_statistics
+from sagan.models.image_sampler import image_sampler, take_statistics
 
 
 @dataclass

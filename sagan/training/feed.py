@@ -6,7 +6,7 @@ from typing import Any
 from sagan.config import UserError
 from sagan.data import TrainingBatches
 from sagan.runtime.distributed import any_process, rank, world_size
-from sagan.training.blocks import InputBuffers, ahead, pack
+from sagan.training.input_buffers import InputBuffers, ahead, pack_inputs
 from sagan.training.inputs import Inputs, step_inputs
 from sagan.training.run import Run
 
@@ -66,5 +66,5 @@ def feed_of(run: Run) -> Feed:
     updates = training.d_steps + 1
     if state.device.type == "cpu":
         return Feed(inputs, updates, lambda inputs: inputs)
-    blocks = ahead((pack(i, pin=state.device.type == "cuda") for i in inputs), depth=2 * updates)
+    blocks = ahead((pack_inputs(i, pin=state.device.type == "cuda") for i in inputs), depth=2 * updates)
     return Feed(blocks, updates, InputBuffers(state.device).load)

@@ -10,7 +10,7 @@ from torch import Tensor
 from sagan.config import ConfigError
 from sagan.runtime.distributed import average
 from sagan.training import steps
-from sagan.training.adam import moments
+from sagan.training.adam import adam_states
 from sagan.training.inputs import Inputs
 from sagan.training.state import TrainState
 from sagan.training.steps import Metrics, Updates
@@ -55,7 +55,7 @@ class GraphedUpdates:
     """Updates that are recorded as CUDA graphs on their first call and replayed after that.
 
     One graph computes the gradients of an update, and another one applies them; in between, the processes average them.
-    Inputs must always be at the same addresses, as those of `blocks.InputBuffers` are. If recording fails and is not
+    Inputs must always be at the same addresses, as those of `InputBuffers` are. If recording fails and is not
     `required`, a warning says so and updates run eagerly.
     """
 
@@ -156,5 +156,5 @@ def leave_unchanged(state: TrainState, function: Callable[[], object]) -> None:
 def state_tensors(state: TrainState) -> list[Tensor]:
     """Return every tensor that updates change."""
     of_networks = [t.detach() for network in state.networks.values() for t in network.state_dict().values()]
-    of_optimizers = [t for o in state.optimizers.values() for m in moments(o) for t in m.values()]
+    of_optimizers = [t for o in state.optimizers.values() for m in adam_states(o) for t in m.values()]
     return of_networks + of_optimizers

@@ -17,7 +17,7 @@ from sagan.viewing.drawing import dithered, of_one_size
 from sagan.viewing.overlays import TILE, layer_pictures
 from sagan.viewing.page import Shown, page
 from sagan.viewing.scales import Scale
-from sagan.viewing.subjects import Inputs, Networks
+from sagan.viewing.subjects import Networks, ShownInputs
 
 Found = Iterable[tuple[Networks, list[LayerView]]]  # the networks of checkpoints, with their views
 
@@ -80,7 +80,7 @@ def write_pictures(
 
 
 @torch.no_grad()
-def write_ablation(generator: Generator, inputs: Inputs, layer: str, folder: Path) -> Iterator[str]:
+def write_ablation(generator: Generator, inputs: ShownInputs, layer: str, folder: Path) -> Iterator[str]:
     """Write a picture of G's images with and without an attention layer, or "all". Yield lines about it."""
     images = to_uint8(generator(inputs.z, inputs.y)).cpu()
     others = images_without(generator, inputs.z, inputs.y, layer)

@@ -51,7 +51,7 @@ class RealData(NamedTuple):
     """The run whose file alone names the source, or None if the user has named it."""
 
 
-class Inputs(NamedTuple):
+class ShownInputs(NamedTuple):
     """The inputs of the networks, on their device."""
 
     z: Tensor
@@ -93,7 +93,7 @@ def load_networks(
         return Networks(generator, None, f"no maps of the discriminator: {error}")
 
 
-def choose_inputs(networks: Networks, num: int, classes: list[int] | None, seed: int, data: RealData) -> Inputs:
+def choose_inputs(networks: Networks, num: int, classes: list[int] | None, seed: int, data: RealData) -> ShownInputs:
     """Return latent vectors, labels (the `classes` in turn), and the same number of real images for a discriminator.
 
     Raise ConfigError or UserError if real images are required and not available.
@@ -106,19 +106,19 @@ def choose_inputs(networks: Networks, num: int, classes: list[int] | None, seed:
     if classes:
         y = torch.tensor(classes, device=z.device)[torch.arange(num, device=z.device) % len(classes)]
     if networks.discriminator is None:
-        return Inputs(z, y, class_names=names)
+        return ShownInputs(z, y, class_names=names)
     try:
-        dataset = data_like(networks.generator, data)
+        dataset = open_data_like(networks.generator, data)
         real, real_y = fixed_real(dataset, num, None if y is None else y.cpu())
     except (ConfigError, UserError) as error:
         if data.required:
             raise
-        return Inputs(z, y, note=f"no maps of real images: {error}", class_names=names)
+        return ShownInputs(z, y, note=f"no maps of real images: {error}", class_names=names)
     names = names or (tuple(dataset.class_names) if y is not None else ())
-    return Inputs(z, y, real.to(z.device), None if y is None else real_y.to(z.device), class_names=names)
+    return ShownInputs(z, y, real.to(z.device), None if y is None else real_y.to(z.device), class_names=names)
 
 
-def data_like(generator: Generator, data: RealData) -> Dataset:
+def open_data_like(generator: Generator, data: RealData) -> Dataset:
     """Open data with images and classes like the generator's. Raise ConfigError or UserError if they differ."""
     require_same_images(data.config, generator)
     if data.named_by is not None:
@@ -131,7 +131,7 @@ def data_like(generator: Generator, data: RealData) -> Dataset:
     return dataset
 
 
-def view_layers(networks: Networks, inputs: Inputs, network: Network | None, layer: str | None) -> list[LayerView]:
+def view_layers(networks: Networks, inputs: ShownInputs, network: Network | None, layer: str | None) -> list[LayerView]:
     """Return the views of all attention layers, or only those of one network or one name."""
     views = view_attention(
         networks.generator,
@@ -148,7 +148,7 @@ def view_layers(networks: Networks, inputs: Inputs, network: Network | None, lay
     return [v for v in views if network in (None, v.network) and layer in (None, v.layer)]
 
 
-def own_images(networks: Networks, folder: str, num: int, classes: list[int] | None, data: DataConfig) -> Inputs:
+def own_images(networks: Networks, folder: str, num: int, classes: list[int] | None, data: DataConfig) -> ShownInputs:
     """Return up to `num` images of a folder, spread evenly, cropped and resized as `data` says, for a discriminator.
 
     Their classes are `classes` in turn, or those of the folder if it has class folders with names that the networks
@@ -165,7 +165,7 @@ def own_images(networks: Networks, folder: str, num: int, classes: list[int] | N
     chosen = torch.linspace(0, len(dataset) - 1, min(num, len(dataset))).round().long()
     real, known = to_float(dataset.batch(chosen).cpu()).to(z.device), tuple(origin_of(generator).class_names or ())
     if generator.num_classes == 0:
-        return Inputs(z, y, real, None, source="own")
+        return ShownInputs(z, y, real, None, source="own")
     if classes:
         labels = torch.tensor(classes)[torch.arange(len(chosen)) % len(classes)]
     elif dataset.class_names and set(dataset.class_names) <= set(known):
@@ -176,7 +176,7 @@ def own_images(networks: Networks, folder: str, num: int, classes: list[int] | N
             f"--images {folder}: the discriminator judges each image as one of a class; give --classes, or put the "
             f"images in folders named {names}"
         )
-    return Inputs(z, y, real, labels.to(z.device), source="own", class_names=known)
+    return ShownInputs(z, y, real, labels.to(z.device), source="own", class_names=known)
 
 
 def require_alike(networks: Networks, others: Networks, option: str) -> None:

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import yaml
 
-from sagan.ablation.comparison import shown
+from sagan.ablation.comparison import interval_text
 from sagan.ablation.plan import load_plan
 from sagan.ablation.report import write_report
 from sagan.ablation.results import read_table, write_table
@@ -189,14 +189,14 @@ def test_before_the_first_score(tmp_path):
 
 
 def test_intervals_have_the_digits_that_they_are_worth():
-    assert shown(Interval(0.12199, 0.06843, 0.1756)) == "0.122 [0.068, 0.176]"
+    assert interval_text(Interval(0.12199, 0.06843, 0.1756)) == "0.122 [0.068, 0.176]"
     assert (
-        shown(Interval(26.086, 24.9, 27.3)) == "26.1 [24.9, 27.3]"
-        and shown(Interval(310.4, 290, 331)) == "310 [290, 331]"
+        interval_text(Interval(26.086, 24.9, 27.3)) == "26.1 [24.9, 27.3]"
+        and interval_text(Interval(310.4, 290, 331)) == "310 [290, 331]"
     )
-    assert shown(Interval(0.21, -0.002, 0.42)) == "0.21 [0.00, 0.42]"
-    assert shown(Interval(-0.0261, -0.0581, 0.00592)) == "-0.026 [-0.058, 0.006]"
-    assert shown(Interval(0.45, math.nan, math.nan)) == "0.45"
+    assert interval_text(Interval(0.21, -0.002, 0.42)) == "0.21 [0.00, 0.42]"
+    assert interval_text(Interval(-0.0261, -0.0581, 0.00592)) == "-0.026 [-0.058, 0.006]"
+    assert interval_text(Interval(0.45, math.nan, math.nan)) == "0.45"
 
 
 def test_tables_in_two_languages():

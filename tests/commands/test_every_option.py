@@ -45,7 +45,7 @@ def value_for(kind):
             dict: "{a: 1}",
             Literal: str(get_args(member)[-1]) if get_args(member) else "",
         }
-        for word in [texts[origin]] if (origin := get_origin(member)) else ["2", "0.5", "0.02", "here"]:
+        for word in [texts[origin]] if (origin := get_origin(member)) else ["2", "0.5", "0.02", "here", "here.mp4"]:
             try:
                 convert(kind, word, "")
             except ConfigError:

@@ -20,7 +20,6 @@ from tests.helpers.tiny_runs import TINY, tokens
 # How commands that are not run begin, and why they are not.
 SKIPPED = {
     "make test": "runs this test",
-    "make train": "trains for a minute, as `sagan train quickstart` does",
     "make test-gpu": "takes minutes; tests/training/test_gpu.py and tests/test_bench.py test its parts",
     "make lint": "a part of `make test`",
     "make types": "a part of `make test`",

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sagan import build_discriminator, build_generator
-from sagan.models.sampling import image_sampler
+from sagan.models.image_sampler import image_sampler
 
 
 @pytest.fixture

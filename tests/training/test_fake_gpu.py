@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from sagan.attention import KINDS, capture_maps
-from sagan.models.sampling import image_sampler, set_standing_statistics
+from sagan.models.image_sampler import image_sampler, set_standing_statistics
 from sagan.presets import load_config
 from sagan.training import diagnostics, recording
-from sagan.training.adam import moments
-from sagan.training.blocks import InputBuffers, pack
+from sagan.training.adam import adam_states
 from sagan.training.health import FiniteWatch
+from sagan.training.input_buffers import InputBuffers, pack_inputs
 from sagan.training.inputs import step_inputs
 from sagan.training.run import Due
 from sagan.training.steps import train_step
@@ -36,13 +36,15 @@ def operations(dtype, *overrides, preset="quickstart", classes=10):
     """Return the operations of a step."""
     config = load_config(preset, [f"data.num_classes={classes}", f"training.batch_size={BATCH}", *overrides])
     updates = config.training.d_steps + 1
-    blocks = [pack(inputs, pin=False) for inputs, _ in zip(inputs_of(config, classes), range(updates), strict=False)]
+    blocks = [
+        pack_inputs(inputs, pin=False) for inputs, _ in zip(inputs_of(config, classes), range(updates), strict=False)
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fake tensor warns if it is copied
         with fake_state(config, dtype) as state:
             buffers = InputBuffers(GPU)
             for optimizer in state.optimizers.values():
-                moments(optimizer)  # made once
+                adam_states(optimizer)  # made once
             with Operations() as found:
                 metrics = train_step(state, map(buffers.load, blocks))
             assert all(m.device == GPU for m in metrics.values())
@@ -132,7 +134,7 @@ def test_noting_a_record_computes_on_the_gpu_and_waits_for_nothing(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with fake_state(config, torch.bfloat16) as state:
-            blocks = [pack(inputs, pin=False) for inputs, _ in zip(inputs_of(config), range(2), strict=False)]
+            blocks = [pack_inputs(inputs, pin=False) for inputs, _ in zip(inputs_of(config), range(2), strict=False)]
             run = SimpleNamespace(config=config, state=state, finite=FiniteWatch(state))
             recorder = recording.RecordWriter(run)
             metrics = train_step(state, map(InputBuffers(GPU).load, blocks))

@@ -14,9 +14,9 @@ import torch.distributed as dist
 
 from sagan.attention import KINDS
 from sagan.training import performance, steps
-from sagan.training.adam import moments
-from sagan.training.blocks import InputBuffers, pack
+from sagan.training.adam import adam_states
 from sagan.training.health import FiniteWatch
+from sagan.training.input_buffers import InputBuffers, pack_inputs
 from sagan.training.inputs import step_inputs
 from sagan.training.performance import choose_updates, state_tensors
 from sagan.training.state import build_state
@@ -55,7 +55,7 @@ def steps_of(make_config, device, *overrides, dtype=torch.float32):
     batches = (batch() for _ in itertools.count())
     inputs = step_inputs(config.training, generator.z_dim, generator.num_classes, batches, state.step)
     if device == "cuda":
-        inputs = map(InputBuffers(state.device).load, (pack(i, pin=True) for i in inputs))
+        inputs = map(InputBuffers(state.device).load, (pack_inputs(i, pin=True) for i in inputs))
     updates = choose_updates(state)
 
     def step():
@@ -168,7 +168,7 @@ def test_a_resumed_state_has_its_moments_on_the_device_and_continues_the_same(ma
     resumed.restore(torch.load(buffer, map_location="cpu", weights_only=True))
     tensors = zip(state_tensors(state), state_tensors(resumed), strict=True)
     assert all(a.device == b.device and a.stride() == b.stride() and torch.equal(a, b) for a, b in tensors)
-    assert {t.device.type for o in resumed.optimizers.values() for m in moments(o) for t in m.values()} == {device}
+    assert {t.device.type for o in resumed.optimizers.values() for m in adam_states(o) for t in m.values()} == {device}
 
 
 @pytest.mark.parametrize("device", [ON_GPU])

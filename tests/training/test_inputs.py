@@ -8,7 +8,7 @@ import torch
 
 from sagan.config import UserError
 from sagan.training.adam import adam_step
-from sagan.training.blocks import InputBuffers, ahead, pack
+from sagan.training.input_buffers import InputBuffers, ahead, pack_inputs
 from sagan.training.inputs import Inputs
 
 
@@ -25,15 +25,15 @@ def some_inputs(number=0):
 
 def test_a_block_carries_every_tensor_to_the_same_place():
     buffers = InputBuffers(torch.device("cpu"))
-    first = buffers.load(pack(some_inputs(0), pin=False))
+    first = buffers.load(pack_inputs(some_inputs(0), pin=False))
     at = {name: t.data_ptr() for name, t in first.tensors().items()}
-    second = buffers.load(pack(some_inputs(1), pin=False))
+    second = buffers.load(pack_inputs(some_inputs(1), pin=False))
     assert second is first and {name: t.data_ptr() for name, t in second.tensors().items()} == at
     assert second.uniform is None and second.real_y is None
     for name, expected in some_inputs(1).tensors().items():
         found = second.tensors()[name]
         assert found.dtype == expected.dtype and torch.equal(found, expected), name
-    other = buffers.load(pack(Inputs(z=torch.ones(2, 2)), pin=False))
+    other = buffers.load(pack_inputs(Inputs(z=torch.ones(2, 2)), pin=False))
     assert other is not first and torch.equal(other.z, torch.ones(2, 2))
 
 

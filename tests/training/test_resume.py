@@ -12,7 +12,7 @@ from sagan.evaluation import Scores
 from sagan.runs import best
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
-from sagan.runs.evaluation import add_record
+from sagan.runs.evaluation import recorded
 from sagan.runs.records import read_records
 from sagan.training import evaluator
 
@@ -164,7 +164,7 @@ def test_an_evaluation_of_the_users_own_is_not_taken_for_the_runs(make_config, r
     config = make_config("training.steps=2", "evaluation.every=2")
     with pytest.raises(Killed):
         train(config)
-    add_record(Scores({"fid": 0.5}, {"step": 2, "n_fake": 3}), run_dir, 2)  # what `sagan evaluate RUN` does
+    recorded(Scores({"fid": 0.5}, {"step": 2, "n_fake": 3}), run_dir, 2)  # what `sagan evaluate RUN` does
     monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Fids(7.0))
     train(config)
     found = json.loads((run_dir / "best.json").read_text())

@@ -26,7 +26,7 @@ def command(config, tmp_path):
 
 
 def start(arguments, patch="", **kwargs):
-    code = f"import sys\nfrom sagan.commands.app import main\n{patch}\nsys.exit(main())"
+    code = f"import sys\nsys.argv[0] = 'sagan'\nfrom sagan.commands.app import main\n{patch}\nsys.exit(main())"
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
     )

@@ -46,7 +46,7 @@ class Block:
     data: Tensor
 
 
-def pack(inputs: Inputs, pin: bool) -> Block:
+def pack_inputs(inputs: Inputs, pin: bool) -> Block:
     """Copy inputs into a new block. Pinned memory can be copied while the host continues.
 
     torch caches pinned memory that is freed, and reuses it only after the copies queued from it have finished.
