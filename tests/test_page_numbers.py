@@ -22,10 +22,12 @@ import torch
 from safetensors import safe_open
 
 from experiments.scaling import predict
+from sagan.ablation.plan import load_plan
+from sagan.ablation.variants import plan_jobs
 from sagan.attention import KINDS, Place, build_attention
 from sagan.benchmark.forms import plain_state, useful_flops
 from sagan.config import AttentionConfig
-from sagan.models.build import build_discriminator, build_generator
+from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.models.sizes import DISCRIMINATOR_WIDTHS, GENERATOR_WIDTHS
 from sagan.presets import load_config, presets
 from sagan.runtime.flops import forward_flops
@@ -207,6 +209,30 @@ def test_the_cifar10_cpu_page_is_about_its_weights():
     assert record["protocol"]["step"] == training["steps"] == config.training.steps
     seconds = training["steps"] * config.training.batch_size / training["images_per_second_alone"]
     assert agrees(str(training["minutes_alone"]), seconds / 60)
+
+
+def test_numbers_in_sentences_are_those_of_the_files_and_plans():
+    def page(name):
+        return (EXPERIMENTS / name / "README.md").read_text()
+
+    def megabytes(*names):
+        return sum((EXPERIMENTS / "cifar10-cpu" / name).stat().st_size for name in names) / 1e6
+
+    measurements = len(json.loads((EXPERIMENTS / "soak/measurements.json").read_text()))
+    assert f"of the {measurements:,} measurements" in page("soak")
+    assert f"{megabytes('generator.safetensors', 'discriminator.safetensors'):.1f} MB together" in page("cifar10-cpu")
+    plan = load_plan(EXPERIMENTS / "distant-parts/plan.yaml", "minutes")
+    runs = {9: "nine"}[len(plan_jobs(plan, []))]
+    assert f"{runs} short runs and a report" in (ROOT / "README.md").read_text()
+
+
+def test_the_size_of_a_checkpoint_follows_from_the_networks():
+    """Weights, and Adam's two averages of each, in float32; the rest is less than 1 %."""
+    config = load_config("imagenet")
+    assert config.training.ema_decay == 0
+    numbers = sum(parameters(build_skeleton(build, config)) for build in (build_generator, build_discriminator))
+    shown = re.search(r"A checkpoint of `imagenet` takes (\d+) MB", (EXPERIMENTS / "launch/README.md").read_text())
+    assert int(shown[1]) == pytest.approx(3 * 4 * numbers / 1e6, rel=0.01)
 
 
 def test_the_readme_has_under_1500_words():

@@ -116,7 +116,7 @@ def attention(
 def check_together(options: Options) -> None:
     """Raise ConfigError if options contradict each other."""
     if options.animate and options.checkpoint:
-        raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} shows all of a run")
+        raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} draws every checkpoint")
     if options.animate and page_of(options):
         raise ConfigError(f"--out {options.out}: a page shows every checkpoint by itself, without --animate")
     if options.images and options.network == "generator":

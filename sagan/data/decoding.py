@@ -33,7 +33,7 @@ def read_image(
 ) -> np.ndarray:
     """Return the image in a file as uint8 (channels, H, W), in its own size if `size` is None.
 
-    Of an animation, return the first frame. Raise UnreadableImage, naming the path, or `name` if given, if anything
+    Return the first frame of an animation. Raise UnreadableImage, naming the path, or `name` if given, if anything
     goes wrong.
     """
     try:
