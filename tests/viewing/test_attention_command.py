@@ -317,7 +317,7 @@ WRONG = {
     "run --network generator --data.path x": (2, "--data.path: --network generator shows generated images only"),
     "run --data.resolution 64": (2, "--data.resolution 64: the generator makes images of 32x32"),
     "run --animate mp4": (2, "--animate mp4: expected one of webp, gif or null"),
-    "run --animate gif --checkpoint best": (2, "--checkpoint best: --animate gif shows all of a run"),
+    "run --animate gif --checkpoint best": (2, "--checkpoint best: --animate gif draws every checkpoint"),
     "weights/generator.safetensors --animate gif": (2, "--animate gif: weights/generator.safetensors is one file"),
     "plain --animate webp": (1, "--animate webp: plain has 1 checkpoint, expected at least 2"),
     "alone/generator.safetensors --network discriminator": (1, "alone/discriminator.safetensors: cannot be read"),
