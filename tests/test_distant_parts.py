@@ -1,10 +1,16 @@
 """Where attention looks, for maps whose answer is known."""
 
 import importlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from sagan.ablation.power import smallest_effect
+from sagan.ablation.results import read_table
+from sagan.ablation.statistics import mean_interval
+from sagan.ablation.verdicts import paired_differences, scores_of
 from sagan.attention import AttentionMap
 from sagan.data.pairs import PairsDataset
 from sagan.viewing.capture import LayerView
@@ -45,3 +51,39 @@ def test_images_with_one_disc_do_not_count():
     scenes[0, :, :, 16:] = scenes[0, :, :1, :1]
     seen, others = maps.look([view(rows(0), scenes)]), maps.look([view(rows(0)[1:], SCENES[1:])])
     assert seen == pytest.approx(others) and seen != pytest.approx(maps.look([view(rows(0))]))
+
+
+FOLDER = Path(maps.__file__).parent
+PAGE = " ".join((FOLDER / "README.md").read_text().split())
+
+
+def differences(variant, other, metric="agreement"):
+    """Return the paired differences of two variants in the main runs."""
+    table = read_table(FOLDER / "far/results.csv")
+    return paired_differences(scores_of(table, variant, metric), scores_of(table, other, metric))
+
+
+def test_the_page_has_the_differences_of_the_pilot():
+    table = {(row["variant"], row["seed"], row["step"]): row for row in read_table(FOLDER / "pilot/curves.csv")}
+    found = [
+        f"{table['sagan', seed, step]['agreement'] - table['none', seed, step]['agreement']:.2f}"
+        for step in (5_000, 10_000)
+        for seed in (0, 1)
+    ]
+    assert f"({found[0]} and {found[1]} against {found[2]} and {found[3]})" in PAGE
+
+
+def test_the_page_has_the_spread_of_the_main_runs_and_what_it_can_show():
+    spreads = [float(np.std(differences(variant, "none"), ddof=1)) for variant in ("sagan", "residual")]
+    shown = [smallest_effect(8, 0.025) * spread for spread in spreads]
+    assert f"differ by {spreads[0]:.2f} and {spreads[1]:.2f}, with which 8 seeds can show {shown[0]:.2f} and" in PAGE
+    assert f"can show {shown[0]:.2f} and {shown[1]:.2f}." in PAGE
+
+
+def test_the_page_compares_attention_with_its_control():
+    found = differences("sagan", "residual")
+    mean, low, high = mean_interval(found)
+    assert f"`sagan` minus `residual` is {mean:.2f} " in PAGE
+    assert f"with a 95 % interval from {low:.2f} to {high:.2f}. The control wins in one of them, seed 5." in PAGE
+    assert sum(difference < 0 for difference in found) == 1
+    assert len(differences("sagan", "none")) == sum(difference > 0 for difference in differences("sagan", "none")) == 8
