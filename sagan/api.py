@@ -49,7 +49,7 @@ def evaluate(
     ablate_layer: str | None = None,
     trust_module: str | Sequence[str] = (),
 ) -> "Scores | None":
-    """Return the scores of a run's generator, and add them to its metrics.jsonl.
+    """Return the scores of a run's generator, and add them to the metrics.jsonl of the run that the checkpoint is in.
 
     `overrides` change the run's own protocol: `["num_samples=1000", "extractor.name=efficientnet-lite0"]`. The run's
     data are never downloaded; `dataset` takes their place. `ablate_layer` scores the generator without the attention
@@ -88,7 +88,7 @@ def sample(
     """Return `n` images of a run, a checkpoint, exported weights or a generator: uint8 (n, C, H, W).
 
     See `Generator.sample` for the options, and `load_generator` for `trust_module`. Raise UserError if the file cannot
-    be read, ValueError for a wrong class.
+    be read, ValueError for a wrong class or a truncation below 0.01.
     """
     generator = run if isinstance(run, Generator) else load_generator(run, trust_module=trust_module)
     return generator.sample(n, classes=classes, seed=seed, truncation=truncation)

@@ -76,8 +76,8 @@ def test_the_page_has_the_differences_of_the_pilot():
 def test_the_page_has_the_spread_of_the_main_runs_and_what_it_can_show():
     spreads = [float(np.std(differences(variant, "none"), ddof=1)) for variant in ("sagan", "residual")]
     shown = [smallest_effect(8, 0.025) * spread for spread in spreads]
-    assert f"differ by {spreads[0]:.2f} and {spreads[1]:.2f}, with which 8 seeds can show {shown[0]:.2f} and" in PAGE
-    assert f"can show {shown[0]:.2f} and {shown[1]:.2f}." in PAGE
+    assert f"differences are {spreads[0]:.2f} (`sagan`) and {spreads[1]:.2f} (`residual`)" in PAGE
+    assert f"with which 8 seeds can show {shown[0]:.2f} and {shown[1]:.2f}." in PAGE
 
 
 def test_the_page_compares_attention_with_its_control():

@@ -11,6 +11,7 @@ from sagan.ablation.verdicts import Summary, unscored
 from sagan.evaluation.directions import direction, lower_is_better
 from sagan.runtime.wording import counted
 
+MOST_DECIMALS = 8  # the tables have as many digits
 METHOD = (
     "Means are over seeds, with 95 % intervals by Student's t. Differences are paired: the variant's score minus the "
     "baseline's with the same seed. Verdicts come from paired t tests with Holm's correction for {tests}, so the "
@@ -102,6 +103,8 @@ def caution(chosen: list[Summary]) -> list[str]:
     """Return a caution about how to read the intervals of exploratory comparisons."""
     explored = [s.difference for s in chosen if s.role == "exploratory" and s.difference]
     number = sum(not math.isnan(interval.low) for interval in explored)
+    if number == 0:
+        return ["No verdicts, and no intervals: these variants have too few seeds.", ""]
     many = "one in twenty such intervals excludes 0 by chance alone"
     if number > 1:
         many = f"of {number} such intervals about {number * ALPHA:.1f} exclude 0 by chance alone"
@@ -155,5 +158,12 @@ def rounded(value: float, places: int) -> str:
 
 
 def decimals(interval: Interval) -> int:
-    """Return how many decimals an interval is worth: those of two significant digits of half its width."""
-    return max(0, 1 - math.floor(math.log10((interval.high - interval.low) / 2)))
+    """Return how many decimals an interval is worth: those of two significant digits of half its width, at most 8.
+
+    There are more if a bound would look like 0 and is not.
+    """
+    half = (interval.high - interval.low) / 2
+    places = 4 if half <= 0 else min(MOST_DECIMALS, max(0, 1 - math.floor(math.log10(half))))
+    while places < MOST_DECIMALS and any(b != 0 and round(b, places) == 0 for b in (interval.low, interval.high)):
+        places += 1
+    return places

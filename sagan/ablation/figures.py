@@ -38,6 +38,12 @@ def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "svg", "pd
     plt.close(figure)
 
 
+def remove(stem: Path, kinds: tuple[str, ...] = ("png", "svg", "pdf")) -> None:
+    """Delete the files of a figure that an earlier report had."""
+    for kind in kinds:
+        stem.with_name(f"{stem.name}.{kind}").unlink(missing_ok=True)
+
+
 def label_points(axes: Axes, points: dict[str, tuple[float, float]], fontsize: float) -> None:
     """Write the names of points next to them, as near as possible without covering a point or another name.
 

@@ -113,7 +113,7 @@ def commands_left(job: Job, run_dir: Path) -> list[tuple[str, ...]]:
 
 
 def vouched(config: Config) -> list[str]:
-    """Return the options that name what a run's file alone may not: its extractor, and modules with code of one's own.
+    """Return the options that a run's own file is not trusted to set: its extractor, and modules with one's own code.
 
     The plan names them, and the user has started the plan.
     """

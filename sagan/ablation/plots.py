@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator
 
 from sagan.ablation.comparison import compared
-from sagan.ablation.figures import DPI, label_points, save
+from sagan.ablation.figures import DPI, label_points, remove, save
 from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import Row
@@ -47,7 +47,7 @@ def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dic
     """
     chosen = compared(plan, summaries)
     if len(chosen) < 2:
-        return
+        return remove(plan.folder / "forest")
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(9.5, 0.3 * len(chosen) + 1.4), sharey=True, layout="constrained"
     )
@@ -118,7 +118,7 @@ def score_against_steps(plan: Plan, curves: list[Row], styles: dict[str, Style])
     known = {v: seed_curves(curves, v, plan.metric) for v in styles}
     others = [v for v in known if known[v] and v != plan.baseline]
     if not others and not known.get(plan.baseline):
-        return
+        return remove(plan.folder / "curves")
     others = others or [plan.baseline]
     steps = sorted({step for by_seed in known.values() for curve in by_seed.values() for step in curve[0]})
     columns = min(COLUMNS, len(others))
@@ -180,7 +180,9 @@ def curve_legend(plan: Plan, known: dict[str, dict[int, Curve]], styles: dict[st
     base = styles[plan.baseline]
     curves = [list(by_seed.values()) for by_seed in known.values()]
     look: dict[str, Any] = dict(color=base.color, alpha=0.55, marker=base.marker, markersize=3)
-    handles: list[Line2D | Patch] = [Line2D([], [], label=f"{plan.baseline}, baseline", **look)]
+    handles: list[Line2D | Patch] = []
+    if known[plan.baseline]:
+        handles.append(Line2D([], [], label=f"{plan.baseline}, baseline", **look))
     if any(len(alone(of)) < len(of) for of in curves):
         handles.append(Line2D([], [], color=GREY, linewidth=1.6, label="mean over seeds"))
         handles.append(Patch(color=GREY, alpha=0.18, linewidth=0, label="lowest to highest seed, from three seeds on"))
@@ -198,7 +200,7 @@ def score_against_cost(plan: Plan, results: list[Row], summaries: list[Summary],
     costs = {column: median_costs(results, column, [s.variant for s in chosen]) for column in COSTS}
     shown = [column for column, known in costs.items() if len(known) > 1 and differ(known.values())]
     if len(chosen) < 2 or not shown:
-        return
+        return remove(plan.folder / "cost")
     size = (4.3 * len(shown), 4.4)
     figure, axes = plt.subplots(1, len(shown), figsize=size, sharey=True, squeeze=False, layout="constrained", dpi=DPI)
     scores = {s.variant: s.score for s in chosen}

@@ -33,8 +33,8 @@ def heading(plan: Plan, results: list[Row]) -> list[str]:
     explored = f" (exploratory variants: {numbers(plan.exploratory_seeds)})" if plan.exploratory_seeds else ""
     to_come = sum(n for state, n in counts.items() if state not in ENDED)
     interim = [
-        "**The plan is not complete.** A comparison gets its verdict once all of its runs have ended: to stop as soon "
-        "as a verdict appears would raise the rate of errors.",
+        "**The plan is not complete.** A comparison of at least five seeds gets its verdict once all of its runs have "
+        "ended: stopping as soon as a verdict appears would raise the error rate.",
         "",
     ]
     return [
@@ -103,8 +103,8 @@ def all_scores(summaries: list[Summary]) -> list[str]:
         "",
         *markdown(scores_table(summaries)),
         "",
-        "Means with 95 % intervals, from three seeds on. The intervals do not know that a score has bounds, such as 0 "
-        f"and 1. {'; '.join(directions)}.",
+        "Means with 95 % intervals, from three seeds on, and none if all seeds have the same value. The intervals "
+        f"ignore that some scores are bounded, for example by 0 and 1. {'; '.join(directions)}.",
         "",
     ]
 

@@ -20,7 +20,7 @@ MIN_PAIRS = 5
 
 
 class Interval(NamedTuple):
-    """A mean and its confidence bounds, which are NaN if there are too few values."""
+    """A mean and its confidence bounds, which are NaN if there is no interval."""
 
     mean: float
     low: float

@@ -64,7 +64,7 @@ def summarize(
                 summaries.append(Summary(v, name, "baseline", len(scores[v]), shown_interval(list(scores[v].values()))))
             elif scores[v] and v in decisions:
                 decision, withheld = decisions[v], ""
-                if not (ended[v] and ended.get(baseline)):
+                if not (ended[v] and ended.get(baseline)) and len(runs[v]) >= MIN_PAIRS:
                     withheld = f"no verdict yet: {len(differences[v])} of {counted(len(runs[v]), 'seed')}"
                 elif decision:
                     withheld = survivors(in_words(decision, lower_is_better(name)), v, baseline, lost)

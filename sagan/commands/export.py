@@ -43,7 +43,7 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
       sagan export runs/quickstart --format onnx --maps --out graphs
     """
     if options.maps and options.format == "safetensors":
-        raise ConfigError("--maps true: weights have no outputs; it requires --format onnx or pt2")
+        raise ConfigError("--maps true: weights have no outputs; --maps requires --format onnx or pt2")
     if options.card and options.format != "safetensors":
         raise ConfigError(f"--card true: is about weights; expected --format safetensors, given {options.format}")
     if options.licence and not options.card:

@@ -17,8 +17,8 @@ NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Gt(0), Le(1)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 LEAST_TRUNCATION = 0.01  # a smaller one would redraw nearly every entry of z thousands of times
-TRUNCATIONS = f"0 (never), or at least {LEAST_TRUNCATION}"
-Truncation = Annotated[float, Predicate(lambda v: v == 0 or v >= LEAST_TRUNCATION), doc(TRUNCATIONS)]
+TRUNCATION_RANGE = f"0 (never), or at least {LEAST_TRUNCATION}"
+Truncation = Annotated[float, Predicate(lambda v: v == 0 or v >= LEAST_TRUNCATION), doc(TRUNCATION_RANGE)]
 MOST_PROCESSES = 512  # more never helps, and a mistyped number could take the machine down
 Processes = Annotated[int, Ge(0), Le(MOST_PROCESSES)]
 PositiveProcesses = Annotated[int, Gt(0), Le(MOST_PROCESSES)]

@@ -89,7 +89,8 @@ class Generator(nn.Module):
         `truncation` standard deviations are redrawn (Brock et al. 2019); 0 means never. The network runs in evaluation
         mode and is left unchanged.
 
-        Raise ValueError for a class that does not exist, or for classes of an unconditional generator.
+        Raise ValueError for a class that does not exist, for classes of an unconditional generator, or for a truncation
+        below 0.01.
         """
         names = self.origin.class_names if self.origin else None
         numbers = class_numbers(classes, self.num_classes, names)

@@ -16,7 +16,7 @@ from sagan.config.errors import one_line
 from sagan.models.sizes import split_size
 from sagan.runs.best import best_checkpoint
 from sagan.runs.contents import check_fields, digest, leaves
-from sagan.runs.directory import checkpoint_path, checkpoints
+from sagan.runs.directory import checkpoint_path, checkpoints, run_directory
 from sagan.runtime.files import write_atomically
 
 
@@ -42,6 +42,18 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
     if not found:
         raise UserError(f"{path}: neither a checkpoint file nor a run directory with checkpoints/step-*.pt")
     return found[-1]
+
+
+def run_of(run: str | Path, checkpoint: str | None = None) -> Path | None:
+    """Return the directory of the run whose weights a RUN and its checkpoint mean; None for a file outside of any run.
+
+    Raise UserError if the checkpoint does not exist.
+    """
+    own = run_directory(run)
+    if checkpoint is None:
+        return own
+    file = find_checkpoint(run, checkpoint)
+    return own if own and file.resolve().is_relative_to(own.resolve()) else run_directory(file)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:

@@ -15,8 +15,7 @@ from sagan.evaluation.extractors import VERIFIED
 from sagan.models.generator import Generator
 from sagan.models.image_sampler import image_sampler, take_statistics
 from sagan.models.origin import origin_of
-from sagan.runs.checkpoints import find_checkpoint
-from sagan.runs.directory import run_directory
+from sagan.runs.checkpoints import run_of
 from sagan.runs.networks import load_data_facts, load_generator
 from sagan.runs.records import append_evaluation
 from sagan.runtime.device import choose_device
@@ -48,6 +47,7 @@ def evaluate_run(
     place = choose_device(device)
     with process_group(place):
         generator = load_generator(run, checkpoint=checkpoint, ema=config.ema, device=place)
+        home = run_of(run, checkpoint)  # before a run in progress deletes the checkpoint
         require_same_images(data, generator)
         ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
         with main_first("loads the extractor"):  # one process downloads
@@ -68,8 +68,7 @@ def evaluate_run(
         )
         if not is_main():
             return None
-        directory = run_directory(find_checkpoint(run, checkpoint) if checkpoint else run)
-        return scores if directory is None else recorded(scores, directory, origin.step)
+        return scores if home is None else recorded(scores, home, origin.step)
 
 
 def chosen_protocol(run: str | Path, own: EvaluationConfig, settings: Sequence[Setting]) -> EvaluationConfig:

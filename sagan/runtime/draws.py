@@ -8,7 +8,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from sagan.config.types import LEAST_TRUNCATION, TRUNCATIONS
+from sagan.config.types import LEAST_TRUNCATION, TRUNCATION_RANGE
 
 
 def generator_for(seed: int, purpose: str, index: int) -> torch.Generator:
@@ -24,7 +24,7 @@ def latents(seed: int, purpose: str, start: int, stop: int, z_dim: int, truncati
     if that would take forever.
     """
     if truncation and not truncation >= LEAST_TRUNCATION:
-        raise ValueError(f"truncation {truncation}: expected {TRUNCATIONS}")
+        raise ValueError(f"truncation {truncation}: expected {TRUNCATION_RANGE}")
     rows = []
     for index in range(start, stop):
         generator = generator_for(seed, purpose, index)

@@ -11,7 +11,7 @@ from sagan.config import AttentionConfig
 from sagan.evaluation import Scores
 from sagan.models.generator import Generator
 from sagan.models.origin import Origin, origin_of
-from sagan.runs.directory import run_directory
+from sagan.runs.checkpoints import run_of
 from sagan.runs.networks import load_data_facts, load_discriminator, load_generator
 from sagan.runs.records import read_records
 from sagan.runtime.captions import Captions
@@ -71,7 +71,7 @@ def card_text(generator: Generator, run: str | Path, checkpoint: str | None, lic
         f"*{'A class per row, one latent vector per column' if generator.num_classes else 'Samples'}, seed 0.*",
         "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]),
         "## Scores",
-        scores_text(run, origin),
+        scores_text(run_of(run, checkpoint), origin),
         "## Use",
         use,
     ]
@@ -108,12 +108,11 @@ def attention_words(spec: AttentionConfig) -> str:
     return spec.kind if spec.kind == "none" else f"{spec.kind} at {', '.join(map(str, spec.resolutions))}"
 
 
-def scores_text(run: str | Path, origin: Origin) -> str:
-    """Return the newest scores of the weights with each extractor, split and truncation, and their protocol.
+def scores_text(directory: Path | None, origin: Origin) -> str:
+    """Return the newest scores of a run's weights with each extractor, split and truncation, and their protocol.
 
     Scores of the same step with other weights, or without an attention layer, are left out.
     """
-    directory = run_directory(run)
     found: dict[str, Scores] = {}
     for record in read_records(directory / "metrics.jsonl") if directory else []:
         evaluation = record.get("evaluation")

@@ -33,13 +33,13 @@ class Profile(Callback):
         if self.trace is not None and self.seen > 1:
             self.trace.step()
         if last and self.trace is not None:
-            self.trace.stop()
+            trace, self.trace = self.trace, None
+            trace.stop()
             traced, self.seen = min(self.steps, self.seen - UNTRACED), UNTRACED + self.steps + 1
             if traced <= 0:
                 run.log.say(f"no trace: it starts with step {UNTRACED + 1} of a process, and this one ends earlier")
                 return
             path = run.directory / "profile" / f"step-{run.state.step:08d}.pt.trace.json"
             path.parent.mkdir(exist_ok=True)
-            self.trace.export_chrome_trace(str(path))
+            trace.export_chrome_trace(str(path))
             run.log.say(f"trace of {counted(traced, 'step')}: {path} (opens in https://ui.perfetto.dev)")
-            self.trace = None

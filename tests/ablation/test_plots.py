@@ -121,7 +121,7 @@ def test_legends_name_only_what_is_drawn(drawn):
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["one seed", "mean", "none (baseline)"]
     curves = [{"variant": "a", "seed": s, "step": t, METRIC: 0.1} for s in (0, 1) for t in (5, 10)]
     figure = drawn(plots.score_against_steps, plan, curves, styles)
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["none, baseline", "one seed"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["one seed"]
     assert list(figure.axes[0].get_xticks()) == [5, 10]
 
 

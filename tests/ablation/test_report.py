@@ -3,11 +3,12 @@
 import math
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
 
-from sagan.ablation.comparison import interval_text
+from sagan.ablation.comparison import interval_text, rounded
 from sagan.ablation.plan import load_plan
 from sagan.ablation.report import write_report
 from sagan.ablation.results import read_table, write_table
@@ -147,6 +148,22 @@ def test_the_same_records_make_the_same_bytes(report, plan):
     assert {file.name: file.read_bytes() for file in plan.folder.iterdir()} == made and len(made) == 17
 
 
+@pytest.mark.parametrize("margin", [None, 0.1])
+def test_a_variant_equal_to_the_baseline_has_a_report(plan, tmp_path, monkeypatch, margin):
+    monkeypatch.setattr("sagan.ablation.report.draw", lambda *arguments: None)
+    copy = replace(plan, file=tmp_path / "plan.yaml", margin=margin)
+    jobs = plan_jobs(copy, [])
+    rows = [
+        {"variant": j.variant, "seed": j.seed, "status": "finished", "config": j.digest, METRIC: 0.5 + j.seed / 100}
+        for j in jobs
+    ]
+    write_table(rows, copy.folder / "results.csv", ("variant", "seed"))
+    text = write_report(copy, jobs, ["question/plan.yaml"]).read_text()
+    primary = cells(section(text, "### 2 primary comparisons, fixed by the plan"))
+    assert primary["good"][2] == "0.0000 [0.0000, 0.0000]"
+    assert primary["good"][-1] == ("undecided" if margin is None else "equal within the margin")
+
+
 def test_unfinished_runs_stand_in_the_report_and_not_in_the_table(report, plan, tmp_path, monkeypatch):
     monkeypatch.setattr("sagan.ablation.report.draw", lambda *arguments: None)
     shutil.copytree(plan.folder, tmp_path / "question")
@@ -194,7 +211,10 @@ def test_intervals_have_the_digits_that_they_are_worth():
         interval_text(Interval(26.086, 24.9, 27.3)) == "26.1 [24.9, 27.3]"
         and interval_text(Interval(310.4, 290, 331)) == "310 [290, 331]"
     )
-    assert interval_text(Interval(0.21, -0.002, 0.42)) == "0.21 [0.00, 0.42]"
+    assert interval_text(Interval(0.21, 0.004, 0.42)) == "0.210 [0.004, 0.420]"  # it does exclude 0
+    assert interval_text(Interval(0.5, 0.0, 1.0)) == "0.50 [0.00, 1.00]" and rounded(-0.001, 2) == "0.00"
+    assert interval_text(Interval(0.1, 0.1, 0.1)) == "0.1000 [0.1000, 0.1000]"
+    assert interval_text(Interval(1e-17, 0.0, 2e-17)) == "0.00000000 [0.00000000, 0.00000000]"
     assert interval_text(Interval(-0.0261, -0.0581, 0.00592)) == "-0.026 [-0.058, 0.006]"
     assert interval_text(Interval(0.45, math.nan, math.nan)) == "0.45"
 

@@ -109,6 +109,11 @@ def test_a_verdict_waits_for_the_last_run(state):
     assert alone.verdict == "better" and alone.confidence == pytest.approx(0.975)  # the family is still of two
 
 
+def test_a_plan_of_few_seeds_has_no_verdict_to_wait_for():
+    found = verdicts(rows(none=NONE[:3], a=[0.1, 0.2, "waiting"]), ["a"])
+    assert found["a"].verdict == "no verdict: 2 seeds, at least 5 needed"
+
+
 def test_a_withheld_verdict_leaves_no_trace():
     six = [*NONE, 0.52]
     lost = verdicts(rows(none=six, a=[*less(six, 0.2)[:5], None]), ["a"], 0.3)["a"]
