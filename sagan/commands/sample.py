@@ -21,6 +21,9 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 VIDEOS = (".mp4", ".webp", ".gif")
 A_VIDEO = f"a name that ends in {', '.join(VIDEOS)}"
 LONGEST = 40  # characters of the classes in the name of a file
+# Options that no picture's name lists: `kind`, the seed and the step say the first ones; the others change no picture.
+ELSEWHERE = ("interpolate", "nearest", "truncation_curve", "extractor", "seed", "checkpoint")
+ELSEWHERE += ("out", "video", "batch_size", "device", "trust_module")
 
 
 def is_video(file: str) -> bool:
@@ -183,10 +186,6 @@ def picture_name(options: Options, step: int) -> str:
     changed = (f.name for f in fields(Options) if getattr(options, f.name) != getattr(default, f.name))
     parts = [in_name(options, option) for option in changed if option not in ELSEWHERE]
     return "-".join([f"{kind(options)}-step-{step:08d}-seed-{options.seed}", *parts])
-
-
-ELSEWHERE = ("seed", "interpolate", "nearest", "truncation_curve", "extractor")  # in the name of every picture
-ELSEWHERE += ("out", "video", "checkpoint", "batch_size", "device", "trust_module")  # these change no picture
 
 
 def in_name(options: Options, option: str) -> str:
