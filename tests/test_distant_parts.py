@@ -80,6 +80,15 @@ def test_the_page_has_the_spread_of_the_main_runs_and_what_it_can_show():
     assert f"with which 8 seeds can show {shown[0]:.2f} and {shown[1]:.2f}." in PAGE
 
 
+def test_the_page_tells_the_noise_of_scoring_from_that_of_training():
+    table = read_table(FOLDER / "near/results.csv")
+    spreads = [float(np.std(list(scores_of(table, v, "agreement").values()), ddof=1)) for v in ("none", "sagan")]
+    assert f"another seed changes it by {spreads[0]:.3f} (`none`) and {spreads[1]:.3f} (`sagan`)" in PAGE
+    noise = [float(np.sqrt(np.mean([row["agreement_noise"] ** 2 for row in table if row["variant"] == v])))
+             for v in ("none", "sagan")]  # fmt: skip
+    assert {f"{value:.3f}" for value in noise} == {"0.006"} and "by 0.006 (standard deviation)" in PAGE
+
+
 def test_the_page_compares_attention_with_its_control():
     found = differences("sagan", "residual")
     mean, low, high = mean_interval(found)
