@@ -28,7 +28,7 @@ DARK = "#222222"
 DISTANCES = (11, 16, 26, 40, 60, 85, 115, 150)  # points
 
 
-def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "svg", "pdf")) -> None:
+def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = tuple(METADATA)) -> None:
     """Write a figure as STEM.png and so on, each file completely or not at all, and close it."""
     with matplotlib.rc_context(FIXED):
         for kind in kinds:
@@ -38,9 +38,9 @@ def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = ("png", "svg", "pd
     plt.close(figure)
 
 
-def remove(stem: Path, kinds: tuple[str, ...] = ("png", "svg", "pdf")) -> None:
+def remove(stem: Path) -> None:
     """Delete the files of a figure that an earlier report had."""
-    for kind in kinds:
+    for kind in METADATA:
         stem.with_name(f"{stem.name}.{kind}").unlink(missing_ok=True)
 
 

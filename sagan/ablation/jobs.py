@@ -108,8 +108,8 @@ def commands_left(job: Job, run_dir: Path) -> list[tuple[str, ...]]:
     seeds = missing_draws(found) if trained else range(first + 1, first + job.noise_draws)
     checkpoint, device = checkpoint_path(job.run_dir, job.steps).name, job.config.device
     evaluate = ("sagan", "evaluate", str(job.run_dir), "--checkpoint", checkpoint, "--device", device)
-    evaluate = (*evaluate, *vouched(job.config))
-    return [*([] if trained else [job.module]), *((*evaluate, "--seed", str(seed)) for seed in seeds)]
+    draws = ((*evaluate, *vouched(job.config), "--seed", str(seed)) for seed in seeds)
+    return [*([] if trained else [job.module]), *draws]
 
 
 def vouched(config: Config) -> list[str]:

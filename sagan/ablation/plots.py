@@ -198,7 +198,7 @@ def score_against_cost(plan: Plan, results: list[Row], summaries: list[Summary],
     """
     chosen = compared(plan, summaries)
     costs = {column: median_costs(results, column, [s.variant for s in chosen]) for column in COSTS}
-    shown = [column for column, known in costs.items() if len(known) > 1 and differ(known.values())]
+    shown = [column for column, known in costs.items() if len(known) > 1 and differ(list(known.values()))]
     if len(chosen) < 2 or not shown:
         return remove(plan.folder / "cost")
     size = (4.3 * len(shown), 4.4)
@@ -228,10 +228,9 @@ def median_costs(results: list[Row], column: str, variants: list[str]) -> dict[s
     return {variant: float(np.median(known)) for variant, known in runs.items() if known}
 
 
-def differ(costs: Iterable[float]) -> bool:
+def differ(costs: list[float]) -> bool:
     """Return whether costs differ by more than SAME."""
-    known = list(costs)
-    return max(known) > (1 + SAME) * min(known)
+    return max(costs) > (1 + SAME) * min(costs)
 
 
 def point_and_interval(axis: Axes, x: float, score: Interval, style: Style) -> None:

@@ -50,28 +50,44 @@ def summarize(
     every run of the plan, whatever its state.
     """
     runs = {str(row["variant"]): [r for r in rows if r["variant"] == row["variant"]] for row in rows}
-    variants, lost = list(runs), {v: lost_runs(own, metric) for v, own in runs.items()}
-    ended = {v: all(row["status"] in ENDED for row in own) for v, own in runs.items()}
     metrics = sorted(filter(is_score, metric_names(rows)), key=lambda name: name != metric)
     summaries = []
     for name in metrics:
-        scores = {v: scores_of(rows, v, name) for v in variants}
-        differences = {v: paired_differences(scores[v], scores.get(baseline, {})) for v in variants if v != baseline}
-        complete = {v: differences[v] if ended[v] and ended.get(baseline) else [] for v in primary}
-        decisions = decide(complete, margin) if name == metric else {}
-        for v in variants:
-            if scores[v] and v == baseline:
+        scores = {v: scores_of(rows, v, name) for v in runs}
+        differences = {v: paired_differences(scores[v], scores.get(baseline, {})) for v in runs if v != baseline}
+        chosen = {v: differences[v] for v in primary} if name == metric else {}
+        found = primary_decisions(runs, baseline, metric, chosen, margin)
+        for v in (v for v in runs if scores[v]):
+            if v == baseline:
                 summaries.append(Summary(v, name, "baseline", len(scores[v]), shown_interval(list(scores[v].values()))))
-            elif scores[v] and v in decisions:
-                decision, withheld = decisions[v], ""
-                if not (ended[v] and ended.get(baseline)) and len(runs[v]) >= MIN_PAIRS:
-                    withheld = f"no verdict yet: {len(differences[v])} of {counted(len(runs[v]), 'seed')}"
-                elif decision:
-                    withheld = survivors(in_words(decision, lower_is_better(name)), v, baseline, lost)
-                summaries.append(primary_summary(v, name, scores[v], differences[v], decision, withheld))
-            elif scores[v]:
-                summaries.append(exploratory_summary(v, name, scores[v], differences[v]))
+            elif v in found:
+                summaries.append(summary_of(v, name, "primary", scores[v], differences[v], found[v]))
+            else:
+                summaries.append(summary_of(v, name, "exploratory", scores[v], differences[v], "exploratory"))
     return summaries
+
+
+def primary_decisions(
+    runs: dict[str, list[Row]], baseline: str, metric: str, differences: dict[str, list[float]], margin: float | None
+) -> dict[str, Decision | str]:
+    """Return the decision on each primary comparison, or why it has no verdict.
+
+    `runs` maps each variant to its rows, `differences` each primary one to its paired differences.
+    """
+    ended = {v: all(row["status"] in ENDED for row in own) for v, own in runs.items()}
+    waiting = {v for v in differences if not (ended[v] and ended.get(baseline))}
+    found: dict[str, Decision | str] = {}
+    for v, decision in decide({v: [] if v in waiting else d for v, d in differences.items()}, margin).items():
+        pairs = len(differences[v])
+        if v in waiting and len(runs[v]) >= MIN_PAIRS:
+            found[v] = f"no verdict yet: {pairs} of {counted(len(runs[v]), 'seed')}"
+        elif decision is not None:
+            found[v] = explained_by_lost_runs(in_words(decision, metric), v, baseline, runs, metric) or decision
+        elif pairs < MIN_PAIRS:
+            found[v] = f"no verdict: {counted(pairs, 'seed')}, at least {MIN_PAIRS} needed"
+        else:
+            found[v] = "no verdict: a score is not a number"
+    return found
 
 
 def lost_runs(rows: list[Row], metric: str) -> str:
@@ -106,61 +122,40 @@ def shown_interval(values: list[float]) -> Interval:
     return interval if known else Interval(interval.mean, math.nan, math.nan)
 
 
-def exploratory_summary(variant: str, metric: str, scores: dict[int, float], differences: list[float]) -> Summary:
-    """Return the summary of a comparison without a verdict: the uncorrected interval alone."""
+def summary_of(
+    variant: str,
+    metric: str,
+    role: Role,
+    scores: dict[int, float],
+    differences: list[float],
+    found: Decision | str,
+) -> Summary:
+    """Return the summary of a comparison from its decision, or from the words in the place of a verdict.
+
+    Without a decision the interval is uncorrected.
+    """
+    decision = found if isinstance(found, Decision) else None
     return Summary(
         variant,
         metric,
-        role="exploratory",
+        role,
         seeds=len(scores),
         score=shown_interval(list(scores.values())),
         pairs=len(differences),
-        difference=shown_interval(differences) if differences else None,
-        confidence=1 - ALPHA if differences else None,
-        verdict="exploratory",
-    )
-
-
-def primary_summary(
-    variant: str,
-    metric: str,
-    scores: dict[int, float],
-    differences: list[float],
-    decision: Decision | None,
-    withheld: str = "",
-) -> Summary:
-    """Return the summary of a primary comparison.
-
-    Without a decision, or if the verdict is `withheld` for the reason given, its interval is uncorrected.
-    """
-    pairs = len(differences)
-    decision = None if withheld else decision
-    if decision is None:
-        few = f"no verdict: {counted(pairs, 'seed')}, at least {MIN_PAIRS} needed"
-        verdict = withheld or (few if pairs < MIN_PAIRS else "no verdict: a score is not a number")
-    else:
-        verdict = in_words(decision, lower_is_better(metric))
-    return Summary(
-        variant,
-        metric,
-        role="primary",
-        seeds=len(scores),
-        score=shown_interval(list(scores.values())),
-        pairs=pairs,
         difference=decision.interval if decision else shown_interval(differences) if differences else None,
         confidence=decision.confidence if decision else 1 - ALPHA if differences else None,
         p=decision.p if decision else None,
         equivalence=decision.equivalence if decision else None,
-        verdict=verdict,
+        verdict=found if isinstance(found, str) else in_words(found, metric),
     )
 
 
-def in_words(decision: Decision, lower_better: bool | None) -> str:
+def in_words(decision: Decision, metric: str) -> str:
     """Return a decision as better, worse, equal within the margin, or undecided.
 
     Raise ValueError if the metric has no better direction.
     """
-    if lower_better is None:
+    if (lower_better := lower_is_better(metric)) is None:
         raise ValueError("a metric without a better direction has no verdicts")
     if decision.outcome == "equal":
         return "equal within the margin"
@@ -170,14 +165,11 @@ def in_words(decision: Decision, lower_better: bool | None) -> str:
     return f"{word}, but within the margin" if decision.within_margin else word
 
 
-def survivors(verdict: str, variant: str, baseline: str, lost: dict[str, str]) -> str:
-    """Return why there is no verdict if lost runs could explain it, as the others may be the lucky ones; else "".
-
-    `lost` maps each variant to how many of its runs have no score, as text that is empty if all have one.
-    """
+def explained_by_lost_runs(verdict: str, variant: str, baseline: str, runs: dict[str, list[Row]], metric: str) -> str:
+    """Return why there is no verdict if lost runs could explain it, as the others may be the lucky ones; else ""."""
     winners = {"better": [variant], "worse": [baseline], "equal": [variant, baseline]}
     suspects = winners.get(verdict.partition(" ")[0].rstrip(","), [])
-    missing = [f"{lost[name]} of {name}" for name in suspects if lost.get(name)]
+    missing = [f"{lost} of {name}" for name in suspects if (lost := lost_runs(runs[name], metric))]
     return f"no verdict: {' and '.join(missing)} without a score" if missing else ""
 
 
