@@ -1,7 +1,6 @@
 """The Python interface: what `from sagan import ...` offers beyond building and loading networks."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from sagan.config import Config, ConfigError, override_settings
-from sagan.data.given import GIVEN
 from sagan.models.generator import Generator
-from sagan.runs.evaluation import chosen_protocol, evaluate_run
-from sagan.runs.networks import load_generator, load_run_config, require_trusted_source, trust
+from sagan.runs.evaluation import evaluate_run
+from sagan.runs.networks import load_generator, trust
 from sagan.training import loop
 from sagan.training.run import Callback
 from sagan.viewing.capture import fixed_inputs, view_attention
@@ -59,20 +57,14 @@ def evaluate(
     Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
     """
     trust(trust_module)
-    config = load_run_config(run, checkpoint)
-    data = config.data if dataset is None else replace(config.data, source=GIVEN, path=None)
-    require_trusted_source(data, run)
-    protocol = chosen_protocol(run, config.evaluation, override_settings(overrides))
     return evaluate_run(
         run,
-        protocol,
-        data,
+        override_settings(overrides),
         checkpoint=checkpoint,
         split=split,
         device=device,
         dataset=dataset,
         ablate_layer=ablate_layer,
-        download=False,
     )
 
 

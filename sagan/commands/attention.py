@@ -20,7 +20,6 @@ from sagan.commands.options import (
     Run,
     TrustModule,
     chosen_classes,
-    may_download,
 )
 from sagan.config import ConfigError, DataConfig, UserError, updated
 from sagan.config.types import FilePath, Fraction, NonNegative, Positive
@@ -98,15 +97,16 @@ def attention(
         raise ConfigError(f"--{asked[0].key}: --network generator shows generated images only, and no data")
     if options.out:
         check_writable(Path(options.out), "--out", folder=not page_of(options))
+    from sagan.data import may_download
     from sagan.runs.networks import load_run_config, trust
     from sagan.viewing import subjects
 
     trust(options.trust_module)
-    saved = load_run_config(run, options.checkpoint).data
+    saved, settings = load_run_config(run, options.checkpoint).data, given.of(DataConfig, "data.")
     real = subjects.RealData(
-        updated(saved, given.of(DataConfig, "data.")),
+        updated(saved, settings),
         required=bool(asked),
-        download=may_download(given, saved),
+        download=may_download(settings, saved),
         named_by=None if given.starting("data.source") else run,
     )
     for line in draw(run, options, points, real):

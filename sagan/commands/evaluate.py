@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Predicate, doc
 from cyclopts import Group, Parameter
 
-from sagan.commands.options import Checkpoint, DataOptions, Device, Flat, Given, TrustModule, may_download
-from sagan.config import ConfigError, DataConfig, EvaluationConfig, updated
+from sagan.commands.options import Checkpoint, DataOptions, Device, Flat, Given, TrustModule
+from sagan.config import ConfigError, DataConfig, EvaluationConfig
 from sagan.config.types import FilePath, Positive, as_text
 from sagan.runtime.wording import printable
 
@@ -86,22 +86,18 @@ def evaluate(
 
 def of_run(run: str, options: Options, given: Given) -> "Scores | None":
     """Return the scores of a run. Its own options apply unless others are given."""
-    from sagan.runs.evaluation import chosen_protocol, evaluate_run
-    from sagan.runs.networks import load_run_config, require_trusted_source, trust
+    from sagan.runs.evaluation import evaluate_run
+    from sagan.runs.networks import trust
 
     trust(options.trust_module)
-    config = load_run_config(run, options.checkpoint)
-    if not given.starting("data.source"):
-        require_trusted_source(config.data, run)
     return evaluate_run(
         run,
-        chosen_protocol(run, config.evaluation, given.of(Protocol)),
-        updated(config.data, given.of(DataConfig, "data.")),
+        given.of(Protocol),
+        given.of(DataConfig, "data."),
         checkpoint=options.checkpoint,
         split=options.split,
         device=options.device,
         ablate_layer=options.ablate_layer,
-        download=may_download(given, config.data),
     )
 
 

@@ -62,12 +62,6 @@ Given = Annotated[Typed, Parameter(parse=False)]
 """Type of the parameter of a verb that needs to know which options were given."""
 
 
-def may_download(given: Typed, saved: DataConfig) -> bool:
-    """Return whether the user, and not only a file with the options `saved`, has said where to put downloaded data."""
-    keys = {setting.key for setting in given.starting("data.")}
-    return "data.path" in keys or ("data.source" in keys and saved.path is None)
-
-
 def chosen_classes(asked: list[int | str] | None, generator: "Generator") -> list[int]:
     """Return the numbers of the classes of `--classes`; None means all. Raise ConfigError for an unknown one."""
     from sagan.models.input_checks import class_numbers

@@ -2,7 +2,7 @@
 
 from sagan.data.batches import TrainingBatches, to_float
 from sagan.data.dataset import Dataset, MemoryDataset, resolve_num_classes
-from sagan.data.opening import find_data, in_memory, open_data
+from sagan.data.opening import find_data, in_memory, may_download, open_data
 from sagan.data.packed import pack
 from sagan.data.summary import summarize
 
@@ -12,6 +12,7 @@ __all__ = [
     "TrainingBatches",
     "find_data",
     "in_memory",
+    "may_download",
     "open_data",
     "pack",
     "resolve_num_classes",

@@ -1,8 +1,9 @@
 """Opening of the data set that the options name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from sagan.config import STORED, ConfigError, DataConfig
+from sagan.config import STORED, ConfigError, DataConfig, Setting
 from sagan.data.archives import open_archive
 from sagan.data.dataset import Dataset, resolve_num_classes
 from sagan.data.folder import open_folder
@@ -33,6 +34,12 @@ def find_data(data: DataConfig, split: str = "train", download: bool = True) -> 
         dataset.forget_labels()
     resolve_num_classes(data, dataset)  # before hours of reading
     return dataset
+
+
+def may_download(given: Sequence[Setting], saved: DataConfig) -> bool:
+    """Return whether the user's settings, and not only a file's options `saved`, say where to put downloaded data."""
+    keys = {setting.key for setting in given}
+    return "path" in keys or ("source" in keys and saved.path is None)
 
 
 def in_memory(dataset: Dataset, memory_gb: float) -> Dataset:

@@ -7,8 +7,8 @@ from typing import Any
 
 from sagan.attention import ablate_layers
 from sagan.config import ConfigError, DataConfig, EvaluationConfig, Setting, UserError, updated
-from sagan.data import Dataset, find_data, in_memory
-from sagan.data.given import GIVE_AGAIN, wrap_dataset
+from sagan.data import Dataset, find_data, in_memory, may_download
+from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
 from sagan.evaluation import Scores, build_extractor, require_room
 from sagan.evaluation.evaluate import evaluate
 from sagan.evaluation.extractors import VERIFIED
@@ -16,46 +16,56 @@ from sagan.models.generator import Generator
 from sagan.models.image_sampler import image_sampler, take_statistics
 from sagan.models.origin import origin_of
 from sagan.runs.checkpoints import run_of
-from sagan.runs.networks import load_data_facts, load_generator
+from sagan.runs.networks import load_data_facts, load_generator, load_run_config, require_trusted_source
 from sagan.runs.records import append_evaluation
 from sagan.runtime.device import choose_device
-from sagan.runtime.distributed import is_main, main_first, process_group
+from sagan.runtime.distributed import is_main, main_first, process_group, read_by_main, require_agreement
 from sagan.runtime.wording import counted
 
 
 def evaluate_run(
     run: str | Path,
-    config: EvaluationConfig,
-    data: DataConfig,
+    protocol: Sequence[Setting] = (),
+    data: Sequence[Setting] = (),
     *,
     checkpoint: str | None = None,
     split: str = "train",
     device: str = "auto",
     dataset: Any = None,
     ablate_layer: str | None = None,
-    download: bool = True,
 ) -> Scores | None:
     """Return the scores of a run's generator, and add them to the metrics.jsonl of the run that the checkpoint is in.
 
-    `run` and `checkpoint` are as in `load_generator`. `dataset`, if given, takes the place of `data`; a run that was
-    trained on a data set from Python is measured only against that one. Return None in all processes but the main one.
-    `ablate_layer` scores the generator without the attention layer of that name, or without all. `download` is as in
-    `open_data`.
+    `run` and `checkpoint` are as in `load_generator`. `protocol` and `data` change the run's own evaluation and data.
+    `dataset`, if given, takes the place of the data; a run that was trained on a data set from Python is measured only
+    against that one. Data are downloaded only to where `data` says. `ablate_layer` scores the generator without the
+    attention layer of that name, or without all.
+
+    Call it in all processes of a group. The main one reads the run, so only its machine needs the files, and alone
+    gets the scores; the others return None.
 
     Raise ConfigError or UserError, before anything is generated, if an option, a file or a download is missing.
     """
     place = choose_device(device)
     with process_group(place):
-        generator = load_generator(run, checkpoint=checkpoint, ema=config.ema, device=place)
-        home = run_of(run, checkpoint)  # before a run in progress deletes the checkpoint
-        require_same_images(data, generator)
+        saved = read_by_main(lambda: load_run_config(run, checkpoint))
+        config, images = chosen_protocol(run, saved.evaluation, protocol), updated(saved.data, data)
+        if dataset is not None:
+            images = replace(images, source=GIVEN, path=None)
+        elif not any(setting.key == "source" for setting in data):
+            require_trusted_source(saved.data, run)
+        generator = read_by_main(lambda: load_generator(run, checkpoint=checkpoint, ema=config.ema)).to(place)
+        home = read_by_main(lambda: run_of(run, checkpoint))  # before a run in progress deletes the checkpoint
+        require_same_images(images, generator)
         ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
-        with main_first("loads the extractor"):  # one process downloads
-            real = find_data(data, split, download) if dataset is None else wrap_dataset(dataset, data)
+        with main_first("loads the extractor"):  # one process of each machine downloads
+            download = may_download(data, saved.data)
+            real = find_data(images, split, download) if dataset is None else wrap_dataset(dataset, images)
             extractor = build_extractor(config.extractor, place)
         require_room(config, extractor)
         require_identity(run, checkpoint, real)
-        real, origin = in_memory(real, data.memory_gb), origin_of(generator)
+        require_agreement({"images": len(real), "class_names": real.class_names, "split": split})
+        real, origin = in_memory(real, images.memory_gb), origin_of(generator)
         statistics = take_statistics(generator, config)
         scores = evaluate(
             image_sampler(generator, config.seed, config.truncation),
@@ -87,7 +97,7 @@ def chosen_protocol(run: str | Path, own: EvaluationConfig, settings: Sequence[S
 
 def require_identity(run: str | Path, checkpoint: str | None, real: Dataset) -> None:
     """Raise ConfigError if the run was trained on a data set from Python, and `real` is another one."""
-    trained_on = load_data_facts(run, checkpoint).get("identity")
+    trained_on = read_by_main(lambda: load_data_facts(run, checkpoint)).get("identity")
     if trained_on not in (None, real.identity):
         raise ConfigError(
             f"{run}: trained on a data set from Python, which is not this one; {GIVE_AGAIN.format('evaluate(run')}"

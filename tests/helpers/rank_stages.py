@@ -69,7 +69,7 @@ def probe(config: Config, step: int) -> dict:
         average(list(metrics.values()))
         found |= {update.__name__: torch.cat([g.flatten() for g in gradients]), **metrics}
     with patch.object(evaluation, "build_extractor", cheap_extractor):
-        scores = evaluation.evaluate_run(config.run_dir, config.evaluation, config.data, checkpoint=path.name)
+        scores = evaluation.evaluate_run(config.run_dir, checkpoint=path.name)
     return {**found, "scores": None if scores is None else scores.values}
 
 
