@@ -9,8 +9,5 @@ NODES=${NODES:-2}                      # 1:4 starts with one machine, and takes 
 MASTER=${MASTER:-node-1.example:29500} # any one of the machines, with a free port
 RUN=${RUN:-sagan}                      # the same name on all machines
 
-# torchrun 2.14 shares one store over all restarts by default, and does not tell a machine that joins late where it is.
-export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
-
 exec torchrun --nnodes "$NODES" --nproc_per_node "$PROCESSES" --max-restarts 3 \
     --rdzv_backend c10d --rdzv_endpoint "$MASTER" --rdzv_id "$RUN" -m sagan train "$PRESET" "$@"
