@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 
 import psutil
 import pytest
 import torch
+from torch.distributed.elastic.rendezvous import RendezvousParameters
 
 from sagan.commands.app import main
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
+from tests.helpers.pages import ROOT
 from tests.helpers.tiny_runs import TINY, tokens
 
 STEPS = 12
@@ -204,27 +207,57 @@ def test_a_rank_that_differs_is_named_with_both_values(change, tmp_path, image_f
 OWN_DISKS = """
 import os, sys
 from sagan.presets import load_config
+from sagan.runs import evaluation
 from sagan.training import loop
+from tests.helpers.pages import ROOT
+from tests.helpers.tiny_runs import cheap_extractor
 
 config = load_config(sys.argv[1])
 if os.environ["RANK"] == "1":
     os.chdir("other")  # where the same paths lead elsewhere
 loop.train(config)
+evaluation.build_extractor = cheap_extractor
+if scores := evaluation.evaluate_run(config.run_dir):
+    print(scores.report())
 """
 
 
 @pytest.mark.slow
-def test_each_machine_may_have_a_disk_of_its_own(tmp_path, image_folder):
+def test_each_machine_may_have_a_disk_of_its_own(tmp_path, image_folder, monkeypatch):
     """Rank 1 has images of its own and no run: rank 0 sends it the checkpoint, and the weights to start from."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for place in ("images", "other/images"):
         shutil.copytree(image_folder, tmp_path / place)
-    data = {"data.source": "folder", "data.path": "images", "data.num_classes": 3}
+    data = {"data.source": "folder", "data.path": "images", "data.num_classes": 3, "evaluation.num_samples": 100}
     for steps in (4, 8):
         done = script(tmp_path, OWN_DISKS, **data, **{"run_dir": "run", "training.steps": steps})
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0 and f"\nstep: {steps}\n" in done.stdout, done.stdout + done.stderr
     assert script(tmp_path, OWN_DISKS, **data, **{"run_dir": "whole", "training.steps": 8}).returncode == 0
     assert_same_end(tmp_path / "run", tmp_path / "whole", 8)
     tuned = {"run_dir": "tuned", "training.steps": 2, "training.init_from": "run"}
     done = script(tmp_path, OWN_DISKS, **data, **tuned)
     assert done.returncode == 0 and "weights from run, step 8" in done.stdout, done.stdout + done.stderr
     assert not (tmp_path / "other/run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "before", "after"),
+    [
+        (["-m", "sagan", "train"], None, "1"),
+        (["--no-python", "/opt/bin/sagan", "train"], None, "1"),
+        (["-m", "sagan", "train"], "0", "0"),  # as the user has it
+        (["train.py", "--name", "sagan-2"], None, None),
+    ],
+)
+def test_torchrun_shares_no_store_if_it_starts_sagan(words, before, after, monkeypatch):
+    """torchrun loads the entry point itself, in the process that reads the variable."""
+    (found,) = entry_points(group="torchrun.handlers", name="sagan")
+    monkeypatch.setattr(sys, "argv", ["torchrun", *words])
+    monkeypatch.delenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", raising=False)
+    if before:
+        monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", before)
+    create = found.load()()
+    assert os.environ.get("TORCH_DISABLE_SHARE_RDZV_TCP_STORE") == after
+    handler = create(RendezvousParameters("c10d", "localhost:0", "run", 1, 1, is_host="true"))
+    assert handler.get_backend() == "c10d" and handler.use_agent_store == (after != "1")
+    handler.shutdown()

@@ -9,7 +9,7 @@ import pytest
 from tests.test_torchrun import OPTIONS, tokens
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from datetime import timedelta
 from sagan.commands.app import main
 from sagan.runtime import distributed, waiting
@@ -17,20 +17,23 @@ from sagan.training import loop
 
 distributed.PATIENCE, waiting.FIRST_WORD = timedelta(seconds=5), 1.0
 late, place = sys.argv[1].removesuffix(", no store").split()
-if place == "later":  # both arrive, at a busy machine's pace
+if place != "start":  # both arrive, at a busy machine's pace
     meet = distributed.attempt_store
     distributed.attempt_store = lambda patience: meet(timedelta(minutes=2))
 if os.environ["RANK"] == late:
     if place == "start":
         time.sleep(600)
-    loop.require_agreement = lambda facts: time.sleep(600)
+    hang = {"later": lambda facts: time.sleep(600), "stopped": lambda facts: os.kill(os.getpid(), signal.SIGSTOP)}
+    loop.require_agreement = hang.get(place)
 sys.exit(main(sys.argv[2:]))
 """
 ERRORS = {
     "1 start": "rank 0 of 2: timed out after [5-9] seconds of waiting for rank 1",
     "0 start": "rank 1 of 2: timed out after [5-9] seconds of waiting for rank 0",
     "0 start, no store": "rank 1 of 2: timed out after [5-9] seconds of waiting for rank 0, tried at .*",
-    "1 later": "rank 0 of 2: another process exited or did not respond within 5 seconds: Timed out waiting 5000ms .*",
+    "1 later": "rank 0 of 2: rank 1 exited or did not respond within 5 seconds: Timed out waiting 5000ms .*",
+    "0 later": "rank 1 of 2: rank 0 exited or did not respond within 5 seconds: Timed out waiting 5000ms .*",
+    "0 stopped": "rank 1 of 2: rank 0 exited or did not respond within 5 seconds: Timed out waiting 5000ms .*",
 }
 
 

@@ -18,7 +18,7 @@ from torch.distributed import DistError, Store, distributed_c10d  # pyright: ign
 
 from sagan.config import ConfigError, UserError
 from sagan.config.types import shown
-from sagan.runtime.rendezvous import attempt_store
+from sagan.runtime.rendezvous import attempt_store, in_words, silent_ranks
 from sagan.runtime.waiting import length, wait_until
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def is_main() -> bool:
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the processes that `torchrun` started for the duration of the block; do nothing for a single process.
 
-    Raise UserError if one of them does not arrive, ends early or does not answer for `PATIENCE`.
+    Raise UserError, naming it, if one of them does not arrive, ends early or does not respond for `PATIENCE`.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)  # graphs are recorded on the current device
@@ -61,9 +61,10 @@ def process_group(device: torch.device) -> Iterator[None]:
         dist.barrier()  # gloo's threads may abort a process whose peers have already left
     except RuntimeError as error:
         if problem := lost_process(error):
-            limit = length(PATIENCE.total_seconds())
+            limit, silent = length(PATIENCE.total_seconds()), silent_ranks(store, rank, world_size)
+            lost = in_words(silent) if silent else "another process"
             raise UserError(
-                f"rank {rank} of {world_size}: another process exited or did not respond within {limit}: {problem}"
+                f"rank {rank} of {world_size}: {lost} exited or did not respond within {limit}: {problem}"
             ) from error
         raise
     finally:
@@ -172,17 +173,17 @@ def read_by_main(read: Callable[[], T]) -> T:
 
     A UserError that `read` raises is raised in all of them.
     """
-    result: tuple[Any, str | None] = None, None
+    value, problem = None, None
     if is_main():
         try:
-            result = read(), None
+            value = read()
         except UserError as error:
-            if world_size() == 1:
-                raise
-            result = None, str(error)
-    value, problem = from_main(result)
+            problem = error
+    value, words = from_main((value, problem and str(problem)))
     if problem is not None:
-        raise UserError(problem)
+        raise problem
+    if words is not None:
+        raise UserError(words)
     return value
 
 

@@ -11,18 +11,22 @@ attempt.
 import ipaddress
 import os
 import socket
+import time
 from contextlib import suppress
 from datetime import timedelta
+from threading import Thread
 
 import psutil
 from torch.distributed import DistError, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from sagan.config import UserError
-from sagan.runtime.waiting import wait_until
+from sagan.runtime.waiting import SECONDS, wait_until
 
 STORE = "sagan/store of rank 0"
 MACHINE = "sagan/machine of rank 0, as others reach it"
 ARRIVED = "sagan/arrived"
+FAILED = "sagan/failed"
+GRACE = timedelta(seconds=10)  # an operation that fails in one process fails in the others within a moment
 
 
 def attempt_store(patience: timedelta) -> tuple[Store, int, int]:
@@ -118,8 +122,32 @@ def await_everyone(store: Store, rank: int, world_size: int, who: str, patience:
     store.add(ARRIVED, 1)
 
     def missing() -> str:
-        ranks = [str(r) for r in range(world_size) if not store.check([f"{ARRIVED}/{r}"])]
-        more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
-        return f"{'rank' if len(ranks) == 1 else 'ranks'} {', '.join(ranks[:8])}{more}"
+        return in_words([r for r in range(world_size) if not store.check([f"{ARRIVED}/{r}"])])
 
     wait_until(lambda: store.add(ARRIVED, 0) >= world_size, who, missing, patience)
+
+
+def silent_ranks(store: Store, rank: int, world_size: int) -> list[int]:
+    """Return the ranks that exited or hang, once an operation in which all take part has failed in this process.
+
+    They are those that do not report the failure within `GRACE`. It is rank 0 if the store, which it holds, is silent.
+    """
+    silent = [0]
+
+    def ask() -> None:
+        with suppress(DistError):  # rank 0 has reported and gone, or was never there
+            store.set(f"{FAILED}/{rank}", "")
+            while silent:
+                silent[:] = [r for r in range(world_size) if not store.check([f"{FAILED}/{r}"])]
+                time.sleep(SECONDS)
+
+    asking = Thread(target=ask, daemon=True)  # the store of a process that is stopped answers nothing, without a limit
+    asking.start()
+    asking.join(GRACE.total_seconds())
+    return list(silent)
+
+
+def in_words(ranks: list[int]) -> str:
+    """Return ranks as text, the first eight of them by number."""
+    more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
+    return f"{'rank' if len(ranks) == 1 else 'ranks'} {', '.join(map(str, ranks[:8]))}{more}"
