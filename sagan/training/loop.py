@@ -205,7 +205,7 @@ def fit(run: Run, stop: StopRequest) -> None:
     recorder = RecordWriter(run)
     feed.fetch()
     stopping = any_process(feed.failure is not None)
-    with Progress(run.log, state.step, run.config) as progress, updates_of_run(state) as updates:
+    with Progress(run.log, state.step, run.config) as progress, updates_of_run(state, stop) as updates:
         while state.step < last and not stopping:
             metrics = train_step(state, feed.take(), updates)
             run.finite.check(state.step, metrics)

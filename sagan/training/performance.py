@@ -7,11 +7,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from sagan.config import ConfigError
+from sagan.config import ConfigError, UserError
 from sagan.runtime.distributed import average
 from sagan.training import steps
 from sagan.training.adam import adam_states
 from sagan.training.inputs import Inputs
+from sagan.training.signals import StopRequest
 from sagan.training.state import TrainState
 from sagan.training.steps import Metrics, Updates
 
@@ -38,17 +39,37 @@ def choose_updates(state: TrainState) -> Updates | None:
 
 
 @contextmanager
-def updates_of_run(state: TrainState) -> Iterator[Updates | None]:
+def updates_of_run(state: TrainState, stop: StopRequest) -> Iterator[Updates | None]:
     """Yield what `choose_updates` returns, and release its CUDA graphs at the end.
 
-    NCCL waits for every graph that holds one of its messages before the processes can part.
+    NCCL waits for every graph that holds one of its messages before the processes can part. Raise UserError if torch
+    cannot compile the networks, and KeyboardInterrupt if that is because a request to stop has ended its compiler too.
     """
     updates = choose_updates(state)
     try:
         yield updates
+    except RuntimeError as error:
+        reason = compile_error(error) if state.config.training.performance == "compiled" else ""
+        if reason and stop.name:
+            raise KeyboardInterrupt from error
+        if reason:
+            raise UserError(
+                f"training.performance compiled: torch cannot compile the networks here: {reason}; use eager"
+            ) from error
+        raise
     finally:
         if isinstance(updates, GraphedUpdates):
             updates.release()
+
+
+def compile_error(error: RuntimeError) -> str:
+    """Return why torch's compiler failed, in one line; nothing if it is an error of another kind."""
+    from torch._dynamo.exc import BackendCompilerFailed  # loaded by the compiler, and slow to load without it
+
+    if not isinstance(error, BackendCompilerFailed):
+        return ""
+    cause = error.inner_exception
+    return f"{type(cause).__name__}: {next(iter(str(cause).splitlines()), '')}"
 
 
 class GraphedUpdates:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import signal
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
 from torch._ops import OpOverload
 
-from sagan.config import ConfigError
+from sagan.config import ConfigError, UserError
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoint_path
 from sagan.training import performance
@@ -95,6 +96,19 @@ def test_how_updates_run_may_change_when_a_run_is_resumed(make_config, tmp_path,
     one, two = (load_checkpoint(checkpoint_path(tmp_path / name, 2)) for name in ("run", "whole"))
     for name, value in two["discriminator"].items():
         torch.testing.assert_close(one["discriminator"][name], value, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_compiler_that_fails_is_one_line_unless_a_request_to_stop_has_ended_it(make_config, monkeypatch, stopped):
+    def compiler(graph, inputs):
+        if stopped:
+            signal.raise_signal(signal.SIGINT)
+        raise OSError("no compiler here\nand more")
+
+    monkeypatch.setattr(performance, "BACKEND", compiler)
+    said = "training.performance compiled: torch cannot compile the networks here: OSError: no compiler here; use eager"
+    with pytest.raises(KeyboardInterrupt if stopped else UserError, match=None if stopped else f"^{said}$"):
+        train(make_config("training.steps=2", "training.performance=compiled"))
 
 
 @pytest.mark.parametrize(
