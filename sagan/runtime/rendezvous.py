@@ -1,8 +1,9 @@
 """How the processes of one attempt find each other, whatever earlier attempts have left behind.
 
-torchrun keeps a single store across all restarts, so the workers of a restart find the addresses of dead processes in
-it. gloo connects to them, and the restart fails or hangs. torchrun sets this up before any worker runs, and the count
-of restarts does not tell attempts apart, since a node that joins late begins at 0. So rank 0 opens a new store for its
+torchrun may keep a single store across all restarts: `torchrun.py` turns that off for the commands of sagan, but not
+for your own programs that call it. The workers of a restart then find the addresses of dead processes in it. gloo
+connects to them, and the restart fails or hangs. torchrun sets this up before any worker runs, and the count of
+restarts does not tell attempts apart, since a node that joins late begins at 0. So rank 0 opens a new store for its
 attempt and publishes its address in torchrun's store. The others try the address that they find there until one
 answers. The address of an earlier attempt never does, because torchrun ends every worker before it starts the next
 attempt.
