@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from sagan.benchmark import data as bench_data
 from sagan.benchmark import forms
@@ -62,6 +63,15 @@ def test_the_report_follows_from_the_measurements(make_config, tmp_path, capsys,
         "parts, each alone: d 300.0 ms (75 %), g 100.0 ms (25 %)",
     ):
         assert words in said
+
+
+def test_fused_attention_counts_as_its_products_in_every_version_of_torch():
+    """Two products of 2 n s t d FLOPs forwards, and the gradients of their four factors backwards."""
+    n, s, t, d = 2, 16, 4, 8
+    q, k, v = (torch.randn(n, 1, length, d, requires_grad=True) for length in (s, t, t))
+    assert (
+        forms.counted_flops(lambda: F.scaled_dot_product_attention(q, k, v).sum().backward()) == 6 * 2 * n * s * t * d
+    )
 
 
 def test_every_form_and_part_is_timed(make_config, quick):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sagan.config import Config
@@ -98,8 +99,12 @@ def useful_flops(plain: TrainState) -> int:
 
 
 def counted_flops(step: Step) -> int:
-    """Return the FLOPs that a step carries out."""
-    with FlopCounterMode(display=False) as counter:
+    """Return the FLOPs that a step carries out.
+
+    Attention counts as its matrix products. torch before 2.15 does not count those of its fused kernel for CPUs, and
+    newer versions add what its backward pass computes again.
+    """
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops()
 
