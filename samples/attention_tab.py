@@ -26,7 +26,7 @@ NEXT_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimatio
 
 
 def write_records(run: Path, logdir: Path) -> list[str]:
-    """The tab's records of a run's checkpoints, as training writes them; their tags."""
+    """Write the tab's records of a run's checkpoints, as training writes them, and return their tags."""
     files = checkpoints(run)
     data = open_data(replace(load_run_config(run).data, memory_gb=0))
     tags: dict[str, None] = {}
@@ -45,7 +45,7 @@ def write_records(run: Path, logdir: Path) -> list[str]:
 
 
 def main(run: Path, out: Path) -> None:
-    """Generated images on the left, the discriminator on real ones on the right, the query in the middle of each."""
+    """Write a picture of the tab: generated images left, D on real ones right, with a query in the middle."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         logdir = Path(folder) / "logs" / run.name

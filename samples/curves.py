@@ -22,7 +22,7 @@ PANELS = {
 
 
 def smooth(values: np.ndarray, width: int = 9) -> np.ndarray:
-    """Running mean over `width` records, shorter at the ends."""
+    """Return the running mean over `width` records, shorter at the ends."""
     kernel = np.ones(min(width, len(values)))
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 

@@ -42,7 +42,7 @@ def test_memory_at_once():
 
 
 def table(capsys, *options):
-    """The head of the command's answer, and the cells of its table."""
+    """Return the head of the command's answer, and the cells of its table."""
     assert main(["bench", "--attention", "--repeats", "1", "--threads", str(torch.get_num_threads()), *options]) == 0
     head, _, names, _, *rows = capsys.readouterr().out.splitlines()
     return head, [dict(zip(names.split(" | "), row.split(" | "), strict=True)) for row in rows]

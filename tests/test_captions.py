@@ -9,7 +9,7 @@ from sagan.runtime.captions import Captions, drawable, shortened, with_captions
 
 
 def ink(pixels):
-    """The rows and the columns between the first and the last dark pixel of (3, H, W)."""
+    """Return the rows and the columns between the first and the last dark pixel of (3, H, W)."""
     dark = (pixels < 128).all(0).numpy()
     rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
     return rows[0], rows[-1], columns[0], columns[-1]

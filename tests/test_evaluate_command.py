@@ -49,7 +49,7 @@ def run(trained, tmp_path):
 
 
 def evaluate(run, *options):
-    """The record that an evaluation adds to the run."""
+    """Evaluate, and return the record that this adds to the run."""
     before = read_records(run / "metrics.jsonl")
     assert main(["evaluate", str(run), "--batch_size", "5", *map(str, options)]) == 0
     *kept, record = read_records(run / "metrics.jsonl")

@@ -38,7 +38,7 @@ def edited(run, **changes):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A run with ten classes whose checkpoint names CIFAR-10 in a folder that is not there."""
+    """Return a run with ten classes whose checkpoint names CIFAR-10 in a folder that is not there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("sagan.runs.evaluation.build_extractor", cheap_extractor)
@@ -49,7 +49,7 @@ def run(tmp_path, monkeypatch):
 
 @pytest.fixture
 def downloads(monkeypatch):
-    """The folders that torchvision is told to download to."""
+    """Return the folders that torchvision is told to download to."""
     asked = []
 
     class Cifar:

@@ -26,7 +26,7 @@ WORD = st.text(st.characters(codec="utf-8"), max_size=30)
 
 
 def examples(number):
-    """The same examples on every machine and in every run."""
+    """Use the same examples on every machine and in every run."""
     return profile(
         max_examples=number,
         derandomize=True,
@@ -99,7 +99,7 @@ def test_a_yaml_file_makes_a_configuration_or_one_error_that_names_it(folder, va
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A checkpoint of random weights, and its content."""
+    """Return a checkpoint of random weights, and its content."""
     file = find_checkpoint(untrained_run(tmp_path_factory.mktemp("fuzzed") / "run"))
     return file, load_checkpoint(file)
 

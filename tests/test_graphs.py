@@ -25,13 +25,13 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """An exported generator with its discriminator beside it."""
+    """Return an exported generator with its discriminator beside it."""
     folder = tmp_path_factory.mktemp("graphs")
     return export(untrained_run(folder / "run"), folder / "weights")[0]
 
 
 def graph_of(build, **options):
-    """A network whose attention does something, as a graph with maps."""
+    """Return a network whose attention does something, as a graph with maps."""
     options = {
         **TINY,
         "data.num_classes": 3,

@@ -26,7 +26,7 @@ SHARE, SLOW_SHARE = 60, 3  # one in so many mutations is tried by `make test`, a
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, image_folder):
-    """A run of two steps with everything that a checkpoint may hold."""
+    """Return a run of two steps with everything that a checkpoint may hold."""
     run = train_run(tmp_path_factory.mktemp("hostile") / "run", image_folder, **{"data.num_classes": 3})
     return Path(run), find_checkpoint(run), load_checkpoint(find_checkpoint(run))
 

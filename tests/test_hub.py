@@ -44,7 +44,7 @@ def files(weights):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """An empty cache, and a way to the endpoint: place(server)."""
+    """Return an empty cache, and a way to the endpoint: place(server)."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     return lambda server: monkeypatch.setenv("HF_ENDPOINT", server.url)
 

@@ -60,7 +60,7 @@ def test_the_wheel_carries_presets_tab_types_and_licence(tmp_path):
     pip("install", wheel, "--no-deps", "--target", installed)
 
     def found(program):
-        """What a program prints that sees the installed copy, which must come from there."""
+        """Return what a program prints that sees the installed copy, which must come from there."""
         env = {**os.environ, "PYTHONPATH": str(installed)}
         command = [sys.executable, "-c", program]
         result = subprocess.run(command, env=env, cwd=tmp_path, check=True, capture_output=True, text=True)

@@ -49,7 +49,7 @@ def page_commands():
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, image_folder):
-    """An empty folder to work in, extractors without weights, few scenes, and measurements that take no time."""
+    """Prepare an empty folder to work in, extractors without weights, few scenes, and measurements without waiting."""
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("pages")
         patch.chdir(root)

@@ -31,7 +31,7 @@ NUMBER = re.compile(r"(?<![\w.])(-?\d+(?:\.\d+)?)(?: ?%)?<!--(.*?)-->")
 
 
 def sentences(page):
-    """A page without what is no sentence: code, tables, and what is generated."""
+    """Return a page without what is no sentence: code, tables, and what is generated."""
     page = re.sub(r"<!-- results: begin -->.*?<!-- results: end -->", "", page, flags=re.DOTALL)
     page = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
     page = re.sub(r"^\|.*$", "", page, flags=re.MULTILINE)
@@ -39,7 +39,7 @@ def sentences(page):
 
 
 def value_of(reference, folder, metric):
-    """The value in the records that a reference means."""
+    """Return the value in the records that a reference means."""
     variant, column, *rest = reference.split()
     if column in ("seed", "median"):
         rows = [row for row in read_table(folder / "results.csv") if row["variant"] == variant]
@@ -57,7 +57,7 @@ def agrees(shown, value):
 
 
 def plan_of(folder):
-    """The plan whose tables lie in a folder: that of the folder, or a size of the one above."""
+    """Return the plan whose tables lie in a folder: that of the folder, or a size of the one above."""
     beside = folder / "plan.yaml"
     return load_plan(beside) if beside.is_file() else load_plan(folder.parent / "plan.yaml", folder.name)
 

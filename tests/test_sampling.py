@@ -42,7 +42,7 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory, image_folder):
-    """A run on images of the classes bird, cat and "d o g"."""
+    """Return a run on images of the classes bird, cat and "d o g"."""
     root = tmp_path_factory.mktemp("named")
     for old, new in zip("abc", ("bird", "cat", "d o g"), strict=True):
         (root / "data" / new).parent.mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def sample(*arguments):
 
 @torch.no_grad()
 def expected(run, z, y):
-    """The generator's own images, (n, H, W, C)."""
+    """Return the generator's own images, (n, H, W, C)."""
     return to_uint8(load_generator(run)(z, y)).permute(0, 2, 3, 1).numpy()
 
 
@@ -65,7 +65,7 @@ def draw(run, count, seed=0):
 
 
 def cells(file, size=(32, 32)):
-    """The images of a grid, (rows, columns, H, W, C), from pixels that were made into squares."""
+    """Return the images of a grid, (rows, columns, H, W, C), from pixels that were made into squares."""
     pixels = np.array(Image.open(file))
     for scale in range(20, 0, -1):
         small = pixels[::scale, ::scale]

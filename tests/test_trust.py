@@ -32,7 +32,7 @@ class Gate(Attention):
 
 @pytest.fixture
 def strange(tmp_path, monkeypatch):
-    """A checkpoint whose kind is in `stranger.py`, in a folder on the path. Importing that leaves a file `ran`."""
+    """Write a checkpoint whose kind is in `stranger.py`, in a folder on the path. Importing it leaves a file `ran`."""
     run = Path(untrained_run(tmp_path / "run"))
     file = find_checkpoint(run)
     content = load_checkpoint(file)
@@ -51,7 +51,7 @@ def strange(tmp_path, monkeypatch):
 
 
 def exported(file):
-    """The same weights as an export, made while the class is known."""
+    """Return the same weights as an export, made while the class is known."""
     __import__("stranger")
     generator, _ = export(file, file.parent)
     del sys.modules["stranger"]

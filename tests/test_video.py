@@ -24,7 +24,7 @@ def run(tmp_path_factory):
 
 @torch.no_grad()
 def frames_of(run, classes, between, seed=0):
-    """The frames by another route: one at a time, at the stops without any arc."""
+    """Return the frames by another route: one at a time, at the stops without any arc."""
     generator = load_generator(run)
     z = latents(seed, "sample", 0, len(classes), generator.z_dim)
     frames = []
@@ -51,7 +51,7 @@ def test_the_loop_goes_through_every_class_and_back_to_the_first(run):
 
 
 def read(file):
-    """The frames of a file, uint8 (n, H, W, 3)."""
+    """Return the frames of a file, uint8 (n, H, W, 3)."""
     if file.suffix == ".mp4":
         with av.open(str(file)) as container:
             assert container.streams.video[0].average_rate == 25

@@ -142,7 +142,7 @@ def wait_for(condition, *processes):
 
 
 def children_of(pid):
-    """The child processes of all threads of a process."""
+    """Return the child processes of all threads of a process."""
     files = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for file in files for child in file.read_text().split()]
 

@@ -79,7 +79,7 @@ def drawn(monkeypatch):
 
 
 def records():
-    """A plan, results, summaries and styles."""
+    """Return a plan, results, summaries and styles."""
     plan = Plan("Which?", "cifar10", "none", METRIC, [0, 1, 2], {v: {} for v in SCORES}, ["a"])
     costs = {"parameters": 1000, "flops": 2e6, "images_per_second": 10.0}
     results = [

@@ -22,7 +22,7 @@ STEPS, SEEDS = 40, [0, 1, 2]
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """A head and two more nodes, each with one core."""
+    """Start a head and two more nodes, each with one core."""
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -52,7 +52,7 @@ def plan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(plan):
-    """The report of runs whose directories are gone, and whose rows are there."""
+    """Return the report of runs whose directories are gone, and whose rows are there."""
     jobs = plan_jobs(plan, [])
     results, curves = [], []
     for job in jobs:
@@ -73,12 +73,12 @@ def report(plan):
 
 
 def section(report, title):
-    """The text below a heading, up to the next."""
+    """Return the text below a heading, up to the next."""
     return re.split(r"^#+ ", report.partition(title)[2], flags=re.M)[0]
 
 
 def cells(text):
-    """The rows of a table: first cell -> the others."""
+    """Return the rows of a table: first cell -> the others."""
     rows = [[c.strip(" `") for c in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
     return {row[0]: row[1:] for row in rows}
 

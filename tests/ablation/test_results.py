@@ -32,7 +32,7 @@ def make_job(make_config, tmp_path):
 
 
 def write_run(job, scores, **last):
-    """What training leaves: a configuration, records every ten steps, scores by step."""
+    """Write what training leaves: a configuration, records every ten steps, scores by step."""
     job.run_dir.mkdir(parents=True)
     (job.run_dir / "config.yaml").write_text(to_yaml(job.config))
     records = []
@@ -237,7 +237,7 @@ def test_a_damaged_file_is_named_and_harms_no_other_run(make_job, tmp_path, name
 
 
 def add_draw(job, seed, score, **terms):
-    """What `sagan evaluate RUN --seed N` adds."""
+    """Add what `sagan evaluate RUN --seed N` adds."""
     protocol = {"n_fake": 16, "step": 20, "seed": seed, "sagan": "99", **terms}
     record = {"step": 20, SCORE: score, "evaluation": {"protocol": protocol}}
     with open(job.run_dir / "metrics.jsonl", "a") as file:

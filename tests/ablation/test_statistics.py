@@ -101,14 +101,14 @@ def families(count, seeds, scales, effects, draw=None, seed=0):
 
 
 def false_verdict_rate(count, seeds, scales, effects=(0.0, 0.0, 0.0), draw=None):
-    """The share of families with a verdict on a variant whose effect is 0."""
+    """Return the share of families with a verdict on a variant whose effect is 0."""
     null = [n for n, e in zip(NAMES, effects, strict=True) if e == 0]
     wrong = [any(d[n].outcome != "undecided" for n in null) for d in families(count, seeds, scales, effects, draw)]
     return float(np.mean(wrong))
 
 
 def at_most(alpha, count):
-    """The rate that a true rate of at most alpha exceeds once in 700 simulations."""
+    """Return the rate that a true rate of at most alpha exceeds once in 700 simulations."""
     return alpha + 3 * math.sqrt(alpha * (1 - alpha) / count)
 
 

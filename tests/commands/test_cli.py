@@ -18,7 +18,7 @@ from tests.helpers.tiny_runs import TINY, tokens, train_run, untrained_run
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, image_folder):
-    """A folder with a trained run, an unconditional one, a comparison folder, and files that are damaged."""
+    """Return a folder with a trained run, an unconditional one, a comparison folder, and files that are damaged."""
     root = tmp_path_factory.mktemp("runs")
     train_run(root / "run", image_folder)
     untrained_run(root / "plain", **{"data.num_classes": 0})

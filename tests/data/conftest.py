@@ -5,7 +5,7 @@ from PIL import Image
 
 @pytest.fixture
 def make_folder(tmp_path):
-    """Writes images of noise: make_folder({"cats": 3, "dogs": 2}) makes two class folders; a name may be a path."""
+    """Write images of noise: make_folder({"cats": 3, "dogs": 2}) makes two class folders; a name may be a path."""
 
     def make(counts, root="images", size=(32, 32)):
         for number, (name, count) in enumerate(counts.items()):

@@ -35,7 +35,7 @@ def equal(a, b):
 
 
 def close(a, b):
-    """A GPU divides by a number by multiplying with its reciprocal, which rounds otherwise."""
+    """Allow for a GPU, which divides by a number by multiplying with its reciprocal, and so rounds otherwise."""
     return all(
         torch.allclose(x, real, rtol=0, atol=1e-6) and torch.equal(y, label)
         for (x, y), (real, label) in zip(a, b, strict=True)

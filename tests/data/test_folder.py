@@ -191,7 +191,7 @@ def test_empty_and_rare_classes_are_said(make_folder):
 
 @pytest.fixture
 def tiny_imagenet(tmp_path):
-    """A stretch of the archive that holds greyscale files too."""
+    """Return a stretch of the archive that holds greyscale files too."""
     archive = Path(os.environ.get("SAGAN_TEST_DATA", "/nonexistent")) / "tiny-imagenet-50.tar.xz"
     if not archive.is_file():
         pytest.skip("SAGAN_TEST_DATA does not name a folder with tiny-imagenet-50.tar.xz")

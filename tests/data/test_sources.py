@@ -21,7 +21,7 @@ from tests.helpers.tiny_runs import cheap_extractor, tokens, train_run
 
 
 def write_zip(path, root, under="", **more):
-    """An archive of the files below `root`, inside the folder `under`, and of more entries."""
+    """Write an archive of the files below `root`, inside the folder `under`, and of more entries."""
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(root.rglob("*.png")):
             archive.write(file, f"{under}{file.relative_to(root)}")
@@ -61,7 +61,7 @@ def test_workers_read_an_archive_each_for_itself(image_folder, tmp_path):
 
 
 def stylegan_zip(path, root, labels):
-    """An archive as StyleGAN's dataset_tool writes it: numbered folders that are no classes, and dataset.json."""
+    """Write an archive as StyleGAN's dataset_tool does: numbered folders that are no classes, and dataset.json."""
     names = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for i, file in enumerate(sorted(root.rglob("*.png"))):

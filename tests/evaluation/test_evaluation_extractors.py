@@ -174,7 +174,7 @@ def test_grey_is_repeated():
 
 
 def stamped(extractor, sha256, dim):
-    """An extractor says which weights it has, and its name is part of every score; it gives no logits."""
+    """Check that an extractor says which weights it has, is named in every score, and gives no logits."""
     assert (extractor.weights_sha256, extractor.feature_dim, extractor.logits_dim) == (sha256, dim, 0)
     out = evaluate(
         lambda start, stop, y: random_images(start, stop, seed=2),

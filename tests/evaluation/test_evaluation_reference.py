@@ -12,7 +12,7 @@ from tests.helpers.tiny_runs import cheap_extractor, cheap_forward
 
 
 def measured(real, extractor=None, split="train", num_real=0):
-    """Reference values, and whether images had to be looked at for them."""
+    """Return reference values, and whether images had to be looked at for them."""
     before = real.batches
     values = reference(real, split, num_real, extractor or cheap_extractor(), 64).values
     return values, real.batches > before

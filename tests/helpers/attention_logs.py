@@ -25,7 +25,7 @@ def view_of(*maps, images=2, network="generator", layer="blocks.1.attention", so
 
 
 def matrix(heads=1, queries=(4, 4), keys=(2, 2), images=2, seed=0):
-    """A random map, each row a distribution."""
+    """Return a random map, each row a distribution."""
     random = torch.Generator().manual_seed(seed)
     logits = torch.randn(images, heads, queries[0] * queries[1], keys[0] * keys[1], generator=random)
     return AttentionMap("matrix", (2 * logits).softmax(-1), queries, keys, distribution=True)
@@ -43,7 +43,7 @@ def decode(blobs, image, index):
 
 
 def write_run(directory, records, resumed_at=0):
-    """An event file with (tag, step, blobs) in a run directory."""
+    """Write an event file with (tag, step, blobs) into a run directory."""
     directory.mkdir(parents=True, exist_ok=True)
     with RunLog(directory) as log:
         log.begin(resumed_at)
@@ -61,7 +61,7 @@ def good_record(step=1, **options):
 
 
 def damaged_records():
-    """{what is wrong: blobs}: a record with one thing wrong."""
+    """Return {what is wrong: blobs}: records with one thing wrong each."""
     blobs = encode(view_of(matrix()), "sagan")
     header = json.loads(blobs[0])
 

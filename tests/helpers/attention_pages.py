@@ -66,7 +66,7 @@ class Page:
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
     def weights(self, i=0):
-        """The numbers that the page shows, row by row of the grid; NaN where it shows none."""
+        """Return the numbers that the page shows, row by row of the grid; NaN where it shows none."""
         self.browser.evaluate(f"{self.panel(i)}.querySelector('.numbers').open = true")
         self.browser.wait(f"{self.panel(i)}.querySelector('pre').textContent")
         self.browser.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -75,7 +75,7 @@ class Page:
 
 
 def assert_shown(page, weights, i=0):
-    """The page shows these weights (h, w) to half a step of their quantisation and the four digits it prints.
+    """Check that the page shows these weights (h, w) to half a quantisation step and the four digits that it prints.
 
     `weights` is a pair: the captured ones, and how far a stored one may be off.
     """
@@ -86,7 +86,7 @@ def assert_shown(page, weights, i=0):
 
 
 def captured(view, image, heads, index=0):
-    """The matrix of a view averaged over heads, float64 (queries, keys), and the largest error of each stored row."""
+    """Return a view's matrix averaged over heads, float64 (queries, keys), and the largest error of each stored row."""
     w = view.maps[index].weights[image].double().numpy()[heads]
     rows = np.maximum(w.max(-1), 0) - np.minimum(w.min(-1), 0)
     return w.mean(0), rows.mean(0) / 510

@@ -104,14 +104,14 @@ class Chromium:
         self.send("Page.navigate", url=address)
 
     def evaluate(self, expression):
-        """The value of a JavaScript expression; a promise is awaited."""
+        """Return the value of a JavaScript expression; a promise is awaited."""
         result = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in result:
             raise RuntimeError(json.dumps(result["exceptionDetails"])[:2000])
         return result["result"].get("value")
 
     def wait(self, condition, seconds=20):
-        """Waits until a JavaScript expression is true."""
+        """Wait until a JavaScript expression is true."""
         deadline = time.monotonic() + seconds
         while not self.evaluate(f"Boolean({condition})"):
             if time.monotonic() > deadline:
@@ -132,7 +132,7 @@ class Chromium:
             self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     def downloaded(self, folder, number, seconds=20):
-        """Waits until a folder has as many finished downloads, and returns them."""
+        """Wait until a folder has as many finished downloads, and return them."""
         deadline = time.monotonic() + seconds
         while True:
             files = [f for f in folder.iterdir() if f.suffix != ".crdownload" and f.stat().st_size]

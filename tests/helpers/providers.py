@@ -16,7 +16,7 @@ LOADERS = ["python", "data server"]
 
 @contextmanager
 def loaded(loader, logdir):
-    """A data provider that has read everything in `logdir`."""
+    """Return a data provider that has read everything in `logdir`."""
     if loader == "python":
         multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={NAME: 50})
         multiplexer.AddRunsFromDirectory(str(logdir))

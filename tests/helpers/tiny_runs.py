@@ -37,7 +37,7 @@ def train_run(run_dir, data, **options):
 
 
 def untrained_run(run_dir, **options):
-    """A run directory with a checkpoint of random weights, under which classes and averages look different."""
+    """Return a run directory with a checkpoint of random weights, under which classes and averages look different."""
     options = {**TINY, "data.num_classes": 3, "run_dir": run_dir, **options}
     config = load_config(None, [f"{key}={value}" for key, value in options.items()])
     networks = {"generator": build_generator(config), "discriminator": build_discriminator(config)}

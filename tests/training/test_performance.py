@@ -21,7 +21,7 @@ from sagan.training.steps import discriminator_step, generator_step, train_step
 
 
 def inputs_of(state, number=0):
-    """The inputs of all updates."""
+    """Return the inputs of all updates."""
     n, random = state.config.training.batch_size, torch.Generator().manual_seed(number)
 
     def batch():

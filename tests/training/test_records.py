@@ -94,7 +94,7 @@ def test_processes_other_than_the_main_one_write_nothing(tmp_path, capsys):
 
 
 def scalars(run_dir, tag):
-    """What TensorBoard shows under a tag, and its log by another reader."""
+    """Return what TensorBoard shows under a tag, and its log by another reader."""
     board = EventAccumulator(str(run_dir), size_guidance={"tensors": 0, "images": 0})
     board.Reload()
     with loaded("python", run_dir) as data:

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory, image_folder):
-    """A run with three classes and attention whose gain training has moved."""
+    """Return a run with three classes and attention whose gain training has moved."""
     options = {"model.generator.z_dim": 8, "model.generator.channels": 4, "model.discriminator.channels": 4}
     run = tmp_path_factory.mktemp("starting") / "source"
     return train_run(run, image_folder, **options, **{"training.ema_decay": 0.5})

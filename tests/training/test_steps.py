@@ -35,18 +35,18 @@ def drawn(state, purpose, index=0):
 
 
 def d_inputs(state):
-    """The inputs of an update of D."""
+    """Return the inputs of an update of D."""
     real, y = real_batch(state)
     return replace(drawn(state, "discriminator"), real=real, real_y=y if state.generator.num_classes else None)
 
 
 def g_inputs(state):
-    """The inputs of an update of G."""
+    """Return the inputs of an update of G."""
     return replace(drawn(state, "generator"), decay=torch.tensor(0.5))
 
 
 def of_steps(state):
-    """The inputs of all updates."""
+    """Return the inputs of all updates."""
     batches = ((*real_batch(state, i), None) for i in itertools.count())
     return step_inputs(state.config.training, state.generator.z_dim, state.generator.num_classes, batches, state.step)
 

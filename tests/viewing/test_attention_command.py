@@ -30,7 +30,7 @@ KIND = "model.{}.attention.kind"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, image_folder):
-    """A run of three checkpoints with the weights of its data, runs of other kinds, and exported weights."""
+    """Return a run of three checkpoints with the weights of its data, runs of other kinds, and exported weights."""
     root = tmp_path_factory.mktemp("runs")
     untrained_run(root / "run", **{"data.source": "folder", "data.path": image_folder})
     content = load_checkpoint(find_checkpoint(root / "run"))

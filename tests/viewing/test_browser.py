@@ -64,7 +64,7 @@ def page(browser, address):
 
 
 def row(view, image, query, heads=(0, 1)):
-    """A query's row of a view of two heads, on the grid of its keys."""
+    """Return a query's row of a view of two heads, on the grid of its keys."""
     weights, error = captured(view, image, list(heads))
     return weights[query].reshape(view.maps[0].key_size), error[query]
 

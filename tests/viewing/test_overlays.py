@@ -42,7 +42,7 @@ def hot_matrix(key, number=2):
 
 
 def panel(picture, row, column):
-    """A panel of a picture without text, without its frame: int (H, W, 3)."""
+    """Return a panel of a picture without text, without its frame: int (H, W, 3)."""
     frame = max(2, round(max(SIZE) * SCALE / 64))
     y = frame + row * (SIZE[0] * SCALE + 2 * frame + GAP)
     x = frame + column * (SIZE[1] * SCALE + 2 * frame + GAP)
@@ -54,7 +54,7 @@ def bare(view, queries):
 
 
 def block(key):
-    """The pixels of a key of the grid in a panel."""
+    """Return the pixels of a key of the grid in a panel."""
     h, w = SIZE[0] * SCALE // KEYS[0], SIZE[1] * SCALE // KEYS[1]
     mask = np.zeros((SIZE[0] * SCALE, SIZE[1] * SCALE), bool)
     mask[key[0] * h : (key[0] + 1) * h, key[1] * w : (key[1] + 1) * w] = True

@@ -47,7 +47,7 @@ def test_zero_is_in_the_middle_of_signed_weights(scale):
 
 
 def constant(module, name):
-    """A number or a list that a module of the tab defines."""
+    """Return a number or a list that a module of the tab defines."""
     found = re.search(rf"\bconst {name} = (.*?);", (STATIC / module).read_text(), flags=re.S)
     return json.loads(found[1])
 
