@@ -1,4 +1,4 @@
-"""Self-Attention GAN: train, sample, evaluate and look into the attention.
+"""Self-Attention GAN: train it, sample from it, score it, see where it attends.
 
 >>> from sagan import load_config, build_generator, build_discriminator, load_generator
 >>> config = load_config("cifar10", ["model.generator.channels=32"])

@@ -23,6 +23,10 @@ COSTS = {
     "gamma_generator": ("mean abs. gamma in G", "{:.3f}"),
     "gamma_discriminator": ("in D", "{:.3f}"),
 }
+VERDICTS_WAIT = (
+    " A comparison of at least five seeds gets its verdict once all of its runs have ended: stopping as soon as a "
+    "verdict appears would raise the error rate."
+)
 
 
 def heading(plan: Plan, results: list[Row]) -> list[str]:
@@ -33,8 +37,7 @@ def heading(plan: Plan, results: list[Row]) -> list[str]:
     explored = f" (exploratory variants: {numbers(plan.exploratory_seeds)})" if plan.exploratory_seeds else ""
     to_come = sum(n for state, n in counts.items() if state not in ENDED)
     interim = [
-        "**The plan is not complete.** A comparison of at least five seeds gets its verdict once all of its runs have "
-        "ended: stopping as soon as a verdict appears would raise the error rate.",
+        "**The plan is not complete.**" + (VERDICTS_WAIT if plan.compared else ""),
         "",
     ]
     return [

@@ -30,7 +30,7 @@ class Options:
     variants: list[str] | None = None
     """Run only these variants; null: all. The report covers all variants that have results."""
     jobs: PositiveProcesses = 1
-    """Runs at once (with ray: per machine). They share the cores; each has its own GPU if there are several."""
+    """Runs at a time (with ray: per machine). They share the cores; each has its own GPU if there are several."""
     executor: Literal["local", "ray"] = "local"
     """local: processes on this machine; ray: the cluster of $RAY_ADDRESS, or one started here."""
     report_only: bool = False
@@ -51,10 +51,10 @@ def ablate(
 ) -> None:
     """Train and score every variant of a plan with every seed, and write tables, plots and report.md.
 
-    PLAN is the name of a shipped plan or a YAML file. A plan.yaml has its report beside it, NAME.yaml in NAME/ beside
-    it. Each run has its own process and run directory. Finished runs are skipped, interrupted ones are resumed,
-    failures are reported: to continue, run the same command. Options of `sagan train` apply to every run that does not
-    set them itself.
+    PLAN is the name of a shipped plan or a YAML file. The report of plan.yaml is beside it, that of NAME.yaml in NAME/
+    beside it. Each run has its own process and run directory. Finished runs are skipped, interrupted ones resumed, and
+    failures reported: to continue, run the same command. Options of `sagan train` apply to every run that does not set
+    them itself.
 
     examples:
       sagan ablate attention-kinds

@@ -32,7 +32,7 @@ Shell = Literal["bash", "zsh"]
 ZSH_REGISTRATION = """
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
 compdef _cyclopts_sagan sagan"""
-ABOUT = """Self-Attention GAN: train, sample, evaluate and look into the attention.
+ABOUT = """Self-Attention GAN: train it, sample from it, score it, see where it attends.
 
 A switch is turned on by --x or --x true, and off by --no-x or --x false. Lists are written [8,16] or 8,16.
 `sagan VERB --help` explains a verb. `sagan --completion bash` (or zsh) prints a

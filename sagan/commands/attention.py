@@ -118,7 +118,7 @@ def check_together(options: Options) -> None:
     if options.animate and options.checkpoint:
         raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} draws every checkpoint")
     if options.animate and page_of(options):
-        raise ConfigError(f"--out {options.out}: a page shows every checkpoint by itself, without --animate")
+        raise ConfigError(f"--out {options.out}: a page always shows every checkpoint; omit --animate")
     if options.images and options.network == "generator":
         raise ConfigError(f"--images {options.images}: only the discriminator takes images, not --network generator")
     for name in ("ablate_layer", "minus"):

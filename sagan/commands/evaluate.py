@@ -104,7 +104,7 @@ def of_run(run: str, options: Options, given: Given) -> "Scores | None":
 def of_folders(options: Options, protocol: Protocol, given: Given) -> "Scores | None":
     """Return the scores of one folder against another. Raise ConfigError for a missing folder or a useless option."""
     if not (options.real or options.fake):
-        raise ConfigError("RUN is missing: a run directory or a checkpoint; or both --real FOLDER and --fake FOLDER")
+        raise ConfigError("RUN is missing: a run, a checkpoint or exported weights; or --real FOLDER and --fake FOLDER")
     if not (options.real and options.fake):
         here, missing = ("--real", "--fake") if options.real else ("--fake", "--real")
         raise ConfigError(f"{here} {options.real or options.fake}: {missing} FOLDER is missing")

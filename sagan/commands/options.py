@@ -22,7 +22,7 @@ Flat = Annotated[T, Parameter(name="*")]
 TrainOptions = Annotated[Config, Parameter(name="*", group=OF_TRAIN)]
 DataOptions = Annotated[DataConfig, Parameter(group=OF_DATA, show_default=False)]
 Preset = Annotated[str | None, Parameter(help="a preset or a YAML file")]
-Run = Annotated[str, Parameter(help="a run directory, a checkpoint or exported weights")]
+Run = Annotated[str, Parameter(help="a run directory, a checkpoint, exported weights or hf://user/name")]
 Checkpoint = Annotated[FilePath | None, Parameter(help="best, or a checkpoint file; null: the newest of the run.")]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one.")]
 Ema = Annotated[bool, Parameter(help="Use the moving average (EMA) of G, if there is one, instead of G itself.")]
@@ -32,7 +32,7 @@ Licence = Annotated[
 TrustModule = Annotated[
     list[str],
     Parameter(
-        help="Modules that may run, as if you ran them, if the file names an attention kind or data source in them."
+        help="Modules that may run, with your permissions, if the file names an attention kind or data source in them."
     ),
 ]
 Classes = Annotated[list[int | str], MinLen(1), doc("at least one class")]

@@ -22,7 +22,7 @@ class Options:
     """What to do with the configuration."""
 
     print_config: bool = False
-    """Print it as a YAML file that can be given as PRESET, and stop."""
+    """Print the configuration as a YAML file that can be given as PRESET, and stop."""
     dry_run: bool = False
     """Print what would run, and stop: nothing is written, read into memory or downloaded."""
     profile: NonNegative = 0

@@ -216,7 +216,7 @@ class EvaluationConfig:
     ema: bool = True
     """Evaluate the moving average of G instead of G itself."""
     standing_statistics: NonNegative = 0
-    """Batches from which the statistics of batch norm are recomputed first; 0: use the running statistics."""
+    """Batches used to recompute the statistics of batch norm beforehand; 0: use the running statistics."""
     truncation: Truncation = 0.0
     """Redraw entries of z beyond this many standard deviations; 0: never."""
 
@@ -226,7 +226,7 @@ class LoggingConfig:
     """How often a run records its progress."""
 
     every: Positive = 50
-    """Steps between records of losses and gradients."""
+    """Steps between records of losses, gradient norms and speed."""
     images_every: NonNegative = 1000
     """Steps between sample grids and measurements of singular values; 0: only at the end."""
     attention_every: NonNegative = 1000

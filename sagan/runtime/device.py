@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from sagan.config import ConfigError
+from sagan.runtime.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def choose_device(name: str) -> torch.device:
         index = local if device.index is None else device.index
         if index >= count:
             raise ConfigError(
-                f"device {name}: requested CUDA device {index}, but found {count}; "
+                f"device {name}: requested CUDA device {index}, but found {counted(count, 'GPU')}; "
                 "use `device: cpu` to run without a GPU"
             )
         return torch.device("cuda", index)

@@ -39,7 +39,7 @@ def require_memory_for(config: Config, device: torch.device, processes: int = 1)
     require_memory(
         weights + batch * per_image * sharing,
         device,
-        f"training.batch_size {training.batch_size} in training.micro_batches {training.micro_batches} parts of "
+        f"training.batch_size {training.batch_size} and training.micro_batches {training.micro_batches} with "
         f"{config.data.size[0]}x{config.data.size[1]} images",
     )
 

@@ -118,7 +118,7 @@ class GraphedUpdates:
             if self.required:
                 raise
             reason = str(error).splitlines()[0]
-            log.warning("training.performance auto: no CUDA graph of the %s's update: %s", kind, reason)
+            log.warning("training.performance auto: eager, with no CUDA graph of the %s's update: %s", kind, reason)
             return lambda: eager(self.state, inputs)
 
     def _record(self, kind: str, inputs: Inputs) -> Callable[[], Metrics]:

@@ -55,7 +55,7 @@ WORDS = {
     ("--model.generator.channels", "20000"): "model.generator.channels 20000, model.generator.z_dim 8, model.discr",
     ("--model.generator.channels", str(2**20), "--model.generator.attention.kind", "none"): "needs at least",
     ("--model.generator.z_dim", str(10**10)): f"model.generator.z_dim {10**10}",
-    ("--training.batch_size", str(10**12)): f"training.batch_size {10**12} in training.micro_batches 1 parts of 32x32",
+    ("--training.batch_size", str(10**12)): f"training.batch_size {10**12} and training.micro_batches 1 with 32x32",
 }
 
 

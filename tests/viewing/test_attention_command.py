@@ -295,7 +295,7 @@ WRONG = {
     "run --scale own": (2, "--scale own: expected one of zero, shared, stretch"),
     "run --outline 0": (2, "--outline 0.0: expected 0 < value <= 1"),
     "run --outline 1.5": (2, "--outline 1.5: expected 0 < value <= 1"),
-    "run --animate webp --out a.html": (2, "--out a.html: a page shows every checkpoint by itself, without --animate"),
+    "run --animate webp --out a.html": (2, "--out a.html: a page always shows every checkpoint; omit --animate"),
     "": (2, "RUN is missing"),
     "run --queries": (2, "--queries: expected a value after it"),
     "run --queries 3": (2, "--queries 3: expected auto, or points y,x in pixels of the image"),
