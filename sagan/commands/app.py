@@ -27,6 +27,7 @@ from sagan.runtime.wording import PrintableFormatter, printable
 from sagan.version import __version__
 
 VERBS = ("train", "sample", "evaluate", "attention", "export", "push", "ablate", "bench", "pack")
+OF_MANY_PROCESSES = ("train", "evaluate")
 HELP = ("--help", "-h", "--help-all")
 Shell = Literal["bash", "zsh"]
 ZSH_REGISTRATION = """
@@ -92,6 +93,11 @@ def run(words: list[str], given: Typed) -> None:
     if not words or not set(HELP).isdisjoint(words):
         prepare(page, app, words)
     verb, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
+    processes = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+    if processes > 1 and words[0] not in OF_MANY_PROCESSES:
+        raise ConfigError(
+            f"{words[0]}: uses one process, but torchrun has started {processes}; start it without torchrun"
+        )
     complete(bound, ignored, given)
     verb(*bound.args, **bound.kwargs)
 

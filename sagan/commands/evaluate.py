@@ -114,11 +114,12 @@ def of_folders(options: Options, protocol: Protocol, given: Given) -> "Scores | 
     from sagan.evaluation.evaluate import compare_images
     from sagan.evaluation.folder import FolderImages
     from sagan.runtime.device import choose_device
-    from sagan.runtime.distributed import is_main, main_first, process_group
+    from sagan.runtime.distributed import is_main, main_first, process_group, require_agreement
 
     device, size = choose_device(options.device), height_and_width(options.resolution)
     real, fake = FolderImages(options.real, "--real", size), FolderImages(options.fake, "--fake", size)
     with process_group(device):
+        require_agreement({"--real": real.fingerprint, "--fake": fake.fingerprint})
         with main_first("loads the extractor"):  # one process downloads
             extractor = build_extractor(protocol.extractor, device)
         scores = compare_images(real, fake, extractor, protocol.batch_size)

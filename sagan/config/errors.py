@@ -23,6 +23,9 @@ class UntrustedCode(UserError):
         self.what = what
         self.modules = modules
 
+    def __reduce__(self) -> tuple:
+        return type(self), (self.what, self.modules)  # for other processes
+
 
 class DamagedError(UserError):
     """A file of a run does not contain what a run writes there; the message names the file."""

@@ -17,6 +17,7 @@ from sagan.data.decoding import fit_arrays
 from sagan.data.reading import read_ahead
 from sagan.data.rules import Rule
 from sagan.runtime.device import cores
+from sagan.runtime.distributed import is_main
 from sagan.runtime.wording import counted, printable
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class Dataset:
         size = max(1, min(256, CHUNK_BYTES * len(self) // max(self.nbytes, 1)))
         parts = torch.arange(len(self)).split(size)
         workers = self.workers if len(parts) > FEW_CHUNKS else 0
-        with tqdm(total=len(self), desc=activity, unit=" images", delay=1, leave=False, disable=None) as bar:
+        hidden = not is_main() or None  # None: unless it goes to a terminal
+        with tqdm(total=len(self), desc=activity, unit=" images", delay=1, leave=False, disable=hidden) as bar:
             for part, (images, indices) in zip(parts, read_ahead(self, self.readable, parts, workers), strict=True):
                 yield images, indices
                 bar.update(len(part))

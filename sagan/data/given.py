@@ -13,6 +13,7 @@ from sagan.config import ConfigError, DataConfig, UserError
 from sagan.config.errors import one_line
 from sagan.config.types import shown
 from sagan.data.dataset import Dataset, MemoryDataset, resolve_num_classes
+from sagan.runtime.distributed import is_main
 
 GIVEN = "dataset"
 """The `data.source` of a run whose data came from Python."""
@@ -47,7 +48,8 @@ def read_given(given: Any, data: DataConfig, source: str) -> Dataset:
     keep = count * data.channels * height * width <= data.memory_gb * 2**30
     images = torch.empty((count if keep else 0, data.channels, height, width), dtype=torch.uint8)
     labels = torch.empty(count, dtype=torch.long)
-    for i in tqdm(range(count), desc="reading images", unit=" images", delay=1, leave=False, disable=None):
+    hidden = not is_main() or None  # None: unless it goes to a terminal
+    for i in tqdm(range(count), desc="reading images", unit=" images", delay=1, leave=False, disable=hidden):
         image, labels[i] = read_item(given, i, data)
         if keep:
             images[i] = image

@@ -14,7 +14,7 @@ from sagan.evaluation.features import Features, extract
 from sagan.evaluation.folder import FolderImages
 from sagan.evaluation.reference import Images, Reference, reference
 from sagan.evaluation.scores import MAX_MANIFOLD, Scores, score_features
-from sagan.runtime.distributed import from_main
+from sagan.runtime.distributed import read_by_main
 from sagan.runtime.draws import labels
 from sagan.runtime.wording import counted
 from sagan.version import __version__
@@ -54,7 +54,7 @@ def evaluate(
         real.rule,
     )
     facts = {"seed": config.seed, "truncation": config.truncation, **(protocol or {})}
-    return from_main(compare(known, made, y, num_classes, real, split, extractor, facts))
+    return compare(known, made, y, num_classes, real, split, extractor, facts)
 
 
 def compare_folders(real_dir: str, fake_dir: str, extractor: Extractor, batch_size: int = 64) -> Scores:
@@ -77,7 +77,7 @@ def compare_images(real: FolderImages, fake: FolderImages, extractor: Extractor,
     facts = {"fake_data": fake.fingerprint, "fake_size": "x".join(map(str, fake.size))}
     if real.resized_to:
         facts["images"] = f"centre-cropped and resized to {'x'.join(map(str, real.resized_to))}, bicubic antialiased"
-    return from_main(compare(known, made, None, 0, real, "folder", extractor, facts))
+    return compare(known, made, None, 0, real, "folder", extractor, facts)
 
 
 def compare(
@@ -89,10 +89,27 @@ def compare(
     split: str,
     extractor: Extractor,
     facts: dict[str, Any],
-) -> Scores | None:
-    """Return the scores and their protocol on rank 0, which alone has features, and None elsewhere."""
-    if known is None or made is None:
-        return None
+) -> Scores:
+    """Return the scores and their protocol. Rank 0 computes them: elsewhere, `known` and `made` are None."""
+
+    def measured() -> Scores:
+        assert known is not None and made is not None
+        return measure(known, made, y, num_classes, real, split, extractor, facts)
+
+    return read_by_main(measured, "computes the scores")
+
+
+def measure(
+    known: Reference,
+    made: Features,
+    y: Tensor | None,
+    num_classes: int,
+    real: Images,
+    split: str,
+    extractor: Extractor,
+    facts: dict[str, Any],
+) -> Scores:
+    """Return the scores of generated features against those of real images, and their protocol."""
     n_real, n_fake = len(known.values), len(made.values)
     protocol = {
         "extractor": extractor.name,

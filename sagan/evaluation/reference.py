@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,7 +23,7 @@ from sagan.data.rules import Rule
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import extract
 from sagan.evaluation.metrics import Moments, moments
-from sagan.runtime.distributed import from_main, is_main
+from sagan.runtime.distributed import read_by_main
 from sagan.runtime.draws import generator_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
@@ -107,11 +107,17 @@ def reference(real: Images, split: str, num_real: int, extractor: Extractor, bat
     of ImageNet in Inception features is 10 GB: see `num_real`.
     """
     indices = choose_real(real.labels, num_real)
-    description, found = {}, None
-    if is_main():  # a fingerprint may read all images, so one process takes it
+    description: dict[str, Any] = {}
+    found: Reference | None = None
+
+    def known() -> bool:
+        nonlocal description, found
         description = reference_key(real, split, indices, extractor)
         found = read_reference(cache_file(description), description)
-    if from_main(found is not None):
+        return found is not None
+
+    # A fingerprint may read all images, so one process takes it.
+    if read_by_main(known, "looks for known features of the real images"):
         return found
 
     images: Callable[[int, int], Tensor] = lambda start, stop: real.batch(indices[start:stop])  # noqa: E731

@@ -1,5 +1,6 @@
 """The evaluation of a finished or interrupted run, from its files, and its record."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,16 @@ from sagan.models.generator import Generator
 from sagan.models.image_sampler import image_sampler, take_statistics
 from sagan.models.origin import origin_of
 from sagan.runs.checkpoints import run_of
-from sagan.runs.networks import load_data_facts, load_generator, load_run_config, require_trusted_source
+from sagan.runs.networks import (
+    built_generator,
+    load_data_facts,
+    load_run_config,
+    require_trusted_source,
+    saved_generator,
+)
 from sagan.runs.records import append_evaluation
 from sagan.runtime.device import choose_device
-from sagan.runtime.distributed import is_main, main_first, process_group, read_by_main, require_agreement
+from sagan.runtime.distributed import is_main, main_first, meet, process_group, read_by_main, require_agreement
 from sagan.runtime.wording import counted
 
 
@@ -54,7 +61,7 @@ def evaluate_run(
             images = replace(images, source=GIVEN, path=None)
         elif not any(setting.key == "source" for setting in data):
             require_trusted_source(saved.data, run)
-        generator = read_by_main(lambda: load_generator(run, checkpoint=checkpoint, ema=config.ema)).to(place)
+        generator = built_generator(read_by_main(lambda: saved_generator(run, checkpoint, config.ema)), place)
         home = read_by_main(lambda: run_of(run, checkpoint))  # before a run in progress deletes the checkpoint
         require_same_images(images, generator)
         ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
@@ -64,8 +71,11 @@ def evaluate_run(
             extractor = build_extractor(config.extractor, place)
         require_room(config, extractor)
         require_identity(run, checkpoint, real)
-        require_agreement({"images": len(real), "class_names": real.class_names, "split": split})
         real, origin = in_memory(real, images.memory_gb), origin_of(generator)
+        meet("reads the images")
+        require_agreement(
+            {"images": len(real), "class_names": real.class_names, "labels": digest(real), "split": split}
+        )
         statistics = take_statistics(generator, config)
         scores = evaluate(
             image_sampler(generator, config.seed, config.truncation),
@@ -102,6 +112,11 @@ def require_identity(run: str | Path, checkpoint: str | None, real: Dataset) -> 
         raise ConfigError(
             f"{run}: trained on a data set from Python, which is not this one; {GIVE_AGAIN.format('evaluate(run')}"
         )
+
+
+def digest(real: Dataset) -> str:
+    """Return a digest of the labels, in order."""
+    return hashlib.sha256(real.labels.numpy().tobytes()).hexdigest()[:12]
 
 
 def require_same_images(data: DataConfig, generator: Generator) -> None:

@@ -55,7 +55,16 @@ def load_generator(
     Raise UserError, naming the file, if it is missing or cannot be read, or names code that is not trusted.
     """
     trust(trust_module)
-    saved = _find(_located(path), "generator", checkpoint, ema)
+    return built_generator(saved_generator(path, checkpoint, ema), device)
+
+
+def saved_generator(path: str | Path, checkpoint: str | None = None, ema: bool = True) -> Saved:
+    """Return what the file of `load_generator` holds. Raise UserError, naming the file, if it cannot be read."""
+    return _find(_located(path), "generator", checkpoint, ema)
+
+
+def built_generator(saved: Saved, device: torch.device | str) -> Generator:
+    """Return the generator that a file describes. Raise UserError as `load_generator` does."""
     return _install(saved, build_generator, device)
 
 

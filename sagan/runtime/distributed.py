@@ -22,7 +22,7 @@ from sagan.runtime.rendezvous import attempt_store, in_words, silent_ranks
 from sagan.runtime.waiting import length, wait_until
 
 T = TypeVar("T")
-FIRST = "sagan/first"
+FIRST, MET = "sagan/first", "sagan/met"
 PATIENCE = timedelta(minutes=30)  # for an operation in which all processes take part
 
 
@@ -62,10 +62,9 @@ def process_group(device: torch.device) -> Iterator[None]:
     except RuntimeError as error:
         if problem := lost_process(error):
             limit, silent = length(PATIENCE.total_seconds()), silent_ranks(store, rank, world_size)
-            lost = in_words(silent) if silent else "another process"
-            raise UserError(
-                f"rank {rank} of {world_size}: {lost} exited or did not respond within {limit}: {problem}"
-            ) from error
+            lost = f"{in_words(silent)} exited or did not respond within {limit}"
+            what = lost if silent else "an operation in which all processes take part failed"
+            raise UserError(f"rank {rank} of {world_size}: {what}: {problem}") from error
         raise
     finally:
         if dist.is_initialized():
@@ -74,10 +73,13 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 def lost_process(error: RuntimeError) -> str:
     """Return what gloo or NCCL say about another process, nothing if the error is of another kind."""
-    text = str(error).splitlines()[0] if str(error) else ""
-    if "/gloo/" in text:  # [FILE:LINE] REASON. ADVICE
-        return text.partition("] ")[2].partition(". ")[0]
-    return text if isinstance(error, DistError) else ""
+    text, _, cause = str(error).partition("Last error:")  # NCCL's reason, at the end
+    first = next(iter(text.splitlines()), "")
+    if isinstance(error, DistError):
+        return " ".join([first, *cause.split()])
+    if "/gloo/" in first and not isinstance(error, UserError):  # [FILE:LINE] REASON. ADVICE
+        return first.partition("] ")[2].partition(". ")[0]
+    return ""
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
@@ -135,9 +137,8 @@ def barrier() -> None:
 def main_first(what: str) -> Iterator[None]:
     """Run the block in the main process, then in one process of each other machine, then in all others.
 
-    So each machine downloads once, and a disk that machines share is written by the main process alone. There is no
-    time limit. `what` says what the block does, such as "opens the data". The others report that they wait for it.
-    Raise UserError in them if the main process ends first.
+    So each machine downloads once, and a disk that machines share is written by the main process alone. All wait for
+    all, as in `meet`. `what` says what the block does, such as "opens the data".
     """
     if world_size() == 1:
         yield
@@ -150,6 +151,27 @@ def main_first(what: str) -> Iterator[None]:
     yield
     if not local:
         _store().set(f"{FIRST} {block}/{machine}", "done")
+    meet(what)
+
+
+def meet(what: str) -> None:
+    """Wait without a time limit until every process gets here, and report now and then for which ranks.
+
+    `what` says what they do until then, such as "reads the images". Work that may take long on one machine ends with
+    this: otherwise the others would wait in the next operation, which has a limit. Raise UserError if the main process
+    ends first. If another one ends, the launcher ends the run.
+    """
+    if world_size() == 1:
+        return
+    block, store = next(_blocks), _store()
+    store.set(f"{MET} {block}/{rank()}", "")
+    store.add(f"{MET} {block}", 1)
+
+    def missing() -> str:
+        ranks = [r for r in range(world_size()) if not store.check([f"{MET} {block}/{r}"])]
+        return f"{in_words(ranks)}, {'which' if len(ranks) == 1 else 'each of which'} {what}"
+
+    wait_until(lambda: store.add(f"{MET} {block}", 0) >= world_size(), f"rank {rank()}", missing)
 
 
 _blocks = itertools.count()  # all processes pass the same blocks in the same order
@@ -168,23 +190,33 @@ def from_main(value: Any) -> Any:
     return box[0]
 
 
-def read_by_main(read: Callable[[], T]) -> T:
+def read_by_main(read: Callable[[], T], what: str = "reads the run") -> T:
     """Return in all processes what `read` returns in the main one: only its machine may have the files.
 
-    A UserError that `read` raises is raised in all of them.
+    The others wait for it without a time limit. `what` says what it does. A ConfigError or UserError that `read` raises
+    is raised in all of them.
     """
     value, problem = None, None
     if is_main():
         try:
             value = read()
-        except UserError as error:
+        except (ConfigError, UserError) as error:
             problem = error
-    value, words = from_main((value, problem and str(problem)))
+    if world_size() > 1:
+        await_main(what)
+    value, problem = from_main((value, problem))
     if problem is not None:
         raise problem
-    if words is not None:
-        raise UserError(words)
     return value
+
+
+def await_main(what: str) -> None:
+    """Let the others wait without a time limit until the main process gets here."""
+    key = f"{FIRST} {next(_blocks)}/main"
+    if is_main():
+        _store().set(key, "done")
+    else:
+        wait_until(lambda: _store().check([key]), f"rank {rank()}", lambda: f"rank 0, which {what}")
 
 
 def require_agreement(facts: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ import socket
 import time
 from contextlib import suppress
 from datetime import timedelta
-from threading import Thread
 
 import psutil
 from torch.distributed import DistError, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
@@ -135,16 +134,18 @@ def silent_ranks(store: Store, rank: int, world_size: int) -> list[int]:
     """
     silent = [0]
 
-    def ask() -> None:
-        with suppress(DistError):  # rank 0 has reported and gone, or was never there
-            store.set(f"{FAILED}/{rank}", "")
-            while silent:
-                silent[:] = [r for r in range(world_size) if not store.check([f"{FAILED}/{r}"])]
-                time.sleep(SECONDS)
+    def all_reported() -> bool:
+        store.set(f"{FAILED}/{rank}", "")
+        silent[:] = [r for r in range(world_size) if not store.check([f"{FAILED}/{r}"])]
+        return not silent
 
-    asking = Thread(target=ask, daemon=True)  # the store of a process that is stopped answers nothing, without a limit
-    asking.start()
-    asking.join(GRACE.total_seconds())
+    try:
+        wait_until(all_reported, f"rank {rank}", lambda: "the others", GRACE)
+    except UserError as error:
+        if isinstance(error.__cause__, DistError) and 0 in silent:
+            return [0]
+    if rank == 0:
+        time.sleep(3 * SECONDS)  # until the others, too, have seen who has reported: the store ends with this process
     return list(silent)
 
 

@@ -1,15 +1,19 @@
 """Waiting for other processes, with messages and a time limit."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from typing import TypeVar
 
 from torch.distributed import DistError  # pyright: ignore[reportPrivateImportUsage]
 
 from sagan.config import UserError
 from sagan.runtime.wording import counted
 
+T = TypeVar("T")
 FIRST_WORD, NEXT_WORD = 60.0, 600.0  # seconds of waiting before a process says so, and before it says so again
 SECONDS = 0.2  # between two polls
 
@@ -19,20 +23,54 @@ def wait_until(
 ) -> None:
     """Return once `arrived()`, saying now and then on stderr that `who` waits for `whom()`.
 
-    Raise UserError after `patience`, None for no limit, or if the store that `arrived` looks into has ended.
+    Raise UserError after `patience`, None for no limit, or if the store that `arrived` looks into has ended. Both are
+    called in a thread: the store of a process that has been stopped never answers.
     """
-    start, next_word = time.monotonic(), FIRST_WORD
+    answers: list[bool | Exception] = []
+    over, started = threading.Event(), time.monotonic()
+
+    def poll() -> None:
+        try:
+            while not over.is_set() and not arrived():
+                time.sleep(SECONDS)
+            answers.append(True)
+        except Exception as error:
+            answers.append(error)
+
+    def words() -> str:
+        return within(SECONDS * 10, whom) or "rank 0, whose store does not answer"
+
+    thread, next_word = threading.Thread(target=poll, daemon=True), FIRST_WORD
+    thread.start()
     try:
-        while not arrived():
-            waited = time.monotonic() - start
-            if patience is not None and waited > patience.total_seconds():
-                raise UserError(f"{who}: timed out after {length(waited)} of waiting for {whom()}")
-            if waited > next_word:
+        while thread.is_alive():
+            thread.join(SECONDS)
+            waited = time.monotonic() - started
+            if thread.is_alive() and patience is not None and waited > patience.total_seconds():
+                raise UserError(f"{who}: timed out after {length(waited)} of waiting for {words()}")
+            if thread.is_alive() and waited > next_word:
                 next_word += NEXT_WORD
-                print(f"{who} has waited {length(waited)} for {whom()}", file=sys.stderr, flush=True)
-            time.sleep(SECONDS)
-    except DistError as error:  # the store ends with its process
-        raise UserError(f"{who}: rank 0 exited while this process waited for the others") from error
+                print(f"{who} has waited {length(waited)} for {words()}", file=sys.stderr, flush=True)
+    finally:
+        over.set()
+    if isinstance(answers[0], DistError):  # the store ends with its process
+        raise UserError(f"{who}: rank 0 exited while this process waited for the others") from answers[0]
+    if isinstance(answers[0], Exception):
+        raise answers[0]
+
+
+def within(seconds: float, ask: Callable[[], T]) -> T | None:
+    """Return what `ask` returns, or None if that takes longer or its store has ended."""
+    answers: list[T] = []
+
+    def run() -> None:
+        with suppress(DistError):
+            answers.append(ask())
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answers[0] if answers else None
 
 
 def length(seconds: float) -> str:

@@ -26,6 +26,7 @@ from sagan.runtime.distributed import (
     barrier,
     is_main,
     main_first,
+    meet,
     process_group,
     read_by_main,
     require_agreement,
@@ -119,7 +120,7 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
             f"training.batch_size {training.batch_size} cannot be split over "
             f"{counted(world_size(), 'process', 'processes')} and training.micro_batches {training.micro_batches}"
         )
-    check_writable(directory, "run_dir", folder=True)
+    read_by_main(lambda: check_writable(directory, "run_dir", folder=True))
     trained_on = checkpoint_config(saved, directory).data.source if saved else None
     if not data_given and GIVEN in (config.data.source, trained_on):
         raise ConfigError(
@@ -161,6 +162,7 @@ def set_up(
     if saved:
         require_same_dtype(saved, config, dtype)
     data = in_memory(data, config.data.memory_gb)
+    meet("reads the images")
     require_agreement(data_facts(data))  # again: by now unreadable images have been skipped
     if evaluator:
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.distributed import DistError  # pyright: ignore[reportPrivateImportUsage]
 
 from sagan.config import ConfigError, UserError
-from sagan.runtime.distributed import average
+from sagan.runtime.distributed import average, world_size
 from sagan.training import steps
 from sagan.training.adam import adam_states
 from sagan.training.inputs import Inputs
@@ -115,8 +116,9 @@ class GraphedUpdates:
         except RuntimeError as error:
             if stream is not None:  # a recording that fails leaves its own stream in place
                 torch.cuda.set_stream(stream)
-            if self.required:
-                raise
+            awaited = world_size() > 1 and self.state.config.model.generator.norm_sync
+            if self.required or awaited or isinstance(error, DistError):
+                raise  # the messages of a recording that stops halfway would meet those of others out of turn
             reason = str(error).splitlines()[0]
             log.warning("training.performance auto: eager, with no CUDA graph of the %s's update: %s", kind, reason)
             return lambda: eager(self.state, inputs)
