@@ -120,7 +120,7 @@ class GraphedUpdates:
             if self.required or awaited or isinstance(error, DistError):
                 raise  # the messages of a recording that stops halfway would meet those of others out of turn
             reason = str(error).splitlines()[0]
-            log.warning("training.performance auto: eager, with no CUDA graph of the %s's update: %s", kind, reason)
+            log.warning("training.performance auto: eager, without a CUDA graph of the %s's update: %s", kind, reason)
             return lambda: eager(self.state, inputs)
 
     def _record(self, kind: str, inputs: Inputs) -> Callable[[], Metrics]:

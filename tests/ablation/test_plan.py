@@ -213,7 +213,7 @@ def test_a_shipped_plan_is_valid_in_every_size(file):
         jobs = plan_jobs(plan, [])
         assert len(jobs) == sum(len(plan.seeds_of(v)) for v in plan.variants) and len(plan.seeds) >= 3
         assert len({job.digest for job in jobs}) == len(jobs)  # no two variants are the same thing
-        assert 1 <= len(plan.compared) <= 3
+        assert 1 <= len(plan.compared) <= 3 or plan.primary == []  # exploratory as a whole, and says so
 
 
 def test_the_questions_that_are_shipped():

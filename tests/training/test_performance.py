@@ -75,7 +75,7 @@ def test_if_recording_fails_auto_continues_eagerly_with_the_same_result(make_sta
     two = train_step(eager, inputs_of(eager))
     assert all(torch.equal(one[name], two[name]) for name in two)
     assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == [
-        f"no CUDA graph of the {kind}'s update: operation not permitted: {kind}"
+        f"eager, without a CUDA graph of the {kind}'s update: operation not permitted: {kind}"
         for kind in ("discriminator", "generator")
     ]
     with pytest.raises(RuntimeError, match="not permitted"):
