@@ -153,7 +153,7 @@ def test_a_recording_that_fails_is_a_warning_and_eager_updates(make_config, devi
             (metrics, _), (others, _) = eager(), auto()
             for name, value in metrics.items():
                 torch.testing.assert_close(others[name], value, rtol=1e-3, atol=1e-4, msg=name)
-    assert sum("no CUDA graph of the generator's update" in r.getMessage() for r in caplog.records) == 1
+    assert sum("without a CUDA graph of the generator's update" in r.getMessage() for r in caplog.records) == 1
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
 
 
