@@ -27,7 +27,7 @@ waiting.FIRST_WORD = 1.0
 
 def slowly(on):
     if rank() == on:
-        time.sleep(8)
+        time.sleep(9)
     return rank()
 
 def refuse():
@@ -35,7 +35,7 @@ def refuse():
 
 meeting = distributed.attempt_store
 distributed.attempt_store = lambda patience: meeting(timedelta(minutes=2))  # as slow as a busy machine is
-distributed.PATIENCE = timedelta(seconds=4)
+distributed.PATIENCE = timedelta(seconds=6)
 with process_group(torch.device("cpu")):
     with main_first("opens the data"):
         slowly(1)
