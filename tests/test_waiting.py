@@ -16,14 +16,15 @@ from sagan.runtime.waiting import wait_until
 from tests.test_distributed import run_processes
 
 SLOW_WORK = """
-import sys, time
+import time
 from datetime import timedelta
 import torch
 from sagan.config import UntrustedCode
 from sagan.runtime import distributed, waiting
 from sagan.runtime.distributed import main_first, meet, process_group, rank, read_by_main, require_agreement
 
-waiting.FIRST_WORD = 1.0
+waiting.FIRST_WORD, said = 1.0, []
+waiting.print = lambda words, **more: said.append(words)
 
 def slowly(on):
     if rank() == on:
@@ -48,14 +49,12 @@ with process_group(torch.device("cpu")):
         read_by_main(refuse)
     except UntrustedCode as error:
         print("refused", error.what, error.modules)
-print(*dict.fromkeys(waiting.said), sep="\\n")
+print(*dict.fromkeys(said), sep="\\n")
 """
-NOTED = "waiting.said = []\nwaiting.print = lambda words, **more: waiting.said.append(words)\n"
 
 
 def test_work_that_takes_longer_than_an_operation_may_is_waited_for(tmp_path):
-    script = SLOW_WORK.replace("waiting.FIRST_WORD", NOTED + "waiting.FIRST_WORD", 1)
-    said = run_processes(load_config("quickstart"), tmp_path, script=script)
+    said = run_processes(load_config("quickstart"), tmp_path, script=SLOW_WORK)
     for words in said:
         assert words.startswith("read 0\nrefused a file ['some_module']\n")
     seconds = "has waited [1-9] seconds? for rank"

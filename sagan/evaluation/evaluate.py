@@ -19,6 +19,7 @@ from sagan.runtime.draws import labels
 from sagan.runtime.wording import counted
 from sagan.version import __version__
 
+SCORES = "computes the scores"
 Sample = Callable[[int, int, Tensor | None], Tensor]
 """(start, stop, y) -> uint8 images (stop - start, C, H, W) for sample indices start..stop-1 and classes y (int64, CPU).
 
@@ -54,7 +55,7 @@ def evaluate(
         real.rule,
     )
     facts = {"seed": config.seed, "truncation": config.truncation, **(protocol or {})}
-    return compare(known, made, y, num_classes, real, split, extractor, facts)
+    return read_by_main(lambda: compare(known, made, y, num_classes, real, split, extractor, facts), SCORES)
 
 
 def compare_folders(real_dir: str, fake_dir: str, extractor: Extractor, batch_size: int = 64) -> Scores:
@@ -77,7 +78,7 @@ def compare_images(real: FolderImages, fake: FolderImages, extractor: Extractor,
     facts = {"fake_data": fake.fingerprint, "fake_size": "x".join(map(str, fake.size))}
     if real.resized_to:
         facts["images"] = f"centre-cropped and resized to {'x'.join(map(str, real.resized_to))}, bicubic antialiased"
-    return compare(known, made, None, 0, real, "folder", extractor, facts)
+    return read_by_main(lambda: compare(known, made, None, 0, real, "folder", extractor, facts), SCORES)
 
 
 def compare(
@@ -90,26 +91,8 @@ def compare(
     extractor: Extractor,
     facts: dict[str, Any],
 ) -> Scores:
-    """Return the scores and their protocol. Rank 0 computes them: elsewhere, `known` and `made` are None."""
-
-    def measured() -> Scores:
-        assert known is not None and made is not None
-        return measure(known, made, y, num_classes, real, split, extractor, facts)
-
-    return read_by_main(measured, "computes the scores")
-
-
-def measure(
-    known: Reference,
-    made: Features,
-    y: Tensor | None,
-    num_classes: int,
-    real: Images,
-    split: str,
-    extractor: Extractor,
-    facts: dict[str, Any],
-) -> Scores:
-    """Return the scores of generated features against those of real images, and their protocol."""
+    """Return the scores and their protocol. Call it on rank 0: elsewhere, `known` and `made` are None."""
+    assert known is not None and made is not None
     n_real, n_fake = len(known.values), len(made.values)
     protocol = {
         "extractor": extractor.name,

@@ -61,8 +61,10 @@ def evaluate_run(
             images = replace(images, source=GIVEN, path=None)
         elif not any(setting.key == "source" for setting in data):
             require_trusted_source(saved.data, run)
-        generator = built_generator(read_by_main(lambda: saved_generator(run, checkpoint, config.ema)), place)
-        home = read_by_main(lambda: run_of(run, checkpoint))  # before a run in progress deletes the checkpoint
+        weights, home = read_by_main(  # both at once, before a run in progress deletes the checkpoint
+            lambda: (saved_generator(run, checkpoint, config.ema), run_of(run, checkpoint))
+        )
+        generator = built_generator(weights, place)
         require_same_images(images, generator)
         ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
         with main_first("loads the extractor"):  # one process of each machine downloads

@@ -18,7 +18,7 @@ from torch.distributed import DistError, Store, distributed_c10d  # pyright: ign
 
 from sagan.config import ConfigError, UserError
 from sagan.config.types import shown
-from sagan.runtime.rendezvous import attempt_store, in_words, silent_ranks
+from sagan.runtime.rendezvous import attempt_store, await_everyone, in_words, silent_ranks
 from sagan.runtime.waiting import length, wait_until
 
 T = TypeVar("T")
@@ -146,8 +146,7 @@ def main_first(what: str) -> Iterator[None]:
     block, machine, local = next(_blocks), os.environ.get("GROUP_RANK", "0"), int(os.environ.get("LOCAL_RANK", rank()))
     if not is_main():
         first, where = (rank() - local, machine) if local else (0, "0")
-        key = f"{FIRST} {block}/{where}"
-        wait_until(lambda: _store().check([key]), f"rank {rank()}", lambda: f"rank {first}, which {what}")
+        await_rank(first, f"{FIRST} {block}/{where}", what)
     yield
     if not local:
         _store().set(f"{FIRST} {block}/{machine}", "done")
@@ -161,17 +160,8 @@ def meet(what: str) -> None:
     this: otherwise the others would wait in the next operation, which has a limit. Raise UserError if the main process
     ends first. If another one ends, the launcher ends the run.
     """
-    if world_size() == 1:
-        return
-    block, store = next(_blocks), _store()
-    store.set(f"{MET} {block}/{rank()}", "")
-    store.add(f"{MET} {block}", 1)
-
-    def missing() -> str:
-        ranks = [r for r in range(world_size()) if not store.check([f"{MET} {block}/{r}"])]
-        return f"{in_words(ranks)}, {'which' if len(ranks) == 1 else 'each of which'} {what}"
-
-    wait_until(lambda: store.add(f"{MET} {block}", 0) >= world_size(), f"rank {rank()}", missing)
+    if world_size() > 1:
+        await_everyone(_store(), f"{MET} {next(_blocks)}", rank(), world_size(), f"rank {rank()}", what=what)
 
 
 _blocks = itertools.count()  # all processes pass the same blocks in the same order
@@ -216,7 +206,12 @@ def await_main(what: str) -> None:
     if is_main():
         _store().set(key, "done")
     else:
-        wait_until(lambda: _store().check([key]), f"rank {rank()}", lambda: f"rank 0, which {what}")
+        await_rank(0, key, what)
+
+
+def await_rank(other: int, key: str, what: str) -> None:
+    """Wait without a time limit until rank `other`, which does `what` until then, has set a key."""
+    wait_until(lambda: _store().check([key]), f"rank {rank()}", lambda: f"rank {other}, which {what}")
 
 
 def require_agreement(facts: dict[str, Any]) -> None:

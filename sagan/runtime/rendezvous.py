@@ -44,7 +44,7 @@ def attempt_store(patience: timedelta) -> tuple[Store, int, int]:
         shared.set(STORE, f"{host} {store.port}")
     else:
         store = store_of_rank_0(shared, who, patience)
-    await_everyone(store, rank, world_size, who, patience)
+    await_everyone(store, ARRIVED, rank, world_size, who, patience)  # gloo would wait in silence, and name no rank
     return store, rank, world_size
 
 
@@ -116,15 +116,26 @@ def store_of_rank_0(shared: Store, who: str, patience: timedelta) -> Store:
     return found[0]
 
 
-def await_everyone(store: Store, rank: int, world_size: int, who: str, patience: timedelta) -> None:
-    """Wait until every process has called this. Without it, gloo would wait in silence and name no rank."""
-    store.set(f"{ARRIVED}/{rank}", "")
-    store.add(ARRIVED, 1)
+def await_everyone(
+    store: Store, place: str, rank: int, world_size: int, who: str, patience: timedelta | None = None, what: str = ""
+) -> None:
+    """Wait until every process has called this for the same place, as in `wait_until`, and name those that have not.
+
+    `what` says what they do until then.
+    """
+    store.set(f"{place}/{rank}", "")
+    store.add(place, 1)
 
     def missing() -> str:
-        return in_words([r for r in range(world_size) if not store.check([f"{ARRIVED}/{r}"])])
+        ranks = absent(store, place, world_size)
+        return in_words(ranks) + (f", {'which' if len(ranks) == 1 else 'each of which'} {what}" if what else "")
 
-    wait_until(lambda: store.add(ARRIVED, 0) >= world_size, who, missing, patience)
+    wait_until(lambda: store.add(place, 0) >= world_size, who, missing, patience)
+
+
+def absent(store: Store, place: str, world_size: int) -> list[int]:
+    """Return the ranks that have not come to a place."""
+    return [r for r in range(world_size) if not store.check([f"{place}/{r}"])]
 
 
 def silent_ranks(store: Store, rank: int, world_size: int) -> list[int]:
@@ -136,7 +147,7 @@ def silent_ranks(store: Store, rank: int, world_size: int) -> list[int]:
 
     def all_reported() -> bool:
         store.set(f"{FAILED}/{rank}", "")
-        silent[:] = [r for r in range(world_size) if not store.check([f"{FAILED}/{r}"])]
+        silent[:] = absent(store, FAILED, world_size)
         return not silent
 
     try:

@@ -26,16 +26,15 @@ def wait_until(
     Raise UserError after `patience`, None for no limit, or if the store that `arrived` looks into has ended. Both are
     called in a thread: the store of a process that has been stopped never answers.
     """
-    answers: list[bool | Exception] = []
+    problems: list[Exception] = []
     over, started = threading.Event(), time.monotonic()
 
     def poll() -> None:
         try:
             while not over.is_set() and not arrived():
                 time.sleep(SECONDS)
-            answers.append(True)
         except Exception as error:
-            answers.append(error)
+            problems.append(error)
 
     def words() -> str:
         return within(SECONDS * 10, whom) or "rank 0, whose store does not answer"
@@ -53,10 +52,10 @@ def wait_until(
                 print(f"{who} has waited {length(waited)} for {words()}", file=sys.stderr, flush=True)
     finally:
         over.set()
-    if isinstance(answers[0], DistError):  # the store ends with its process
-        raise UserError(f"{who}: rank 0 exited while this process waited for the others") from answers[0]
-    if isinstance(answers[0], Exception):
-        raise answers[0]
+    for error in problems:
+        if isinstance(error, DistError):  # the store ends with its process
+            raise UserError(f"{who}: rank 0 exited while this process waited for the others") from error
+        raise error
 
 
 def within(seconds: float, ask: Callable[[], T]) -> T | None:
