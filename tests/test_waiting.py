@@ -21,7 +21,7 @@ from datetime import timedelta
 import torch
 from sagan.config import UntrustedCode
 from sagan.runtime import distributed, waiting
-from sagan.runtime.distributed import main_first, meet, process_group, rank, read_by_main, require_agreement
+from sagan.runtime.distributed import main_first, meet, process_group, rank, run_on_main, require_agreement
 
 waiting.FIRST_WORD, said = 1.0, []
 waiting.print = lambda words, **more: said.append(words)
@@ -44,9 +44,9 @@ with process_group(torch.device("cpu")):
     slowly(1)
     meet("reads the images")
     require_agreement({"step": 3})
-    print("read", read_by_main(lambda: slowly(0), "computes the scores"))
+    print("read", run_on_main(lambda: slowly(0), "computes the scores"))
     try:
-        read_by_main(refuse)
+        run_on_main(refuse)
     except UntrustedCode as error:
         print("refused", error.what, error.modules)
 print(*dict.fromkeys(said), sep="\\n")

@@ -50,5 +50,5 @@ def pair_flops(config: Config) -> int:
 
 
 def _prepared_flops(network: nn.Module, *inputs: Tensor | None) -> int:
-    with Weights(network).prepared(torch.float32, iterate=False):
+    with Weights(network).prepared(torch.float32, power_iteration=False):
         return forward_flops(network, *inputs)

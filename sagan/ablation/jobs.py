@@ -17,6 +17,7 @@ from tqdm import tqdm
 from sagan.ablation.outcomes import FAILURE, is_done, missing_draws, status
 from sagan.ablation.variants import Job
 from sagan.config import Config
+from sagan.config.dotted import is_dotted, module_of
 from sagan.runs.directory import checkpoint_path
 from sagan.runs.log import BUSY, in_progress
 from sagan.runtime.files import write_atomically
@@ -121,7 +122,7 @@ def vouched(config: Config) -> list[str]:
     options = ["--extractor.name", extractor.name]
     options += ["--extractor.weights", extractor.weights] if extractor.weights else []
     named = (model.generator.attention.kind, model.discriminator.attention.kind, config.data.source)
-    modules = sorted({name.rpartition(".")[0] for name in named if "." in name})
+    modules = sorted({module_of(name) for name in named if is_dotted(name)})
     return [*options, *(["--trust_module", ",".join(modules)] if modules else [])]
 
 

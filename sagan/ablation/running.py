@@ -10,7 +10,7 @@ from tqdm import tqdm
 from sagan.ablation.executors import EXECUTORS
 from sagan.ablation.outcomes import is_done, last_step, status
 from sagan.ablation.variants import Job
-from sagan.config import UserError
+from sagan.config import LOCAL, UserError
 from sagan.evaluation import build_extractor
 from sagan.training.signals import stop_requests
 
@@ -19,7 +19,7 @@ SECONDS = 30.0  # between lines, if there is no bar
 
 def require_inputs(jobs: list[Job]) -> None:
     """Raise UserError, before the first run, if a data folder or the extractor weights are missing."""
-    for path in {j.config.data.path for j in jobs if j.config.data.source in ("folder", "zip", "packed")}:
+    for path in {j.config.data.path for j in jobs if j.config.data.source in LOCAL}:
         if not Path(path or "").expanduser().exists():
             raise UserError(f"data.path {path}: no such folder or file; --data.path says where the images are")
     extractors = {repr(j.config.evaluation.extractor): j.config.evaluation.extractor for j in jobs}

@@ -1,7 +1,6 @@
 """Attention systems: SAGAN's and others that can replace it. `KINDS` lists them; `resolve` finds the configured one."""
 
 import importlib
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
@@ -22,6 +21,7 @@ from sagan.attention.residual_attention import ResidualAttention
 from sagan.attention.sagan import ResidualControl, SaganAttention
 from sagan.attention.squeeze_excite import EfficientChannelAttention, SqueezeExcite
 from sagan.config import AttentionConfig, ConfigError, Setting, read
+from sagan.config.dotted import already_imported, import_path, is_dotted
 from sagan.config.types import shown
 from sagan.layers import Conv2d, Linear
 
@@ -77,8 +77,7 @@ def resolve(spec: AttentionConfig, option: str = "attention") -> tuple[type[Atte
 
 def is_loaded(kind: str) -> bool:
     """Return whether `resolve` need not import a kind, because it is in KINDS or in a module imported already."""
-    module, _, attribute = kind.rpartition(".")
-    found = vars(sys.modules[module]).get(attribute) if module in sys.modules else None  # getattr may import
+    found = already_imported(kind)
     return kind in KINDS or (isinstance(found, type) and issubclass(found, Attention))
 
 
@@ -156,18 +155,12 @@ def _kind(name: str, option: str) -> type[Attention] | None:
     if name in KINDS:
         return KINDS[name]
     known = ", ".join(KINDS)
-    module, _, attribute = name.rpartition(".")
-    if not module:
+    if not is_dotted(name):
         raise ConfigError(
             f"{option}.kind {shown(name)}: expected one of {known}, "
             "or the path of a class such as my_module.MyAttention"
         )
-    try:
-        kind = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a user's module may raise anything
-        raise ConfigError(
-            f"{option}.kind {shown(name)}: cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    kind = import_path(name, f"{option}.kind")
     if not (isinstance(kind, type) and issubclass(kind, Attention)):
         raise ConfigError(f"{option}.kind {name}: expected a subclass of sagan.attention.Attention, got {kind!r}")
     if kind.transform is Attention.transform and kind.forward is Attention.forward:

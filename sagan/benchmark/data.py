@@ -2,13 +2,12 @@
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from sagan.benchmark import step
 from sagan.benchmark.forms import noise_inputs
 from sagan.config import Config
-from sagan.data import Dataset, TrainingBatches, find_data, in_memory, resolve_num_classes
+from sagan.data import Dataset, TrainingBatches, find_data, in_memory, with_num_classes
 from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
@@ -26,7 +25,7 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     data = find_data(config.data)
     data.forget_cached()
     data = in_memory(data, config.data.memory_gb)
-    config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
+    config = with_num_classes(config, data)
     state = build_state(config, device, activation_dtype(config.training.precision, device))
     seconds = seconds_of_step(state)
     consumed = config.training.d_steps * config.training.batch_size / seconds
@@ -71,8 +70,7 @@ def delivered_per_second(config: Config, data: Dataset, state: TrainState) -> fl
     next(batches)  # starts the workers
     count, start = 0, time.perf_counter()
     while count == 0 or time.perf_counter() - start < step.SECONDS / 2:
-        images, _ = next(batches)
-        count += len(images)
+        count += len(next(batches)[0].to(state.device))
     wait_for(state.device)
     return count / (time.perf_counter() - start)
 

@@ -59,8 +59,8 @@ class StepInParts:
 
     def optimize(self) -> None:
         """Take all steps of Adam: one for each update of D, and one for G."""
-        for _ in self.d_inputs:
-            steps.apply_to_discriminator(self.state, self.d_gradients)
+        for d_inputs in self.d_inputs:
+            steps.apply_to_discriminator(self.state, self.d_gradients, d_inputs)
         steps.adam_step(self.state.generator_optimizer, self.g_gradients)
 
     def average(self) -> None:
@@ -85,4 +85,4 @@ def loaded_inputs(config: Config) -> Iterator[Inputs]:
         MemoryDataset(images, labels, [], "noise"), seed=0, batch_size=training.batch_size, flip=data.flip
     )
     z_dim = config.model.generator.z_dim
-    return step_inputs(training, z_dim, data.num_classes or 0, batches.raw(), step=0)
+    return step_inputs(training, z_dim, data.num_classes or 0, batches, step=0)

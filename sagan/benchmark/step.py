@@ -53,7 +53,7 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     require_memory_for(config, device)
     keep_freed_memory()
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # graphs are recorded on the current device
+        torch.cuda.set_device(device)  # graphs are captured on the current device
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32 here
     dtype = activation_dtype(config.training.precision, device)
     auto = our_step(config, device, dtype, "auto")
@@ -108,7 +108,7 @@ def modes_on_gpu(config: Config, device: torch.device, dtype: torch.dtype) -> di
         try:
             form = our_step(config, device, dtype, mode)
             form()
-        except Exception as error:  # of the compiler, or of a recording: the other forms still count
+        except Exception as error:  # of the compiler, or of a capture: the other forms still count
             print(f"{mode}: left out: {one_line(error)}", file=sys.stderr)
         else:
             forms[mode] = form

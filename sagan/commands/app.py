@@ -27,7 +27,7 @@ from sagan.runtime.wording import PrintableFormatter, printable
 from sagan.version import __version__
 
 VERBS = ("train", "sample", "evaluate", "attention", "export", "push", "ablate", "bench", "pack")
-OF_MANY_PROCESSES = ("train", "evaluate")
+DISTRIBUTED_VERBS = ("train", "evaluate")
 HELP = ("--help", "-h", "--help-all")
 Shell = Literal["bash", "zsh"]
 ZSH_REGISTRATION = """
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     or 130 if it was interrupted."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     name = " ".join(["sagan", *(w for w in words[:1] if w in VERBS)])
-    given = Typed(words[1:])
+    given = Typed()
     if logging.lastResort:  # warnings quote names from files as well
         logging.lastResort.setFormatter(PrintableFormatter())
     try:
@@ -94,7 +94,7 @@ def run(words: list[str], given: Typed) -> None:
         prepare(page, app, words)
     verb, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
     processes = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
-    if processes > 1 and words[0] not in OF_MANY_PROCESSES:
+    if processes > 1 and words[0] not in DISTRIBUTED_VERBS:
         raise ConfigError(
             f"{words[0]}: uses one process, but torchrun has started {processes}; start it without torchrun"
         )

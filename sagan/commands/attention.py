@@ -96,7 +96,7 @@ def attention(
     if options.network == "generator" and asked:
         raise ConfigError(f"--{asked[0].key}: --network generator shows generated images only, and no data")
     if options.out:
-        check_writable(Path(options.out), "--out", folder=not page_of(options))
+        check_writable(Path(options.out), "--out", folder=not wants_page(options))
     from sagan.data import may_download
     from sagan.runs.networks import load_run_config, trust
     from sagan.viewing import subjects
@@ -117,13 +117,13 @@ def check_together(options: Options) -> None:
     """Raise ConfigError if options contradict each other."""
     if options.animate and options.checkpoint:
         raise ConfigError(f"--checkpoint {options.checkpoint}: --animate {options.animate} draws every checkpoint")
-    if options.animate and page_of(options):
+    if options.animate and wants_page(options):
         raise ConfigError(f"--out {options.out}: a page always shows every checkpoint; omit --animate")
     if options.images and options.network == "generator":
         raise ConfigError(f"--images {options.images}: only the discriminator takes images, not --network generator")
     for name in ("ablate_layer", "minus"):
         value = getattr(options, name)
-        if value and (options.animate or page_of(options)):
+        if value and (options.animate or wants_page(options)):
             other = f"--animate {options.animate}" if options.animate else f"--out {options.out}"
             raise ConfigError(f"--{name} {value}: makes a picture of one step, so it cannot be combined with {other}")
     if options.ablate_layer and (other := options.images and "--images" or options.minus and "--minus"):
@@ -180,7 +180,7 @@ def draw(run: str, options: Options, points: list[Point] | None, real: "RealData
     # A run's newest checkpoint alone is loaded already. Several are shown with the same inputs and points.
     found = ((n, look(n)) for n in map(load, shown)) if len(shown) > 1 else [(networks, views)]
     found = progress(found, "checkpoints", len(shown))
-    if page_of(options):
+    if wants_page(options):
         yield str(picture_files.write_page(name_of(run), found, folder))
         return
     queries = {picture_files.file_stem(v): [points] * len(v.images) if points else view_queries(v) for v in views}
@@ -219,7 +219,7 @@ def name_of(run: str) -> str:
     return (run_directory(run) or Path(run).absolute().parent).name
 
 
-def page_of(options: Options) -> bool:
+def wants_page(options: Options) -> bool:
     """Return whether `--out` names a page rather than a folder."""
     return options.out is not None and Path(options.out).suffix.lower() in (".html", ".htm")
 
@@ -229,7 +229,7 @@ def checkpoints_to_show(run: str, options: Options) -> list[str | Path]:
 
     Raise ConfigError or UserError if there are fewer than two to animate.
     """
-    if page_of(options) and not options.checkpoint and Path(run).is_dir():
+    if wants_page(options) and not options.checkpoint and Path(run).is_dir():
         return [*checkpoints(Path(run))]
     if not (animate := options.animate):
         return [run]

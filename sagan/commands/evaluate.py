@@ -45,9 +45,9 @@ class Protocol(EvaluationConfig):
     every: Annotated[int, Parameter(parse=False)] = 0
 
 
-OF_PROTOCOL = Group("protocol (default: as in the run)", sort_key=2)
+PROTOCOL_GROUP = Group("protocol (default: as in the run)", sort_key=2)
 AnyRun = Annotated[str | None, Parameter(help="a run directory, a checkpoint or exported weights")]
-ProtocolOptions = Annotated[Protocol, Parameter(name="*", group=OF_PROTOCOL, show_default=False)]
+ProtocolOptions = Annotated[Protocol, Parameter(name="*", group=PROTOCOL_GROUP, show_default=False)]
 
 
 def evaluate(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from sagan.commands.options import OF_TRAIN
+from sagan.commands.options import TRAIN_GROUP
 from sagan.config.types import as_text, range_in_words
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class HelpPage:
         if not panel.entries:
             return
         print(f"{panel.title}:")
-        if panel.title == OF_TRAIN.name and not self.everything:
+        if panel.title == TRAIN_GROUP.name and not self.everything:
             return print("  All of them apply here as well; --help-all lists them.", end="\n\n")
         long = len(panel.entries) > 30  # long lists are divided into sections
         for _, section in itertools.groupby(panel.entries, lambda entry: long and label(entry).rpartition(".")[0][:12]):

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from sagan.models.generator import Generator
 
 T = TypeVar("T")
-OF_TRAIN = Group("options of sagan train", sort_key=2)
-OF_DATA = Group("data (default: as in the run)", sort_key=3)
+TRAIN_GROUP = Group("options of sagan train", sort_key=2)
+DATA_GROUP = Group("data (default: as in the run)", sort_key=3)
 
 Flat = Annotated[T, Parameter(name="*")]
 """A dataclass whose fields are options of their own names."""
-TrainOptions = Annotated[Config, Parameter(name="*", group=OF_TRAIN)]
-DataOptions = Annotated[DataConfig, Parameter(group=OF_DATA, show_default=False)]
+TrainOptions = Annotated[Config, Parameter(name="*", group=TRAIN_GROUP)]
+DataOptions = Annotated[DataConfig, Parameter(group=DATA_GROUP, show_default=False)]
 Preset = Annotated[str | None, Parameter(help="a preset or a YAML file")]
 Run = Annotated[str, Parameter(help="a run directory, a checkpoint, exported weights or hf://user/name")]
 Checkpoint = Annotated[FilePath | None, Parameter(help="best, or a checkpoint file; null: the newest of the run.")]
@@ -40,9 +40,8 @@ Classes = Annotated[list[int | str], MinLen(1), doc("at least one class")]
 
 @dataclass
 class Typed:
-    """The words typed after a verb, and the options among them."""
+    """The options typed after a verb."""
 
-    words: list[str]
     settings: list[Setting] = field(default_factory=list)
     own: set[str] = field(default_factory=set)
     """Options of the verb itself. One may have the name of a section of options, as `sagan bench --data` does."""

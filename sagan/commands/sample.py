@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from annotated_types import Predicate, doc
 
 from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, TrustModule, chosen_classes
-from sagan.config import STORED, ConfigError, ExtractorConfig, UserError
+from sagan.config import FROM_PYTHON, STORED, ConfigError, ExtractorConfig, UserError
 from sagan.config.schema import Source
 from sagan.config.types import FilePath, NonNegative, Positive, Truncation
 from sagan.runtime.files import check_writable
@@ -147,7 +147,7 @@ def nearest_source(name: str, option: str = "--nearest") -> tuple[str, str | Non
     Raise UserError if it is none of these.
     """
     path = Path(name).expanduser()
-    named = [s for s in get_args(Source) if s not in (*STORED, "dataset")]
+    named = [s for s in get_args(Source) if s not in (*STORED, FROM_PYTHON)]
     if path.suffix == ".zip" and path.is_file():
         return "zip", name
     if path.is_dir():

@@ -2,14 +2,14 @@
 
 import inspect
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from sagan.commands.options import Flat, Given, Preset
-from sagan.config import DRAWN, Config, ConfigError, to_yaml
+from sagan.config import DRAWN, LOCAL, Config, ConfigError, to_yaml
 from sagan.config.types import NonNegative
 from sagan.presets import describe_preset, load_settings, presets
 from sagan.runtime.wording import counted, printable
@@ -61,7 +61,8 @@ def train(
 
 def plan_of(config: Config) -> list[str]:
     """Return what a run would do, as text. Raise ConfigError or UserError as the run itself would at its start."""
-    from sagan.data import find_data, resolve_num_classes
+    from sagan.config.dotted import is_dotted
+    from sagan.data import find_data, with_num_classes
     from sagan.models.build import build_discriminator, build_generator
     from sagan.runs.directory import newest_step
     from sagan.runs.networks import load_weights
@@ -71,14 +72,14 @@ def plan_of(config: Config) -> list[str]:
     dtype = str(activation_dtype(training.precision, device)).removeprefix("torch.")
     step = newest_step(directory)
     data = f"{config.data.source}, downloaded on first use"
-    if "." in config.data.source:
+    if is_dotted(config.data.source):
         data = f"{config.data.source}, opened when the run starts"
     elif config.data.source == "huggingface" and Path(config.data.path or "").exists():
         data = f"{config.data.source} {config.data.path}, opened when the run starts"
-    if config.data.source in (*DRAWN, "folder", "zip", "packed"):
+    if config.data.source in (*DRAWN, *LOCAL):
         found = find_data(config.data)
         data = f"{counted(len(found), 'image')}, {found.source}"
-        config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, found)))
+        config = with_num_classes(config, found)
     start = f"resuming from step {step}" if step else "a new run"
     if training.init_from and not step:
         start += f" from the weights of {training.init_from}, step {load_weights(training.init_from)[0]}"

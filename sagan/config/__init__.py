@@ -4,6 +4,8 @@ from sagan.config.errors import ConfigError, DamagedError, UntrustedCode, UserEr
 from sagan.config.reading import Setting, file_settings, flatten, override_settings, read, to_config, updated
 from sagan.config.schema import (
     DRAWN,
+    FROM_PYTHON,
+    LOCAL,
     STORED,
     AttentionConfig,
     CheckpointConfig,
@@ -22,6 +24,8 @@ from sagan.config.writing import refuse_changes, to_yaml
 
 __all__ = [
     "DRAWN",
+    "FROM_PYTHON",
+    "LOCAL",
     "STORED",
     "AttentionConfig",
     "CheckpointConfig",

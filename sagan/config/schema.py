@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Predicate, doc
 
+from sagan.config.dotted import is_dotted
 from sagan.config.errors import ConfigError
 from sagan.config.types import (
     Decay,
@@ -35,10 +36,14 @@ Source = Literal[
 ]
 OwnSource = Annotated[
     str,
-    Predicate(lambda value: "." in value),
+    Predicate(is_dotted),
     doc(f"one of {', '.join(get_args(Source))}, or the path of a class such as my_module.MyDataset"),
 ]
-STORED = ("folder", "zip", "packed", "huggingface")
+FROM_PYTHON = "dataset"
+"""Source of data that a program gives to `sagan.train` or `sagan.evaluate`."""
+LOCAL = ("folder", "zip", "packed")
+"""Sources that are files of one's own."""
+STORED = (*LOCAL, "huggingface")
 """Sources that need `data.path`."""
 DRAWN = ("shapes", "pairs", "pairs-near", "pairs-pattern")
 """Sources whose images the program draws."""
@@ -173,8 +178,8 @@ class TrainingConfig:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Activation dtype; weights are float32. auto: bf16 if the device is faster with it, else float32."""
     performance: Literal["auto", "eager", "compiled", "graphs"] = "auto"
-    """How updates run. eager: one operation after another; compiled: by torch.compile; graphs: recorded as CUDA graphs;
-    auto: graphs on a GPU if they can be recorded, else eager."""
+    """How updates run. eager: one operation after another; compiled: by torch.compile; graphs: captured as CUDA graphs;
+    auto: graphs on a GPU if they can be captured, else eager."""
     d_steps: Positive = 1
     """Discriminator updates per generator update."""
     micro_batches: Positive = 1

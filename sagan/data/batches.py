@@ -13,13 +13,14 @@ from torch import Tensor
 from sagan.config import ConfigError
 from sagan.data.dataset import Dataset, MemoryDataset
 from sagan.data.reading import read_ahead
-from sagan.runtime.draws import generator_for
+from sagan.runtime.draws import rng_for
 
 
 class TrainingBatches:
-    """An endless iterable of (real, y) for batch numbers start, start + 1, ....
+    """An endless iterable of (images, y, mirrored) for batch numbers start, start + 1, ....
 
-    real is float32 in [-1, 1], (n, C, H, W), and y is int64, (n,), both on `device`, with n = batch_size // world_size.
+    On the CPU, images is uint8, (n, C, H, W), y is int64, (n,), and mirrored is bool, (n,), or None for no flips, with
+    n = batch_size // world_size. If all images are `resident` on an accelerator, images holds their indices instead.
     Batch b holds the draws b * batch_size ... (b + 1) * batch_size - 1 of one endless sequence, a permutation of the
     data set per epoch. Each rank takes a contiguous slice. Images in memory are moved to the device once if they fit;
     images on disk are read by `workers` processes.
@@ -40,33 +41,21 @@ class TrainingBatches:
     ):
         if batch_size % world_size:
             raise ConfigError(f"training.batch_size {batch_size}: not a multiple of the {world_size} processes")
-        self.device = torch.device(device)
-        self.dataset = dataset.to(self.device)
+        self.dataset = dataset.to(torch.device(device))
         self.seed, self.batch_size, self.flip = seed, batch_size, flip
         self.share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         self.start = start
         self.workers = 0 if isinstance(dataset, MemoryDataset) else workers
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, y, mirrored in self.raw():
-            real = to_float(images.to(self.device) if self.resident is None else self.dataset.batch(images))
-            if mirrored is not None:
-                real = torch.where(mirrored.to(self.device)[:, None, None, None], real.flip(3), real)
-            yield real, y.to(self.device)
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        for images, y, mirrored in read_ahead(self.dataset, self.read, itertools.count(self.start), self.workers):
+            yield images, y, mirrored if self.flip else None
 
     @property
     def resident(self) -> Tensor | None:
         """Return all images if they are on an accelerator, else None."""
         images = self.dataset.images if isinstance(self.dataset, MemoryDataset) else None
         return None if images is None or images.device.type == "cpu" else images
-
-    def raw(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Yield unconverted batches on the CPU: uint8 images, labels, and which images to mirror, or None for none.
-
-        If all images are `resident` on an accelerator, yield their indices instead.
-        """
-        for images, y, mirrored in read_ahead(self.dataset, self.read, itertools.count(self.start), self.workers):
-            yield images, y, mirrored if self.flip else None
 
     def indices(self, number: int) -> Tensor:
         """Return this rank's image indices of batch `number`."""
@@ -78,11 +67,11 @@ class TrainingBatches:
 
     def mirrored(self, number: int) -> Tensor:
         """Return whether to mirror each of this rank's images of batch `number`. It is drawn for the whole batch."""
-        draws = torch.rand(self.batch_size, generator=generator_for(self.seed, "flip", number))
+        draws = torch.rand(self.batch_size, generator=rng_for(self.seed, "flip", number))
         return (draws < 0.5)[self.share]
 
     def read(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return batch `number` before conversion: uint8 images (or indices), labels, and which images to mirror."""
+        """Return batch `number` as in a batch: uint8 images (or indices), labels, and which images to mirror."""
         indices = self.indices(number)
         images = self.dataset.batch(indices) if self.resident is None else indices
         return images, self.dataset.labels[indices], self.mirrored(number)
@@ -91,7 +80,7 @@ class TrainingBatches:
 @lru_cache(maxsize=4)  # consecutive batches share an epoch or two; a permutation of a million takes 8 MB
 def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
     """Return the order of the images in an epoch: a permutation of 0..count-1."""
-    return torch.randperm(count, generator=generator_for(seed, "order", epoch))
+    return torch.randperm(count, generator=rng_for(seed, "order", epoch))
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sagan.config import ConfigError, DataConfig, UserError
+from sagan.config import Config, ConfigError, DataConfig, UserError
 from sagan.data.decoding import fit_arrays
 from sagan.data.reading import read_ahead
 from sagan.data.rules import Rule
@@ -175,6 +176,11 @@ def fingerprint(
     digest.update(images_sha256.encode())
     digest.update(labels.cpu().numpy().astype("<i8").data)
     return digest.hexdigest()
+
+
+def with_num_classes(config: Config, dataset: Dataset) -> Config:
+    """Return the configuration with the number of classes that `resolve_num_classes` finds."""
+    return replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, dataset)))
 
 
 def resolve_num_classes(data: DataConfig, dataset: Dataset) -> int:

@@ -15,8 +15,6 @@ from sagan.config.types import shown
 from sagan.data.dataset import Dataset, MemoryDataset, resolve_num_classes
 from sagan.runtime.distributed import is_main
 
-GIVEN = "dataset"
-"""The `data.source` of a run whose data came from Python."""
 GIVE_AGAIN = "give it again: sagan.{}, dataset=...)"
 
 

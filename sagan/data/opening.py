@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sagan.config import STORED, ConfigError, DataConfig, Setting
+from sagan.config import FROM_PYTHON, STORED, ConfigError, DataConfig, Setting
+from sagan.config.dotted import is_dotted
 from sagan.data.archives import open_archive
 from sagan.data.dataset import Dataset, resolve_num_classes
 from sagan.data.folder import open_folder
 from sagan.data.hugging_face import open_hugging_face
-from sagan.data.own import is_own, open_own
+from sagan.data.own import open_own
 from sagan.data.packed import open_packed
 from sagan.data.pairs import PAIRS, PairsDataset
 from sagan.data.shapes import ShapesDataset
@@ -51,13 +52,13 @@ def open_source(data: DataConfig, split: str, download: bool = True) -> Dataset:
     """Open the data set of `data.source` without decoding any image."""
     if data.source == "shapes":
         return ShapesDataset(data.size, data.channels, split)
-    if data.source == "dataset":
+    if data.source == FROM_PYTHON:
         raise ConfigError(
-            "data.source dataset: the run was given a data set from Python; give it again, as dataset=..."
+            f"data.source {FROM_PYTHON}: the run was given a data set from Python; give it again, as dataset=..."
         )
     if data.source in PAIRS:
         return PairsDataset(data.source, data.size, data.channels, split)
-    if is_own(data.source):
+    if is_dotted(data.source):
         return open_own(data, split)
     if data.source in STORED:
         if data.path is None:

@@ -1,16 +1,11 @@
 """Data sets from outside this package: `data.source` is the path of a class, such as my_module.MyDataset."""
 
-import importlib
-import sys
+from typing import Any
 
 from sagan.config import ConfigError, DataConfig, UserError
+from sagan.config.dotted import already_imported, import_path
 from sagan.data.dataset import Dataset
 from sagan.data.given import read_given
-
-
-def is_own(source: str) -> bool:
-    """Return whether a source is the path of a class."""
-    return "." in source
 
 
 def is_imported(source: str) -> bool:
@@ -18,8 +13,7 @@ def is_imported(source: str) -> bool:
 
     It must have a length and items by index. Otherwise a file could have any imported class instantiated.
     """
-    module, _, name = source.rpartition(".")
-    found = vars(sys.modules[module]).get(name) if module in sys.modules else None  # getattr may import
+    found = already_imported(source)
     return isinstance(found, type) and hasattr(found, "__getitem__") and hasattr(found, "__len__")
 
 
@@ -29,11 +23,7 @@ def open_own(data: DataConfig, split: str) -> Dataset:
     All items are read once. Raise ConfigError if the class cannot be imported or an item does not fit the
     configuration, UserError if the class cannot open its data.
     """
-    module, _, name = data.source.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a user's module may raise anything
-        raise ConfigError(f"data.source {data.source}: cannot be imported: {type(error).__name__}: {error}") from error
+    kind: Any = import_path(data.source, "data.source")
     try:
         given = kind(path=data.path, size=data.size, channels=data.channels, split=split)
     except ConfigError:

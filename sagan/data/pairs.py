@@ -28,7 +28,7 @@ from sagan.config import ConfigError
 from sagan.data.dataset import Dataset
 from sagan.data.rules import CELLS, RADIUS, Rule, SameHue, SamePattern, cell_size
 from sagan.data.shapes import coverage
-from sagan.runtime.draws import generator_for
+from sagan.runtime.draws import rng_for
 
 SEED = 0
 SPLITS = {"train": range(0, 8_000), "test": range(8_000, 10_000)}  # numbers of the images
@@ -61,7 +61,7 @@ class PairsDataset(Dataset):
 
 def variation(number: int) -> np.ndarray:
     """Return the draws of a scene: float64 (DRAWS,), uniform in [0, 1). The sources share them."""
-    return torch.rand(DRAWS, generator=generator_for(SEED, "pairs", number)).double().numpy()
+    return torch.rand(DRAWS, generator=rng_for(SEED, "pairs", number)).double().numpy()
 
 
 def far_places(draws: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sagan.config import ConfigError
 from sagan.data.dataset import Dataset
-from sagan.runtime.draws import generator_for
+from sagan.runtime.draws import rng_for
 
 SEED = 0
 SPLITS = {"train": range(0, 10_000), "test": range(10_000, 12_000)}  # numbers of the images
@@ -98,7 +98,7 @@ def draw_scenes(numbers: list[int], size: tuple[int, int], channels: int) -> np.
 
 def variation(number: int) -> list[float]:
     """Return the six draws of a scene: radius, offset x and y, shade, hue, background; uniform in [-1, 1]."""
-    return (2 * torch.rand(6, generator=generator_for(SEED, "shapes", number)) - 1).tolist()
+    return (2 * torch.rand(6, generator=rng_for(SEED, "shapes", number)) - 1).tolist()
 
 
 def draw_class(kind: SceneClass, draws: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from sagan.evaluation.features import Features, extract
 from sagan.evaluation.folder import FolderImages
 from sagan.evaluation.reference import Images, Reference, reference
 from sagan.evaluation.scores import MAX_MANIFOLD, Scores, score_features
-from sagan.runtime.distributed import read_by_main
+from sagan.runtime.distributed import run_on_main
 from sagan.runtime.draws import labels
 from sagan.runtime.wording import counted
 from sagan.version import __version__
@@ -55,7 +55,7 @@ def evaluate(
         real.rule,
     )
     facts = {"seed": config.seed, "truncation": config.truncation, **(protocol or {})}
-    return read_by_main(lambda: compare(known, made, y, num_classes, real, split, extractor, facts), SCORES)
+    return run_on_main(lambda: compare(known, made, y, num_classes, real, split, extractor, facts), SCORES)
 
 
 def compare_folders(real_dir: str, fake_dir: str, extractor: Extractor, batch_size: int = 64) -> Scores:
@@ -78,7 +78,7 @@ def compare_images(real: FolderImages, fake: FolderImages, extractor: Extractor,
     facts = {"fake_data": fake.fingerprint, "fake_size": "x".join(map(str, fake.size))}
     if real.resized_to:
         facts["images"] = f"centre-cropped and resized to {'x'.join(map(str, real.resized_to))}, bicubic antialiased"
-    return read_by_main(lambda: compare(known, made, None, 0, real, "folder", extractor, facts), SCORES)
+    return run_on_main(lambda: compare(known, made, None, 0, real, "folder", extractor, facts), SCORES)
 
 
 def compare(

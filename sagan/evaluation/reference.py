@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -23,8 +22,8 @@ from sagan.data.rules import Rule
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import extract
 from sagan.evaluation.metrics import Moments, moments
-from sagan.runtime.distributed import read_by_main
-from sagan.runtime.draws import generator_for
+from sagan.runtime.distributed import run_on_main
+from sagan.runtime.draws import rng_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
 from sagan.version import __version__
@@ -76,7 +75,7 @@ def choose_real(labels: Tensor, num_real: int) -> Tensor:
     turn = torch.empty(len(labels), dtype=torch.long)
     for c in labels.unique().tolist():
         members = (labels == c).nonzero().squeeze(1)
-        shuffled = members[torch.randperm(len(members), generator=generator_for(0, "real", c))]
+        shuffled = members[torch.randperm(len(members), generator=rng_for(0, "real", c))]
         turn[shuffled] = torch.arange(len(members))
     deal = (turn * (int(labels.max()) + 1) + labels).argsort()  # by turn, then by class
     return deal[:num_real].sort().values
@@ -117,11 +116,12 @@ def reference(real: Images, split: str, num_real: int, extractor: Extractor, bat
         return found is not None
 
     # A fingerprint may read all images, so one process takes it.
-    if read_by_main(known, "looks for known features of the real images"):
+    if run_on_main(known, "looks for known features of the real images"):
         return found
 
-    images: Callable[[int, int], Tensor] = lambda start, stop: real.batch(indices[start:stop])  # noqa: E731
-    features = extract(images, len(indices), extractor, batch_size, "real images")
+    features = extract(
+        lambda start, stop: real.batch(indices[start:stop]), len(indices), extractor, batch_size, "real images"
+    )
     if features is None:
         return None
     computed = Reference(features.values, real.labels[indices], moments(features.values))

@@ -20,7 +20,7 @@ from sagan.evaluation.metrics import (
     precision_recall,
 )
 from sagan.evaluation.reference import Reference
-from sagan.runtime.draws import generator_for
+from sagan.runtime.draws import rng_for
 from sagan.runtime.wording import counted
 
 MEASURES = ("fid", "kid_mean", "is_mean", "precision", "recall", "density", "coverage", "intra_fid")
@@ -164,7 +164,7 @@ def some(values: Tensor, kind: str) -> Tensor:
     """Return at most MAX_MANIFOLD rows, always the same ones."""
     if len(values) <= MAX_MANIFOLD:
         return values
-    order = torch.randperm(len(values), generator=generator_for(0, f"manifold {kind}", len(values)))
+    order = torch.randperm(len(values), generator=rng_for(0, f"manifold {kind}", len(values)))
     return values[order[:MAX_MANIFOLD]]
 
 

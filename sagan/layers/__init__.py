@@ -3,7 +3,7 @@
 from sagan.layers.network import evaluating, initialize
 from sagan.layers.norm import BatchNorm
 from sagan.layers.prepared import Weights
-from sagan.layers.spectral import Conv2d, Embedding, Linear, Spectral, SpectralWeight, power_iteration, spectral_weights
+from sagan.layers.spectral import Conv2d, Embedding, Linear, Spectral, SpectralWeight, spectral_weights
 
 __all__ = [
     "BatchNorm",
@@ -15,6 +15,5 @@ __all__ = [
     "Weights",
     "evaluating",
     "initialize",
-    "power_iteration",
     "spectral_weights",
 ]

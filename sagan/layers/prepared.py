@@ -1,7 +1,7 @@
 """The weights of a network, prepared for a whole update by a few operations over all layers.
 
-By itself, a layer divides its weight by sigma, fuses it with resampling and rounds it to the dtype of its input in
-every pass. In a small model, these hundreds of small operations take as long as the convolutions.
+Unprepared, a layer divides its weight by sigma, fuses it with resampling and casts it to the dtype of its input in
+every forward pass. In a small model, these hundreds of small operations take as long as the convolutions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,9 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from sagan.layers.spectral import Conv2d, SingularVectors, Spectral, SpectralWeight
-
-# torch's own optimizers call these private functions too: one call for all layers.
-# pyright: reportPrivateImportUsage=false
 
 
 class Weights:
@@ -26,14 +23,14 @@ class Weights:
         self.convolutions = [layer for layer in layers if isinstance(layer, Conv2d)]
 
     @contextmanager
-    def prepared(self, dtype: torch.dtype, *, iterate: bool, gradients: bool = True) -> Iterator[None]:
+    def prepared(self, dtype: torch.dtype, *, power_iteration: bool, gradients: bool = True) -> Iterator[None]:
         """Let the layers use weights that are prepared once, for the duration of the block.
 
-        `dtype` is the dtype of the activations. With `iterate`, a power iteration comes first. The weights must not
+        `dtype` is the dtype of the activations. With `power_iteration`, one comes first. The weights must not
         change in the block. Gradients flow to them as usual unless `gradients` is false. Several passes in the block
         share this part of the graph.
         """
-        vectors = self.spectral.iterate() if iterate else self.spectral.vectors()
+        vectors = self.spectral.iterate() if power_iteration else self.spectral.vectors()
         try:
             with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
                 self._prepare(dtype, vectors)

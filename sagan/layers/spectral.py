@@ -1,9 +1,9 @@
 """Layers with spectral normalization.
 
-Spectral normalization (Miyato et al. 2018) divides a weight by an estimate of its largest singular value. Only an
-explicit `power_iteration` refines the estimate; reading a weight changes nothing. So the training step decides how
-often: D's vectors once per update of D, and G's once per update of either network, as in the authors' code. Sampling,
-evaluation and viewing never update them.
+Spectral normalization (Miyato et al. 2018) divides a weight by an estimate of its largest singular value. Only
+`Spectral.iterate` refines the estimate; reading a weight changes nothing. So the training step decides how often: D's
+vectors once per update of D, and G's once per update of either network, as in the authors' code. Sampling, evaluation
+and viewing never update them.
 """
 
 from collections.abc import Iterable
@@ -113,10 +113,6 @@ def spectral_weights(network: nn.Module) -> dict[str, SpectralWeight]:
     return {n: m for n, m in network.named_modules() if isinstance(m, SpectralWeight) and m.spectral_norm}
 
 
-# torch's own optimizers call these private functions too: one call for all layers.
-# pyright: reportPrivateImportUsage=false
-
-
 class Spectral:
     """Several layers under spectral norm, whose estimates of the largest singular value are refined together."""
 
@@ -154,11 +150,6 @@ class Spectral:
         vs = [row.flatten() for row in self.rows]
         products = [torch.mv(matrix, v) for matrix, v in zip(self.matrices, vs, strict=True)]
         return SingularVectors(self.u, vs, [torch.dot(u, p) for u, p in zip(self.u, products, strict=True)])
-
-
-def power_iteration(network: nn.Module) -> None:
-    """Run one power iteration on each spectrally normalized weight of a network."""
-    Spectral(spectral_weights(network).values()).iterate()
 
 
 class Conv2d(SpectralWeight):

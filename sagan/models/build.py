@@ -10,7 +10,7 @@ from sagan.config import Config, ConfigError
 from sagan.config.errors import one_line
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
-from sagan.runtime.draws import generator_for
+from sagan.runtime.draws import rng_for
 
 Network = TypeVar("Network", Generator, Discriminator)
 
@@ -55,6 +55,6 @@ def _build(cls: type[Network], config: Config, name: str) -> Network:
             "data.num_classes null: expected a number; only a run that opens the data set can count its classes"
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator_for(config.training.seed, f"init {name}", 0).initial_seed())
+        torch.manual_seed(rng_for(config.training.seed, f"init {name}", 0).initial_seed())
         network = cls(getattr(config.model, name), data.size, data.channels, data.num_classes)
     return network.to(memory_format=torch.channels_last)

@@ -1,5 +1,7 @@
 """The projection discriminator, for every image size."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,7 +37,7 @@ class Discriminator(nn.Module):
         self.memory_format = torch.channels_last
 
         self.blocks = nn.ModuleList()
-        for i, (width_in, width_out, attention) in enumerate(zip(widths, widths[1:], attentions, strict=False)):
+        for i, ((width_in, width_out), attention) in enumerate(zip(pairwise(widths), attentions, strict=True)):
             self.blocks.append(
                 DiscriminatorBlock(
                     width_in,

@@ -1,6 +1,7 @@
 """The generator, for every image size."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ class Generator(nn.Module):
         a, b = self.first_size
         self.project = Linear(config.z_dim, widths[0] * a * b, spectral_norm=config.spectral_norm)
         self.blocks = nn.ModuleList()
-        for width_in, width_out, attention in zip(widths, widths[1:], attentions, strict=False):
+        for (width_in, width_out), attention in zip(pairwise(widths), attentions, strict=True):
             self.blocks.append(
                 GeneratorBlock(
                     width_in,

@@ -50,7 +50,7 @@ def attention_by_block(config: GeneratorConfig | DiscriminatorConfig, size: Size
     option, spec = f"model.{network}.attention", config.attention
     resolve(spec, option)
     places = block_places(config, size)
-    attended: dict[int, Size] = {}
+    attended: set[int] = set()
     if spec.kind != "none":
         attended = attention_blocks([place.size for place in places], spec.resolutions, f"{option}.resolutions")
     for i, place in enumerate(places):

@@ -68,8 +68,8 @@ def discriminator_block_sizes(size: Size) -> list[Size]:
     return sizes
 
 
-def attention_blocks(sizes: list[Size], resolutions: list[int], option: str) -> dict[int, Size]:
-    """Return index -> map size of the blocks with attention.
+def attention_blocks(sizes: list[Size], resolutions: list[int], option: str) -> set[int]:
+    """Return the indices of the blocks with attention.
 
     For each resolution, it is the first block whose output has that shorter side. Raise ConfigError, listing the
     existing sizes, if there is none.
@@ -79,4 +79,4 @@ def attention_blocks(sizes: list[Size], resolutions: list[int], option: str) -> 
         if resolution not in shorter:
             exist = ", ".join(str(s) for s in sorted(set(shorter)))
             raise ConfigError(f"{option} {resolution}: no block has an output of that size; expected one of {exist}")
-    return {shorter.index(r): sizes[shorter.index(r)] for r in sorted(set(resolutions))}
+    return {shorter.index(r) for r in resolutions}

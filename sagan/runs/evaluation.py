@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sagan.attention import ablate_layers
-from sagan.config import ConfigError, DataConfig, EvaluationConfig, Setting, UserError, updated
+from sagan.config import FROM_PYTHON, ConfigError, DataConfig, EvaluationConfig, Setting, UserError, updated
 from sagan.data import Dataset, find_data, in_memory, may_download
-from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
+from sagan.data.given import GIVE_AGAIN, wrap_dataset
 from sagan.evaluation import Scores, build_extractor, require_room
 from sagan.evaluation.evaluate import evaluate
 from sagan.evaluation.extractors import VERIFIED
@@ -19,14 +19,13 @@ from sagan.models.origin import origin_of
 from sagan.runs.checkpoints import run_of
 from sagan.runs.networks import (
     built_generator,
-    load_data_facts,
     load_run_config,
     require_trusted_source,
     saved_generator,
 )
 from sagan.runs.records import append_evaluation
 from sagan.runtime.device import choose_device
-from sagan.runtime.distributed import is_main, main_first, meet, process_group, read_by_main, require_agreement
+from sagan.runtime.distributed import is_main, main_first, meet, process_group, require_agreement, run_on_main
 from sagan.runtime.wording import counted
 
 
@@ -55,24 +54,26 @@ def evaluate_run(
     """
     place = choose_device(device)
     with process_group(place):
-        saved = read_by_main(lambda: load_run_config(run, checkpoint))
-        config, images = chosen_protocol(run, saved.evaluation, protocol), updated(saved.data, data)
+        trained = run_on_main(lambda: load_run_config(run, checkpoint))
+        config, images = chosen_protocol(run, trained.evaluation, protocol), updated(trained.data, data)
         if dataset is not None:
-            images = replace(images, source=GIVEN, path=None)
+            images = replace(images, source=FROM_PYTHON, path=None)
         elif not any(setting.key == "source" for setting in data):
-            require_trusted_source(saved.data, run)
-        weights, home = read_by_main(  # both at once, before a run in progress deletes the checkpoint
+            require_trusted_source(trained.data, run)
+        saved, home = run_on_main(  # both at once, before a run in progress deletes the checkpoint
             lambda: (saved_generator(run, checkpoint, config.ema), run_of(run, checkpoint))
         )
-        generator = built_generator(weights, place)
+        generator = built_generator(saved, place)
         require_same_images(images, generator)
         ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
         with main_first("loads the extractor"):  # one process of each machine downloads
-            download = may_download(data, saved.data)
+            download = may_download(data, trained.data)
             real = find_data(images, split, download) if dataset is None else wrap_dataset(dataset, images)
             extractor = build_extractor(config.extractor, place)
         require_room(config, extractor)
-        require_identity(run, checkpoint, real)
+        if saved.data.get("identity") not in (None, real.identity):
+            again = GIVE_AGAIN.format("evaluate(run")
+            raise ConfigError(f"{run}: trained on a data set from Python, which is not this one; {again}")
         real, origin = in_memory(real, images.memory_gb), origin_of(generator)
         meet("reads the images")
         require_agreement(
@@ -105,15 +106,6 @@ def chosen_protocol(run: str | Path, own: EvaluationConfig, settings: Sequence[S
         if extractor.name not in VERIFIED and value is not None and key not in given:
             raise ConfigError(f"{key} {value}: only {run} names it, and its weights are not verified; give it")
     return protocol
-
-
-def require_identity(run: str | Path, checkpoint: str | None, real: Dataset) -> None:
-    """Raise ConfigError if the run was trained on a data set from Python, and `real` is another one."""
-    trained_on = read_by_main(lambda: load_data_facts(run, checkpoint)).get("identity")
-    if trained_on not in (None, real.identity):
-        raise ConfigError(
-            f"{run}: trained on a data set from Python, which is not this one; {GIVE_AGAIN.format('evaluate(run')}"
-        )
 
 
 def digest(real: Dataset) -> str:

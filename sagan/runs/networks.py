@@ -4,14 +4,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from sagan.attention import import_modules, is_loaded
 from sagan.config import Config, ConfigError, DataConfig, UntrustedCode, UserError, to_config
-from sagan.data.own import is_imported, is_own
+from sagan.config.dotted import is_dotted, module_of
+from sagan.data.own import is_imported
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
@@ -33,6 +34,8 @@ class Saved(NamedTuple):
     network: Name
     origin: Origin
     weights: dict[str, Tensor]
+    data: dict[str, Any]
+    """What the file says about its training images; empty for exported weights and checkpoints of older versions."""
 
 
 def load_generator(
@@ -104,18 +107,10 @@ def load_run_config(run: str | Path, checkpoint: str | None = None) -> Config:
 
 def require_trusted_source(data: DataConfig, run: str | Path) -> None:
     """Raise UntrustedCode if a run names a data source from outside this package whose class is not imported yet."""
-    if is_own(data.source) and not is_imported(data.source):
-        module = data.source.rpartition(".")[0]
+    if is_dotted(data.source) and not is_imported(data.source):
+        module = module_of(data.source)
         what = f"{run}: names the data source {data.source}, and opening it would run the module {module}"
         raise UntrustedCode(what, [module])
-
-
-def load_data_facts(run: str | Path, checkpoint: str | None = None) -> dict:
-    """Load what a checkpoint says about its data; empty for exported weights and checkpoints of older versions."""
-    path = _located(run)
-    if path.suffix == ".safetensors":
-        return {}
-    return load_checkpoint(find_checkpoint(path, checkpoint)).get("data", {})
 
 
 def load_weights(run: str | Path) -> tuple[int, dict[str, dict[str, Tensor]]]:
@@ -157,7 +152,7 @@ def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) ->
     _fitting(networks[0], build_generator)
     _fitting(networks[1], build_discriminator)
     written = []
-    for _, name, origin, weights in networks:
+    for _, name, origin, weights, _ in networks:
         facts = {"config": asdict(origin.config), "step": origin.step, "weights": f"{name}{'_ema' * origin.averaged}"}
         if origin.class_names is not None:
             facts["class_names"] = origin.class_names
@@ -190,12 +185,13 @@ def _read_checkpoint(path: Path, network: Name, ema: bool) -> Saved:
     kind = f"{network}_ema" if averaged else network
     if kind not in content:
         raise UserError(f"{path}: holds no {network}")
-    names = content["data"]["class_names"] if "data" in content else None
+    data = content.get("data", {})
     config = checkpoint_config(content, path)
     try:
-        return Saved(path, network, _origin(config, content["step"], averaged, names), content[kind])
+        origin = _origin(config, content["step"], averaged, data.get("class_names"))
     except ValueError as error:
         raise UserError(f"{path}: damaged: {error}") from error
+    return Saved(path, network, origin, content[kind], data)
 
 
 def _read_export(path: Path, network: Name, checkpoint: str | None) -> Saved:
@@ -215,7 +211,7 @@ def _read_export(path: Path, network: Name, checkpoint: str | None) -> Saved:
         raise UserError(f"{path}: cannot be read as exported weights: {error}") from error
     if not kind.startswith(network):
         raise UserError(f"{path}: holds the weights of a {kind}, expected a {network}")
-    return Saved(path, network, origin, weights)
+    return Saved(path, network, origin, weights, {})
 
 
 def _origin(config: Config, step: int, averaged: bool, names: Sequence[str] | None) -> Origin:
@@ -228,7 +224,7 @@ def _origin(config: Config, step: int, averaged: bool, names: Sequence[str] | No
 def require_trust(config: Config, network: Name, path: Path) -> None:
     """Raise UntrustedCode if the attention kind that a file names for a network has not been imported yet."""
     kinds = {name: getattr(config.model, name).attention.kind for name in get_args(Name)}
-    modules = {kind: kind.rpartition(".")[0] for kind in kinds.values() if not is_loaded(kind)}
+    modules = {kind: module_of(kind) for kind in kinds.values() if not is_loaded(kind)}
     if module := modules.get(kinds[network]):  # without one, `resolve` refuses the kind
         what = f"{path}: names the attention kind {kinds[network]}, and loading it would run the module {module}"
         raise UntrustedCode(what, sorted(set(filter(None, modules.values()))))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import DistError, Store, distributed_c10d  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import DistError, Store, distributed_c10d
 
 from sagan.config import ConfigError, UserError
 from sagan.config.types import shown
@@ -48,7 +48,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     Raise UserError, naming it, if one of them does not arrive, ends early or does not respond for `PATIENCE`.
     """
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # graphs are recorded on the current device
+        torch.cuda.set_device(device)  # graphs are captured on the current device
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -124,7 +124,7 @@ def average(tensors: list[Tensor]) -> None:
     flat /= world_size()
     means = [m.view_as(t) for m, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
     # torch's own DistributedDataParallel calls this private function too.
-    torch._foreach_copy_([t.detach() for t in tensors], means)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_copy_([t.detach() for t in tensors], means)
 
 
 def barrier() -> None:
@@ -171,7 +171,7 @@ def _store() -> Store:
     return distributed_c10d._get_default_store()
 
 
-def from_main(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """Return the value of the main process in all processes; the values of the others are ignored."""
     if world_size() == 1:
         return value
@@ -180,21 +180,21 @@ def from_main(value: Any) -> Any:
     return box[0]
 
 
-def read_by_main(read: Callable[[], T], what: str = "reads the run") -> T:
-    """Return in all processes what `read` returns in the main one: only its machine may have the files.
+def run_on_main(work: Callable[[], T], what: str = "reads the run") -> T:
+    """Return in all processes what `work` returns in the main one: only its machine may have the files.
 
-    The others wait for it without a time limit. `what` says what it does. A ConfigError or UserError that `read` raises
+    The others wait for it without a time limit. `what` says what it does. A ConfigError or UserError that `work` raises
     is raised in all of them.
     """
     value, problem = None, None
     if is_main():
         try:
-            value = read()
+            value = work()
         except (ConfigError, UserError) as error:
             problem = error
     if world_size() > 1:
         await_main(what)
-    value, problem = from_main((value, problem))
+    value, problem = broadcast((value, problem))
     if problem is not None:
         raise problem
     return value

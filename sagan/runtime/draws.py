@@ -11,7 +11,7 @@ from torch import Tensor
 from sagan.config.types import LEAST_TRUNCATION, TRUNCATION_RANGE
 
 
-def generator_for(seed: int, purpose: str, index: int) -> torch.Generator:
+def rng_for(seed: int, purpose: str, index: int) -> torch.Generator:
     """Return a CPU generator whose stream depends only on the three arguments."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{index}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
@@ -27,7 +27,7 @@ def latents(seed: int, purpose: str, start: int, stop: int, z_dim: int, truncati
         raise ValueError(f"truncation {truncation}: expected {TRUNCATION_RANGE}")
     rows = []
     for index in range(start, stop):
-        generator = generator_for(seed, purpose, index)
+        generator = rng_for(seed, purpose, index)
         z = torch.randn(z_dim, generator=generator)
         while truncation > 0 and (outside := z.abs() > truncation).any():
             z = torch.where(outside, torch.randn(z_dim, generator=generator), z)
@@ -42,5 +42,5 @@ def labels(seed: int, purpose: str, start: int, stop: int, num_classes: int) -> 
     """
     if num_classes == 0:
         return None
-    draws = [torch.randint(num_classes, (1,), generator=generator_for(seed, purpose, i)) for i in range(start, stop)]
+    draws = [torch.randint(num_classes, (1,), generator=rng_for(seed, purpose, i)) for i in range(start, stop)]
     return torch.cat(draws) if draws else torch.empty(0, dtype=torch.long)

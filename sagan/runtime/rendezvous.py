@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import psutil
-from torch.distributed import DistError, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import DistError, Store, TCPStore
 
 from sagan.config import UserError
 from sagan.runtime.waiting import SECONDS, wait_until

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
-from torch.distributed import DistError  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import DistError
 
 from sagan.config import UserError
 from sagan.runtime.wording import counted

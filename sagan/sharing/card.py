@@ -9,10 +9,11 @@ import yaml
 from sagan import sampling
 from sagan.config import AttentionConfig
 from sagan.evaluation import Scores
+from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import Origin, origin_of
 from sagan.runs.checkpoints import run_of
-from sagan.runs.networks import load_data_facts, load_discriminator, load_generator
+from sagan.runs.networks import built_generator, load_discriminator, saved_generator
 from sagan.runs.records import read_records
 from sagan.runtime.captions import Captions
 from sagan.runtime.files import write_atomically
@@ -40,7 +41,8 @@ def write_card(
     `licence` is an identifier such as mit; `address` is where the weights can be loaded from. Raise UserError if the
     run cannot be read or a file cannot be written.
     """
-    generator = load_generator(run, checkpoint=checkpoint)
+    saved = saved_generator(run, checkpoint)
+    generator = built_generator(saved, "cpu")
     picture, card = out / "samples.png", out / "README.md"
     classes = list(range(min(generator.num_classes, sampling.ROWS)))
     num = sampling.COLUMNS * (len(classes) or sampling.ROWS)
@@ -48,13 +50,16 @@ def write_card(
     titles = sampling.class_titles(generator)
     captions = Captions([titles[c] for c in classes]) if classes else None
     save_picture(sampling.by_class(images, len(classes)), picture, captions)
-    text = card_text(generator, run, checkpoint, licence, address or "generator.safetensors")
+    rows = facts(generator, load_discriminator(run, checkpoint=checkpoint), saved.data.get("images"), licence)
+    text = card_text(generator, rows, run_of(run, checkpoint), licence, address or "generator.safetensors")
     write_atomically(card, lambda file: file.write(text.encode()))
     return [card, picture]
 
 
-def card_text(generator: Generator, run: str | Path, checkpoint: str | None, licence: str | None, address: str) -> str:
-    """Return the card as Markdown."""
+def card_text(
+    generator: Generator, rows: dict[str, str], directory: Path | None, licence: str | None, address: str
+) -> str:
+    """Return the card as Markdown, with the `facts` in a table and the scores that are recorded in a run directory."""
     origin = origin_of(generator)
     front: dict[str, Any] = {"library_name": "sagan", "pipeline_tag": "unconditional-image-generation"}
     front |= {
@@ -63,7 +68,6 @@ def card_text(generator: Generator, run: str | Path, checkpoint: str | None, lic
     }
     height, width = generator.size
     use = USE.format(address=address, channels=generator.image_channels, height=height, width=width)
-    rows = facts(generator, run, checkpoint, licence)
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# A Self-Attention GAN for images of {height}x{width}",
@@ -71,23 +75,23 @@ def card_text(generator: Generator, run: str | Path, checkpoint: str | None, lic
         f"*{'A class per row, one latent vector per column' if generator.num_classes else 'Samples'}, seed 0.*",
         "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]),
         "## Scores",
-        scores_text(run_of(run, checkpoint), origin),
+        scores_text(directory, origin),
         "## Use",
         use,
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def facts(generator: Generator, run: str | Path, checkpoint: str | None, licence: str | None) -> dict[str, str]:
+def facts(
+    generator: Generator, discriminator: Discriminator, images: int | None, licence: str | None
+) -> dict[str, str]:
     """Return the known facts about the weights, by name."""
     origin = origin_of(generator)
     config, names = origin.config, origin.class_names
-    images = load_data_facts(run, checkpoint).get("images")
     data = [config.data.source, *([counted(images, "image")] if images else [])]
     data.append(counted(generator.num_classes, "class", "classes") if generator.num_classes else "no classes")
     shown = ", ".join(printable(name, keep="").replace("|", "\\|") for name in (names or ())[:NAMES_SHOWN])
     more = ", ..." if len(names or ()) > NAMES_SHOWN else ""
-    discriminator = load_discriminator(run, checkpoint=checkpoint)
     counts = {name: sum(p.numel() for p in n.parameters()) for name, n in (("G", generator), ("D", discriminator))}
     model = config.model
     return {

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 # torch's own optimizers call these private functions too.
-# pyright: reportPrivateImportUsage=false
 
 
 class Adam(torch.optim.Adam):

@@ -38,7 +38,7 @@ def gradient_norms(state: TrainState) -> dict[str, Tensor]:
 def _norm(network: nn.Module) -> Tensor:
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     # torch's own gradient clipping calls this private function too.
-    norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+    norms = torch._foreach_norm(gradients)
     return torch.stack(norms).norm()
 
 
@@ -89,8 +89,8 @@ def grid_inputs(state: TrainState, columns: int = 10, rows: int = 10) -> tuple[T
 def sample_grid(state: TrainState, z: Tensor, y: Tensor | None, columns: int = 10) -> Tensor:
     """Return the images of the shown generator for z and y, as one uint8 image (C, H, W)."""
     parts = [slice(i, i + GRID_BATCH) for i in range(0, len(z), GRID_BATCH)]
-    generator = state.shown_generator
-    with evaluating(generator), Weights(generator).prepared(generator.compute_dtype, iterate=False):
+    generator = state.eval_generator
+    with evaluating(generator), Weights(generator).prepared(generator.compute_dtype, power_iteration=False):
         images = [to_uint8(generator(z[p], None if y is None else y[p])) for p in parts]
     return image_grid(torch.cat(images), columns)
 

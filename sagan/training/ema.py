@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from sagan.layers.spectral import spectral_weights
 
 # torch's own averaged models call these private functions too.
-# pyright: reportPrivateImportUsage=false
 
 
 def ema_decay(step: int, decay: float, start: int) -> float:

@@ -62,7 +62,7 @@ def feed_of(run: Run) -> Feed:
     )
     state.images = batches.resident
     generator = state.generator
-    inputs = step_inputs(training, generator.z_dim, generator.num_classes, batches.raw(), state.step)
+    inputs = step_inputs(training, generator.z_dim, generator.num_classes, batches, state.step)
     updates = training.d_steps + 1
     if state.device.type == "cpu":
         return Feed(inputs, updates, lambda inputs: inputs)

@@ -42,7 +42,7 @@ class FiniteWatch:
         """Check the losses of a step and the weights after it."""
         # The largest entry, not the 2-norm: the squares of finite weights may overflow.
         # torch's own optimizers call this private function too.
-        sizes = iter(torch._foreach_norm(self.weights, math.inf))  # pyright: ignore[reportPrivateImportUsage]
+        sizes = iter(torch._foreach_norm(self.weights, math.inf))
         values = [metrics[n].to(torch.float32) if n.startswith("loss/") else next(sizes) for n in self.names]
         bad = ~torch.isfinite(torch.stack(values))
         self.first_bad = torch.where(bad & (self.first_bad == 0), step, self.first_bad)

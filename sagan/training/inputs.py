@@ -1,18 +1,18 @@
 """The inputs of an update, random draws and images, as functions of the run's seed and the index of the update."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from sagan.config import TrainingConfig
 from sagan.runtime.distributed import rank, world_size
-from sagan.runtime.draws import generator_for
+from sagan.runtime.draws import rng_for
 from sagan.training.ema import ema_decay
 
 Batch = tuple[Tensor, Tensor | None, Tensor | None]
-"""Images, their labels, and which of them to mirror, as `TrainingBatches.raw` yields them."""
+"""Images, their labels, and which of them to mirror, as `TrainingBatches` yields them."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def draw(training: TrainingConfig, z_dim: int, num_classes: int, purpose: str, i
     They are drawn for the whole batch, and each process keeps its own rows, so the number of processes does not change
     them.
     """
-    n, generator = training.batch_size, generator_for(training.seed, purpose, index)
+    n, generator = training.batch_size, rng_for(training.seed, purpose, index)
     share = slice(rank() * n // world_size(), (rank() + 1) * n // world_size())
     z = torch.randn(n, z_dim, generator=generator)[share]
     y = torch.randint(num_classes, (n,), generator=generator)[share] if num_classes else None
@@ -79,8 +79,8 @@ def step_inputs(
         for i in range(training.d_steps):
             drawn = draw(training, z_dim, num_classes, "discriminator", step * training.d_steps + i)
             real, y, mirrored = next(batches)
-            yield Inputs(drawn.z, drawn.y, drawn.uniform, real, y if num_classes else None, mirrored)
+            yield replace(drawn, real=real, real_y=y if num_classes else None, mirrored=mirrored)
         drawn = draw(training, z_dim, num_classes, "generator", step)
         step += 1
         decay = torch.tensor(ema_decay(step, training.ema_decay, training.ema_start), dtype=torch.float32)
-        yield Inputs(drawn.z, drawn.y, drawn.uniform, decay=decay if training.ema_decay else None)
+        yield replace(drawn, decay=decay if training.ema_decay else None)

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from sagan.config import Config, ConfigError, EvaluationConfig, UserError, to_yaml
-from sagan.data import Dataset, find_data, in_memory, resolve_num_classes
-from sagan.data.given import GIVE_AGAIN, GIVEN, wrap_dataset
+from sagan.config import FROM_PYTHON, Config, ConfigError, EvaluationConfig, UserError, to_yaml
+from sagan.data import Dataset, find_data, in_memory, with_num_classes
+from sagan.data.given import GIVE_AGAIN, wrap_dataset
 from sagan.evaluation.reference import require_real
 from sagan.evaluation.scores import MEASURES, suffix
 from sagan.runs.best import write_best
@@ -28,8 +28,8 @@ from sagan.runtime.distributed import (
     main_first,
     meet,
     process_group,
-    read_by_main,
     require_agreement,
+    run_on_main,
     world_size,
 )
 from sagan.runtime.files import check_writable, write_atomically
@@ -78,11 +78,11 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
     """
     device, directory, last = choose_device(config.device), configured_run_dir(config), config.training.steps
     if dataset is not None:
-        config = replace(config, data=replace(config.data, source=GIVEN, path=None))
+        config = replace(config, data=replace(config.data, source=FROM_PYTHON, path=None))
     keep_freed_memory()
     with process_group(device):
         barrier()  # the main process may still be saving the previous run
-        saved, damaged = read_by_main(lambda: newest_whole(directory))
+        saved, damaged = run_on_main(lambda: newest_whole(directory))
         require_agreement(shared_facts(config, saved))
         config = check_start(config, saved, dataset is not None)
         if saved and finished(config, saved):
@@ -92,7 +92,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
                 print(*farewell(directory, saved["step"], last), sep="\n")
             return directory
         refuse_to_diverge_again(directory, saved)
-        data, evaluator = find_inputs(config, device, dataset)
+        config, data, evaluator = find_inputs(config, device, dataset)
         require_agreement(data_facts(data))
         if is_main():
             prepare_run_dir(directory)
@@ -120,31 +120,34 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
             f"training.batch_size {training.batch_size} cannot be split over "
             f"{counted(world_size(), 'process', 'processes')} and training.micro_batches {training.micro_batches}"
         )
-    read_by_main(lambda: check_writable(directory, "run_dir", folder=True))
+    run_on_main(lambda: check_writable(directory, "run_dir", folder=True))
     trained_on = checkpoint_config(saved, directory).data.source if saved else None
-    if not data_given and GIVEN in (config.data.source, trained_on):
+    if not data_given and FROM_PYTHON in (config.data.source, trained_on):
         raise ConfigError(
-            f"data.source {GIVEN}: {directory} is trained on a data set from Python; "
+            f"data.source {FROM_PYTHON}: {directory} is trained on a data set from Python; "
             + GIVE_AGAIN.format("train(config")
         )
     config = resumed_config(config, saved, directory)
     if saved:
         require_fit(saved, config, directory)
     elif init_from := training.init_from:
-        read_by_main(lambda: load_weights(init_from)[0])  # only to check that they can be read
+        run_on_main(lambda: load_weights(init_from)[0])  # only to check that they can be read
     return config
 
 
-def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Dataset, Evaluator | None]:
-    """Return the data set, with no image read yet, and the evaluator. Raise UserError if something is missing."""
+def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Config, Dataset, Evaluator | None]:
+    """Return the configuration with the number of classes, the data set, with no image read yet, and the evaluator.
+
+    Raise UserError if something is missing.
+    """
     with main_first("opens the data"):  # one process of each machine downloads
         data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
     if config.evaluation.every:
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
-    known = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
-    require_memory_for(known, device, world_size())
+    config = with_num_classes(config, data)
+    require_memory_for(config, device, world_size())
     with main_first("loads the extractor"):
-        return data, Evaluator.build(config, device)
+        return config, data, Evaluator.build(config, device)
 
 
 def set_up(
@@ -166,7 +169,6 @@ def set_up(
     require_agreement(data_facts(data))  # again: by now unreadable images have been skipped
     if evaluator:
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
-    config = replace(config, data=replace(config.data, num_classes=resolve_num_classes(config.data, data)))
     state, start = build_state(config, device, dtype), []
     if saved:
         require_same_data(saved, data, directory)

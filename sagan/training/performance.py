@@ -1,4 +1,4 @@
-"""How the updates of `steps.py` run: one operation after another, compiled, or recorded as CUDA graphs."""
+"""How the updates of `steps.py` run: one operation after another, compiled, or captured as CUDA graphs."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch.distributed import DistError  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import DistError
 
 from sagan.config import ConfigError, UserError
 from sagan.runtime.distributed import average, world_size
@@ -15,16 +15,18 @@ from sagan.training.adam import adam_states
 from sagan.training.inputs import Inputs
 from sagan.training.signals import StopRequest
 from sagan.training.state import TrainState
-from sagan.training.steps import Metrics, Updates
+from sagan.training.steps import EAGER, Metrics, Update, Updates
 
 log = logging.getLogger(__name__)
+Compute = Callable[[TrainState, Inputs], tuple[list[Tensor], Metrics]]
+Apply = Callable[[TrainState, Sequence[Tensor], Inputs], None]
 
 BACKEND = "inductor"
 WARM_UPS = 3  # as torch's documentation of CUDA graphs advises
 
 
-def choose_updates(state: TrainState) -> Updates | None:
-    """Return the updates of a run that `training.performance` selects; None means eager ones.
+def choose_updates(state: TrainState) -> Updates:
+    """Return the updates of a run that `training.performance` selects.
 
     Raise ConfigError for graphs without a GPU.
     """
@@ -35,12 +37,12 @@ def choose_updates(state: TrainState) -> Updates | None:
         for network in (state.generator, state.discriminator):
             network.compile(backend=BACKEND, dynamic=False)
     if mode == "graphs" or (mode == "auto" and on_gpu):
-        return GraphedUpdates(state, required=mode == "graphs")
-    return None
+        return captured_updates(required=mode == "graphs")
+    return EAGER
 
 
 @contextmanager
-def updates_of_run(state: TrainState, stop: StopRequest) -> Iterator[Updates | None]:
+def updates_of_run(state: TrainState, stop: StopRequest) -> Iterator[Updates]:
     """Yield what `choose_updates` returns, and release its CUDA graphs at the end.
 
     NCCL waits for every graph that holds one of its messages before the processes can part. Raise UserError if torch
@@ -59,8 +61,9 @@ def updates_of_run(state: TrainState, stop: StopRequest) -> Iterator[Updates | N
             ) from error
         raise
     finally:
-        if isinstance(updates, GraphedUpdates):
-            updates.release()
+        for update in updates:
+            if isinstance(update, CapturedUpdate):
+                update.release()
 
 
 def compile_error(error: RuntimeError) -> str:
@@ -73,76 +76,60 @@ def compile_error(error: RuntimeError) -> str:
     return f"{type(cause).__name__}: {next(iter(str(cause).splitlines()), '')}"
 
 
-class GraphedUpdates:
-    """Updates that are recorded as CUDA graphs on their first call and replayed after that.
+class CapturedUpdate:
+    """An update that is captured as CUDA graphs on its first call and replayed after that.
 
-    One graph computes the gradients of an update, and another one applies them; in between, the processes average them.
-    Inputs must always be at the same addresses, as those of `InputBuffers` are. If recording fails and is not
-    `required`, a warning says so and updates run eagerly.
+    One graph computes the gradients, and another one applies them; in between, the processes average them. State and
+    inputs must always be at the same addresses, as those of `InputBuffers` are. If capture fails and is not `required`,
+    a warning says so and the update runs eagerly.
     """
 
-    def __init__(self, state: TrainState, required: bool):
-        self.state = state
+    def __init__(self, name: str, eager: Update, compute: Compute, apply: Apply, required: bool):
+        self.name = name
+        self.eager = eager
+        self.compute = compute
+        self.apply = apply
         self.required = required
-        self.recordings: dict[str, Callable[[], Metrics]] = {}
+        self.run: Callable[[], Metrics] | None = None
         self.graphs: list[torch.cuda.CUDAGraph] = []
 
-    def discriminator(self, state: TrainState, inputs: Inputs) -> Metrics:
-        """Do what `discriminator_step` does."""
-        return self._run("discriminator", inputs)
-
-    def generator(self, state: TrainState, inputs: Inputs) -> Metrics:
-        """Do what `generator_step` does."""
-        return self._run("generator", inputs)
+    def __call__(self, state: TrainState, inputs: Inputs) -> Metrics:
+        if self.run is None:
+            self.run = self.capture_or_eager(state, inputs)
+        return self.run()
 
     def release(self) -> None:
         """Free the graphs, even if a traceback still refers to them."""
-        self.recordings.clear()
+        self.run = None
         for graph in self.graphs:
             graph.reset()
         self.graphs.clear()
 
-    def _run(self, kind: str, inputs: Inputs) -> Metrics:
-        if kind not in self.recordings:
-            self.recordings[kind] = self._recording(kind, inputs)
-        return self.recordings[kind]()
-
-    def _recording(self, kind: str, inputs: Inputs) -> Callable[[], Metrics]:
-        """Return the update as a function without arguments, recorded if that is possible."""
-        eager = {"discriminator": steps.discriminator_step, "generator": steps.generator_step}[kind]
-        stream = torch.cuda.current_stream(self.state.device) if self.state.device.type == "cuda" else None
+    def capture_or_eager(self, state: TrainState, inputs: Inputs) -> Callable[[], Metrics]:
+        """Return the update as a function without arguments, captured if that is possible."""
+        stream = torch.cuda.current_stream(state.device) if state.device.type == "cuda" else None
         try:
-            return self._record(kind, inputs)
+            return self.capture(state, inputs)
         except RuntimeError as error:
-            if stream is not None:  # a recording that fails leaves its own stream in place
+            if stream is not None:  # a capture that fails leaves its own stream in place
                 torch.cuda.set_stream(stream)
-            awaited = world_size() > 1 and self.state.config.model.generator.norm_sync
+            awaited = world_size() > 1 and state.config.model.generator.norm_sync
             if self.required or awaited or isinstance(error, DistError):
-                raise  # the messages of a recording that stops halfway would meet those of others out of turn
+                raise  # the messages of a capture that stops halfway would meet those of others out of turn
             reason = str(error).splitlines()[0]
-            log.warning("training.performance auto: eager, without a CUDA graph of the %s's update: %s", kind, reason)
-            return lambda: eager(self.state, inputs)
+            what = f"eager, without a CUDA graph of the {self.name}'s update"
+            log.warning("training.performance auto: %s: %s", what, reason)
+            return lambda: self.eager(state, inputs)
 
-    def _record(self, kind: str, inputs: Inputs) -> Callable[[], Metrics]:
-        state = self.state
-
-        def compute() -> tuple[list[Tensor], Metrics]:
-            if kind == "discriminator":
-                return steps.discriminator_gradients(state, inputs)
-            return steps.generator_gradients(state, inputs)
-
-        def apply(gradients: Sequence[Tensor]) -> None:
-            if kind == "discriminator":
-                steps.apply_to_discriminator(state, gradients)
-            else:
-                steps.apply_to_generator(state, gradients, inputs)
+    def capture(self, state: TrainState, inputs: Inputs) -> Callable[[], Metrics]:
+        """Return a function that replays the update."""
 
         def warm_up() -> None:
             side = torch.cuda.Stream(state.device)
             side.wait_stream(torch.cuda.current_stream(state.device))
             with torch.cuda.stream(side):
                 for _ in range(WARM_UPS):
-                    apply(compute()[0])
+                    self.apply(state, self.compute(state, inputs)[0], inputs)
             torch.cuda.current_stream(state.device).wait_stream(side)
 
         leave_unchanged(state, warm_up)
@@ -150,9 +137,9 @@ class GraphedUpdates:
         self.graphs += [first, second]
         # Thread-local, because the thread that fills blocks may allocate pinned memory meanwhile.
         with torch.cuda.graph(first, capture_error_mode="thread_local"):
-            gradients, metrics = compute()
+            gradients, metrics = self.compute(state, inputs)
         with torch.cuda.graph(second, pool=first.pool(), capture_error_mode="thread_local"):
-            apply(gradients)
+            self.apply(state, gradients, inputs)
 
         def replay() -> Metrics:
             first.replay()
@@ -162,6 +149,22 @@ class GraphedUpdates:
             return dict(zip(metrics, vector.unbind(), strict=True))
 
         return replay
+
+
+def captured_updates(required: bool) -> Updates:
+    """Return the updates as CUDA graphs, not captured yet. If `required`, one that cannot be captured raises."""
+    return Updates(
+        discriminator=CapturedUpdate(
+            "discriminator",
+            steps.discriminator_step,
+            steps.discriminator_gradients,
+            steps.apply_to_discriminator,
+            required,
+        ),
+        generator=CapturedUpdate(
+            "generator", steps.generator_step, steps.generator_gradients, steps.apply_to_generator, required
+        ),
+    )
 
 
 def leave_unchanged(state: TrainState, function: Callable[[], object]) -> None:

@@ -16,7 +16,7 @@ from sagan.runs.contents import check_adam, check_weights
 from sagan.runs.directory import checkpoint_path, configured_run_dir
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated, read_records
-from sagan.runtime.distributed import any_process, read_by_main
+from sagan.runtime.distributed import any_process, run_on_main
 from sagan.runtime.wording import counted, printable
 from sagan.training.health import NonFiniteError
 
@@ -80,7 +80,7 @@ def refuse_to_diverge_again(run_dir: Path, saved: dict | None) -> None:
         step = saved["step"] if saved else 0
         return next((str(r["diverged"]) for r in reversed(records) if "diverged" in r and r["step"] > step), None)
 
-    if text := read_by_main(last_divergence):
+    if text := run_on_main(last_divergence):
         raise NonFiniteError(f"{text} An earlier attempt recorded this, and another one would end the same way.")
 
 

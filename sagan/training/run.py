@@ -141,7 +141,7 @@ def write_evaluation(run: Run) -> None:
     run.writer.wait()  # no scores without their checkpoint
     state = run.state
     state.average_statistics()
-    generator = state.shown_generator if run.config.evaluation.ema else state.generator
+    generator = state.eval_generator if run.config.evaluation.ema else state.generator
     with evaluating(generator):
         scores = run.evaluator(generator, run.data, state.step, ema=generator is state.generator_ema)
     if run.log.active:

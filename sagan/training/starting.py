@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from sagan.config import ConfigError
 from sagan.runs.networks import load_weights
-from sagan.runtime.distributed import read_by_main
+from sagan.runtime.distributed import run_on_main
 from sagan.runtime.wording import counted
 from sagan.training.state import TrainState
 
@@ -17,7 +17,7 @@ def start_from(state: TrainState, path: str) -> list[str]:
     The moving average starts as a copy of G, and optimizers start afresh. Raise UserError if the file cannot be read,
     and ConfigError if none of its layers fits.
     """
-    step, weights = read_by_main(lambda: load_weights(path))
+    step, weights = run_on_main(lambda: load_weights(path))
     lines, total = [f"weights from {path}, step {step}:"], 0
     for name, network in (("generator", state.generator), ("discriminator", state.discriminator)):
         if name not in weights:

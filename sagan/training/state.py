@@ -49,7 +49,7 @@ class TrainState:
         }
 
     @property
-    def shown_generator(self) -> Generator:
+    def eval_generator(self) -> Generator:
         """Return the generator shown in grids and evaluations: the moving average if there is one."""
         return self.generator if self.generator_ema is None else self.generator_ema
 

@@ -4,12 +4,13 @@ Neither reads a number from the device or copies one to it, so the host never wa
 update computes gradients, averages them over the processes, and takes a step of Adam.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from sagan.data.batches import to_float
 from sagan.runtime.distributed import average
 from sagan.training.adam import adam_step
 from sagan.training.augment import diffaugment
@@ -20,35 +21,14 @@ from sagan.training.state import TrainState
 Metrics = dict[str, Tensor]
 
 
-class Updates(Protocol):
-    """An object whose methods do what `discriminator_step` and `generator_step` do."""
-
-    def discriminator(self, state: TrainState, inputs: Inputs) -> Metrics:
-        """Do what `discriminator_step` does."""
-        ...
-
-    def generator(self, state: TrainState, inputs: Inputs) -> Metrics:
-        """Do what `generator_step` does."""
-        ...
-
-
-def train_step(state: TrainState, inputs: Iterator[Inputs], updates: Updates | None = None) -> Metrics:
-    """Take one step: `d_steps` updates of D, then one of G. The metrics of D are those of its last update."""
-    update_d = updates.discriminator if updates else discriminator_step
-    update_g = updates.generator if updates else generator_step
-    metrics: Metrics = {}
-    for _ in range(state.config.training.d_steps):
-        metrics = update_d(state, next(inputs))
-    metrics |= update_g(state, next(inputs))
-    state.step += 1
-    return metrics
+Update = Callable[[TrainState, Inputs], Metrics]
 
 
 def discriminator_step(state: TrainState, inputs: Inputs) -> Metrics:
     """Update D on n real images and n fake ones."""
     gradients, metrics = discriminator_gradients(state, inputs)
     average(gradients)
-    apply_to_discriminator(state, gradients)
+    apply_to_discriminator(state, gradients, inputs)
     return metrics
 
 
@@ -65,12 +45,12 @@ def discriminator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Ten
     generator, discriminator, dtype = state.generator, state.discriminator, state.generator.compute_dtype
     parts, metrics = inputs.parts(state.config.training.micro_batches), []
     gradients = Gradients(state.discriminator_weights.parameters, len(parts))
-    with torch.no_grad(), state.generator_weights.prepared(dtype, iterate=True):
+    with torch.no_grad(), state.generator_weights.prepared(dtype, power_iteration=True):
         fakes = [generator(part.z, part.y) for part in parts]
-    with state.discriminator_weights.prepared(dtype, iterate=True):
+    with state.discriminator_weights.prepared(dtype, power_iteration=True):
         for part, fake in zip(parts, fakes, strict=True):
             real = real_images(state, part)
-            # One pass for real and fake, because larger products are faster. D does not mix the images of a batch.
+            # One pass for real and fake: one large product is faster than two, and D does not mix a batch's images.
             images = _augment(state, torch.cat([real, fake]), part)
             labels = None if part.real_y is None or part.y is None else torch.cat([part.real_y, part.y])
             real_logits, fake_logits = discriminator(images, labels).chunk(2)
@@ -87,8 +67,8 @@ def generator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Tensor]
     parts, metrics = inputs.parts(state.config.training.micro_batches), []
     gradients = Gradients(state.generator_weights.parameters, len(parts))
     with (
-        state.discriminator_weights.prepared(dtype, iterate=False, gradients=False),
-        state.generator_weights.prepared(dtype, iterate=True),
+        state.discriminator_weights.prepared(dtype, power_iteration=False, gradients=False),
+        state.generator_weights.prepared(dtype, power_iteration=True),
     ):
         for part in parts:
             fake = generator(part.z, part.y)
@@ -99,8 +79,8 @@ def generator_gradients(state: TrainState, inputs: Inputs) -> tuple[list[Tensor]
     return gradients.total, _mean_of(metrics)
 
 
-def apply_to_discriminator(state: TrainState, gradients: Sequence[Tensor]) -> None:
-    """Update the weights of D."""
+def apply_to_discriminator(state: TrainState, gradients: Sequence[Tensor], inputs: Inputs) -> None:
+    """Update the weights of D. Its inputs are not used."""
     adam_step(state.discriminator_optimizer, gradients)
 
 
@@ -109,6 +89,26 @@ def apply_to_generator(state: TrainState, gradients: Sequence[Tensor], inputs: I
     adam_step(state.generator_optimizer, gradients)
     if state.moving_average is not None and inputs.decay is not None:
         state.moving_average.update(inputs.decay)
+
+
+class Updates(NamedTuple):
+    """The two updates of a step, as `sagan.training.performance` lets them run."""
+
+    discriminator: Update
+    generator: Update
+
+
+EAGER = Updates(discriminator_step, generator_step)
+
+
+def train_step(state: TrainState, inputs: Iterator[Inputs], updates: Updates = EAGER) -> Metrics:
+    """Take one step: `d_steps` updates of D, then one of G. The metrics of D are those of its last update."""
+    metrics: Metrics = {}
+    for _ in range(state.config.training.d_steps):
+        metrics = updates.discriminator(state, next(inputs))
+    metrics |= updates.generator(state, next(inputs))
+    state.step += 1
+    return metrics
 
 
 class Gradients:
@@ -124,10 +124,10 @@ class Gradients:
         """Add the gradients of the next micro-batch. After the last, set `grad` of each weight to the total."""
         self.count += 1
         last = self.count == self.parts
-        # All micro-batches share the graph from the weights to the prepared ones, so the last one frees it.
+        # Micro-batches share the part of the graph that prepares the weights: only the last backward pass may free it.
         found = gradients_of(loss / self.parts, self.weights, retain_graph=not last)
         if self.total:
-            torch._foreach_add_(self.total, found)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_add_(self.total, found)
         else:
             self.total = [_laid_out_as(w, g) for w, g in zip(self.weights, found, strict=True)]
         if last:
@@ -144,7 +144,7 @@ def real_images(state: TrainState, inputs: Inputs) -> Tensor:
     """Return the real images of an update as float32 in [-1, 1], (n, C, H, W)."""
     assert inputs.real is not None
     images = inputs.real if state.images is None else state.images[inputs.real]
-    real = images.to(torch.float32).div_(127.5).sub_(1)
+    real = to_float(images)
     if inputs.mirrored is None:
         return real
     return torch.where(inputs.mirrored[:, None, None, None], real.flip(3), real)

@@ -39,11 +39,11 @@ def write_attention(run: Run) -> None:
 
 def attention_views(state: TrainState, data: Dataset, number: int = 4) -> list[LayerView]:
     """Return the attention of the shown generator, and of D on generated and on real images, for fixed inputs."""
-    z, y = fixed_inputs(state.shown_generator, number)
+    z, y = fixed_inputs(state.eval_generator, number)
     real, real_y = fixed_real(data, number)
     real_y = None if y is None else real_y.to(state.device)
     real = real.to(state.device)
-    return view_attention(state.shown_generator, state.discriminator, z, y, real, real_y, data.class_names)
+    return view_attention(state.eval_generator, state.discriminator, z, y, real, real_y, data.class_names)
 
 
 def attention_entropies(views: list[LayerView]) -> dict[str, float]:

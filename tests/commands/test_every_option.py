@@ -63,7 +63,7 @@ def understood(verb, words, kinds, monkeypatch):
     def stop(*_):
         raise Parsed
 
-    given = Typed(words)
+    given = Typed()
     monkeypatch.setattr(app, "read", stop)
     with pytest.raises(Parsed):
         app.run(normalise([verb, "name", *["user/name"] * (verb == "push"), *words]), given)

@@ -1,7 +1,6 @@
 """The order of training is a function of (seed, batch number)."""
 
 import logging
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from PIL import Image
 from sagan.config import ConfigError, UserError
 from sagan.data import MemoryDataset, TrainingBatches
 from sagan.data.folder import open_folder
+from tests.helpers.training_images import training_images
 
 
 def numbered(count):
@@ -22,8 +22,7 @@ def numbered(count):
 
 
 def batches(dataset, count, **options):
-    options = {"seed": 3, "batch_size": 8, "flip": False} | options
-    return list(islice(TrainingBatches(dataset, **options), count))
+    return training_images(dataset, count, **{"seed": 3, "batch_size": 8, "flip": False} | options)
 
 
 def indices_of(found):
@@ -32,14 +31,6 @@ def indices_of(found):
 
 def equal(a, b):
     return all(torch.equal(x, y) for left, right in zip(a, b, strict=True) for x, y in zip(left, right, strict=True))
-
-
-def close(a, b):
-    """Allow for a GPU, which divides by a number by multiplying with its reciprocal, and so rounds otherwise."""
-    return all(
-        torch.allclose(x, real, rtol=0, atol=1e-6) and torch.equal(y, label)
-        for (x, y), (real, label) in zip(a, b, strict=True)
-    )
 
 
 def test_each_epoch_is_another_permutation():
@@ -151,15 +142,5 @@ def test_images_move_to_the_gpu():
     data = numbered(50)
     loader = TrainingBatches(data, seed=3, batch_size=8, flip=True, device="cuda")
     assert loader.dataset.images.is_cuda
-    found = [(real.cpu(), y.cpu()) for real, y in islice(loader, 10)]
-    assert close(found, batches(data, 10, flip=True))
-
-
-@pytest.mark.gpu
-def test_streamed_images_reach_the_gpu(folder):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    data = open_folder(folder, (32, 32), 3, "raise")
-    found = batches(data, 6, flip=True, workers=2, device="cuda")
-    assert all(real.is_cuda and y.is_cuda for real, y in found)
-    assert close([(real.cpu(), y.cpu()) for real, y in found], batches(data, 6, flip=True))
+    assert loader.resident is loader.dataset.images and next(iter(loader))[0].dtype == torch.int64  # indices
+    assert equal(batches(data, 10, flip=True, device="cuda"), batches(data, 10, flip=True))

@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from sagan.config import ConfigError, DataConfig, UserError
-from sagan.data import TrainingBatches
 from sagan.data.given import GivenDataset, wrap_dataset
+from tests.helpers.training_images import training_images
 
 IMAGES = torch.randint(0, 256, (7, 3, 32, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0])
@@ -34,9 +34,8 @@ def test_images_labels_and_names_are_those_given(memory_gb):
 
 def test_the_same_batches_whether_in_memory_or_read_by_workers():
     sets = [wrap_dataset(Named(IMAGES, LABELS), replace(DATA, memory_gb=gb)) for gb in (4.0, 0.0)]
-    one, two = (iter(TrainingBatches(d, seed=0, batch_size=4, flip=True, workers=2)) for d in sets)
-    for _ in range(3):
-        (a, y), (b, z) = next(one), next(two)
+    one, two = (training_images(d, 3, seed=0, batch_size=4, flip=True, workers=2) for d in sets)
+    for (a, y), (b, z) in zip(one, two, strict=True):
         assert torch.equal(a, b) and torch.equal(y, z)
 
 

@@ -6,18 +6,18 @@ import os
 import pickle
 import subprocess
 import sys
-from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
 from sagan.config import DataConfig, UserError
-from sagan.data import TrainingBatches, open_data, pack
+from sagan.data import open_data, pack
 from sagan.data.decoding import fit_arrays
 from sagan.data.folder import open_folder
 from sagan.data.packed import PackedDataset
 from tests.helpers.pages import ROOT
+from tests.helpers.training_images import training_images
 
 
 def packed(path, **more):
@@ -61,10 +61,9 @@ def test_workers_read_packed_data(folder, tmp_path):
     pack(folder, tmp_path / "set")
     data = open_data(packed(tmp_path / "set", memory_gb=0))
     options = {"seed": 0, "batch_size": 4, "flip": True}
-    for a, b in islice(
-        zip(TrainingBatches(data, **options, workers=1), TrainingBatches(folder, **options), strict=False), 5
-    ):
-        assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    pairs = zip(training_images(data, 5, **options, workers=1), training_images(folder, 5, **options), strict=True)
+    for (a, y), (b, z) in pairs:
+        assert torch.equal(a, b) and torch.equal(y, z)
 
 
 def test_other_sizes_than_the_packed_one(folder, tmp_path):
@@ -192,11 +191,11 @@ def memory(kind):
 
 data = find_data(DataConfig("packed", sys.argv[1], 64))
 batches = iter(TrainingBatches(data, seed=0, batch_size=256, flip=False))
-for real, y in islice(batches, 5):  # as many batches are in memory as ever will be
+for _ in islice(batches, 5):  # as many batches are in memory as ever will be
     pass
 resource.setrlimit(resource.RLIMIT_DATA, ((memory("VmData") + 128) * 2**20,) * 2)
 early = memory("RssAnon")
-for real, y in islice(batches, 120):
+for _ in islice(batches, 120):
     pass
 print(early, memory("RssAnon"))
 try:
@@ -233,10 +232,9 @@ def test_the_position_is_exact_if_the_number_of_ranks_changes(folder, tmp_path, 
 
     def batch(world, start, workers=0):
         options = {"seed": 3, "batch_size": 4, "flip": True, "world_size": world, "start": start, "workers": workers}
-        shares = [next(iter(TrainingBatches(data, rank=rank, **options))) for rank in range(world)]
+        shares = [training_images(data, 1, rank=rank, **options)[0] for rank in range(world)]
         return torch.cat([real for real, _ in shares]), torch.cat([y for _, y in shares])
 
-    one = TrainingBatches(data, seed=3, batch_size=4, flip=True)
-    uninterrupted = next(islice(one, step, None))
+    uninterrupted = training_images(data, step + 1, seed=3, batch_size=4, flip=True)[step]
     for world, workers in ((1, 0), (2, 0), (4, 0), (2, 1)):
         assert all(torch.equal(a, b) for a, b in zip(batch(world, step, workers), uninterrupted, strict=True))

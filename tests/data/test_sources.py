@@ -5,7 +5,6 @@ import pickle
 import shutil
 import sys
 import zipfile
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -14,10 +13,11 @@ import torch
 from sagan import evaluate
 from sagan.commands.app import main
 from sagan.config import ConfigError, DataConfig, UntrustedCode, UserError
-from sagan.data import TrainingBatches, find_data, open_data
+from sagan.data import find_data, open_data
 from sagan.data.folder import open_folder
 from sagan.runs.networks import require_trusted_source
 from tests.helpers.tiny_runs import cheap_extractor, tokens, train_run
+from tests.helpers.training_images import training_images
 
 
 def write_zip(path, root, under="", **more):
@@ -55,8 +55,8 @@ def test_workers_read_an_archive_each_for_itself(image_folder, tmp_path):
     assert torch.equal(pickle.loads(pickle.dumps(data)).batch(torch.arange(24)), data.batch(torch.arange(24)))
     folder = open_folder(image_folder, (32, 32), 3, "raise")
     options = {"seed": 0, "batch_size": 8, "flip": True}
-    pairs = zip(TrainingBatches(data, **options, workers=2), TrainingBatches(folder, **options), strict=False)
-    for (a, y), (b, z) in islice(pairs, 5):
+    pairs = zip(training_images(data, 5, **options, workers=2), training_images(folder, 5, **options), strict=True)
+    for (a, y), (b, z) in pairs:
         assert torch.equal(a, b) and torch.equal(y, z)
 
 

@@ -85,7 +85,7 @@ def inputs_after(config: Config, step: int) -> Iterator[Inputs]:
         world_size=world_size(),
         start=step * training.d_steps,
     )
-    return step_inputs(training, model.z_dim, config.data.num_classes or 0, batches.raw(), step)
+    return step_inputs(training, model.z_dim, config.data.num_classes or 0, batches, step)
 
 
 def main(file: str, last: str, probed: str, seen: str) -> None:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sagan.layers import BatchNorm, Conv2d, Embedding, Linear, Weights, initialize, power_iteration, spectral_weights
+from sagan.layers import BatchNorm, Conv2d, Embedding, Linear, Weights, initialize, spectral_weights
 
 LAYERS = {
     "conv": lambda: Conv2d(6, 8, 3, spectral_norm=True),
@@ -26,7 +26,7 @@ def made(layer):
 def test_sigma_becomes_the_largest_singular_value(name):
     layer = made(LAYERS[name])
     for _ in range(300):
-        power_iteration(layer)
+        Weights(layer).spectral.iterate()
     largest = torch.linalg.svdvals(layer.weight.flatten(1))[0]
     torch.testing.assert_close(layer.sigma(), largest, rtol=1e-5, atol=0)
     one = torch.linalg.svdvals(layer.normalized_weight().flatten(1))[0]
@@ -49,14 +49,14 @@ def test_only_the_explicit_call_moves_singular_vectors():
     layer.train()(torch.randn(2, 6, 4, 4)).sum().backward()
     layer.sigma(), layer.normalized_weight()
     assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items())
-    power_iteration(layer)
+    Weights(layer).spectral.iterate()
     assert not torch.equal(layer.u, before["u"]) and not torch.equal(layer.v, before["v"])
 
 
 def test_one_iteration_is_that_of_miyato_et_al():
     layer = made(LAYERS["conv"])
     w, u = layer.weight.detach().flatten(1), layer.u.clone()
-    power_iteration(layer)
+    Weights(layer).spectral.iterate()
     v = w.T @ u / (w.T @ u).norm()
     torch.testing.assert_close(layer.v, v)
     torch.testing.assert_close(layer.u, w @ v / (w @ v).norm())
@@ -135,7 +135,7 @@ def test_spectral_norm_on_the_tables_is_an_option():
     norm = BatchNorm(8, num_classes=3, spectral_norm=True)
     initialize(norm, "xavier")
     for _ in range(300):
-        power_iteration(norm)
+        Weights(norm).spectral.iterate()
     x, y = torch.randn(3, 8, 4, 4), torch.tensor([0, 1, 2])
     gain = norm.gain.weight / torch.linalg.matrix_norm(norm.gain.weight, 2) + 1
     bias = norm.bias.weight / torch.linalg.matrix_norm(norm.bias.weight, 2)
@@ -178,7 +178,7 @@ def test_weights_made_ready_for_an_update_are_those_of_each_layer():
     net = network().double()
     expected = torch.cat([o.flatten() for o in outputs(net)])
     of_layers = torch.autograd.grad(expected.square().sum(), list(net.parameters()))
-    with Weights(net).prepared(torch.float64, iterate=False):
+    with Weights(net).prepared(torch.float64, power_iteration=False):
         ready = torch.cat([o.flatten() for o in outputs(net)])
         found = torch.autograd.grad(ready.square().sum(), list(net.parameters()))
     torch.testing.assert_close(ready, expected)
@@ -195,7 +195,7 @@ def test_one_iteration_of_all_layers_is_one_of_each():
         w = layer.weight.detach().flatten(1)
         layer.v.copy_(F.normalize(w.T @ layer.u, dim=0))
         layer.u.copy_(F.normalize(w @ layer.v, dim=0))
-    with Weights(together).prepared(torch.float32, iterate=True):
+    with Weights(together).prepared(torch.float32, power_iteration=True):
         for one, other in zip(spectral_weights(alone).values(), spectral_weights(together).values(), strict=True):
             torch.testing.assert_close((other.u, other.v), (one.u, one.v))
             sigma = one.u @ one.weight.detach().flatten(1) @ one.v

@@ -94,7 +94,7 @@ def test_sampling_copies_its_inputs_to_the_gpu_and_its_images_back():
             with Operations() as grid:
                 diagnostics.sample_grid(state, z, y)
             with Operations() as sampler:  # of evaluations
-                images = image_sampler(state.shown_generator, 0)(0, 8, torch.zeros(8, dtype=torch.long))
+                images = image_sampler(state.eval_generator, 0)(0, 8, torch.zeros(8, dtype=torch.long))
             with Operations() as standing:
                 set_standing_statistics(state.generator_ema, 1, 4, 0)
             with Operations() as maps, capture_maps(state.generator) as found:

@@ -1,4 +1,4 @@
-"""What a GPU has to show: recorded updates, waits, precision, memory, NCCL. `make test-gpu` runs these tests.
+"""What a GPU has to show: captured updates, waits, precision, memory, NCCL. `make test-gpu` runs these tests.
 
 Those that can do so also run on a CPU, so that they are known to be right before a GPU is at hand.
 """
@@ -26,7 +26,7 @@ from tests.test_torchrun import torchrun
 
 NEEDS_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 ON_GPU = pytest.param("cuda", marks=NEEDS_GPU)
-# Recorded as graphs on a GPU. On a CPU only traced: to compile them takes a minute each.
+# Captured as graphs on a GPU. On a CPU only traced: to compile them takes a minute each.
 MODES = [pytest.param("cpu", "compiled", marks=pytest.mark.slow), pytest.param("cuda", "graphs", marks=NEEDS_GPU)]
 
 CASES = {
@@ -94,7 +94,7 @@ def test_every_way_to_run_updates_agrees_with_eager_ones(make_config, monkeypatc
 def test_steps_and_their_check_wait_for_nothing(make_config, device, mode):
     state, step = steps_of(make_config, device, f"training.performance={mode}")
     watch = FiniteWatch(state)
-    for _ in range(2):  # the first one allocates and records
+    for _ in range(2):  # the first one allocates and captures
         watch.check(state.step, step()[0])
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -137,7 +137,7 @@ def test_memory_of_attention_is_linear_in_the_number_of_pixels(device, kind):
 
 
 @pytest.mark.parametrize("device", [ON_GPU])
-def test_a_recording_that_fails_is_a_warning_and_eager_updates(make_config, device, monkeypatch, caplog):
+def test_a_capture_that_fails_is_a_warning_and_eager_updates(make_config, device, monkeypatch, caplog):
     compute = steps.generator_gradients
 
     def waits(state, inputs):

@@ -1,4 +1,4 @@
-"""The ways to run updates: compiled ones agree with eager ones, and recording leaves the state as it was."""
+"""The ways to run updates: compiled ones agree with eager ones, and capture leaves the state as it was."""
 
 import itertools
 import logging
@@ -16,8 +16,8 @@ from sagan.runs.directory import checkpoint_path
 from sagan.training import performance
 from sagan.training.inputs import step_inputs
 from sagan.training.loop import train
-from sagan.training.performance import GraphedUpdates, choose_updates, leave_unchanged, state_tensors
-from sagan.training.steps import discriminator_step, generator_step, train_step
+from sagan.training.performance import CapturedUpdate, captured_updates, choose_updates, leave_unchanged, state_tensors
+from sagan.training.steps import EAGER, discriminator_step, generator_step, train_step
 
 
 def inputs_of(state, number=0):
@@ -64,14 +64,14 @@ def test_the_state_is_put_back_if_warm_up_fails(make_state):
     assert all(torch.equal(t, b) for t, b in zip(state_tensors(state), before, strict=True))
 
 
-def test_if_recording_fails_auto_continues_eagerly_with_the_same_result(make_state, monkeypatch, caplog):
-    def refuse(self, kind, inputs):
-        raise RuntimeError(f"operation not permitted: {kind}\nmore")
+def test_if_capture_fails_auto_continues_eagerly_with_the_same_result(make_state, monkeypatch, caplog):
+    def refuse(self, state, inputs):
+        raise RuntimeError(f"operation not permitted: {self.name}\nmore")
 
-    monkeypatch.setattr(GraphedUpdates, "_record", refuse)
-    recorded, eager = make_state(), make_state()
+    monkeypatch.setattr(CapturedUpdate, "capture", refuse)
+    captured, eager = make_state(), make_state()
     with caplog.at_level(logging.WARNING):
-        one = train_step(recorded, inputs_of(recorded), GraphedUpdates(recorded, required=False))
+        one = train_step(captured, inputs_of(captured), captured_updates(required=False))
     two = train_step(eager, inputs_of(eager))
     assert all(torch.equal(one[name], two[name]) for name in two)
     assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == [
@@ -79,11 +79,11 @@ def test_if_recording_fails_auto_continues_eagerly_with_the_same_result(make_sta
         for kind in ("discriminator", "generator")
     ]
     with pytest.raises(RuntimeError, match="not permitted"):
-        train_step(make_state(), inputs_of(eager), GraphedUpdates(eager, required=True))
+        train_step(make_state(), inputs_of(eager), captured_updates(required=True))
 
 
 def test_graphs_need_a_gpu_and_a_cpu_is_eager(make_state):
-    assert choose_updates(make_state()) is None and choose_updates(make_state("training.performance=eager")) is None
+    assert choose_updates(make_state()) == choose_updates(make_state("training.performance=eager")) == EAGER
     with pytest.raises(ConfigError, match=r"^training.performance graphs: expected a GPU, but the device is cpu$"):
         choose_updates(make_state("training.performance=graphs"))
 
