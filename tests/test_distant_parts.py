@@ -18,6 +18,7 @@ from sagan.viewing.capture import LayerView
 maps = importlib.import_module("experiments.distant-parts.maps")
 SCENES = PairsDataset("pairs", (32, 32), 3).batch(torch.arange(12))
 QUERIES, KEYS = (16, 16), (8, 8)
+AGREEMENT = "agreement"
 
 
 def view(weights, scenes=SCENES):
@@ -93,6 +94,27 @@ def test_the_page_compares_attention_with_its_control():
     found = differences("sagan", "residual")
     mean, low, high = mean_interval(found)
     assert f"`sagan` minus `residual` is {mean:.2f} " in PAGE
-    assert f"with a 95 % interval from {low:.2f} to {high:.2f}. The control wins in one of them, seed 5." in PAGE
+    assert f"with a 95 % interval from {low:.2f} to {high:.2f}. Counting the" in PAGE
+    scores, others = (scores_of(read_table(FOLDER / "far/results.csv"), v, AGREEMENT) for v in ("sagan", "residual"))
+    mean, low, high = mean_interval([score - others.get(seed, 0.0) for seed, score in scores.items()])
+    assert f"run as 0, it is {mean:.2f}, from {low:.2f} to {high:.2f}, uncorrected." in PAGE
+    assert "The control wins in one seed, 5." in PAGE
     assert sum(difference < 0 for difference in found) == 1
     assert len(differences("sagan", "none")) == sum(difference > 0 for difference in differences("sagan", "none")) == 8
+
+
+def test_the_page_compares_far_with_near_parts_on_two_scales():
+    gains, shares = {}, {}
+    for size in ("far", "near"):
+        table = read_table(FOLDER / size / "results.csv")
+        scores, none = (scores_of(table, variant, AGREEMENT) for variant in ("sagan", "none"))
+        assert scores.keys() == none.keys() == set(range(3, 11))
+        gains[size] = np.array([scores[seed] - none[seed] for seed in sorted(scores)])
+        shares[size] = gains[size] / np.array([1 - none[seed] for seed in sorted(none)])
+    mean, low, high = mean_interval((gains["far"] - gains["near"]).tolist())
+    assert f"By {mean:.2f} (95 % interval {low:.2f} to {high:.2f}), but near parts" in PAGE
+    far, near = (float(shares[size].mean()) for size in ("far", "near"))
+    mean, low, high = mean_interval((shares["far"] - shares["near"]).tolist())
+    assert low < 0 < high  # "is not shown"
+    assert f"the difference is {far:.2f} with far parts and {near:.2f} with near ones" in PAGE
+    assert f"(by {mean:.2f}, {low:.2f} to {high:.2f}) is not shown" in PAGE

@@ -159,6 +159,39 @@ def test_the_share_of_recording_follows_from_the_times(row):
     assert agrees(row["added_percent"], share)
 
 
+def test_the_page_of_the_long_run_says_how_its_memory_grows():
+    text = " ".join((EXPERIMENTS / "soak/README.md").read_text().split())
+    measured = json.loads((EXPERIMENTS / "soak/measurements.json").read_text())
+    highest = [
+        max(m["resident_mib"] for m in measured if 2_000 * tenth < m["step"] <= 2_000 * (tenth + 1))
+        for tenth in range(1, 10)
+    ]
+    assert highest == sorted(highest)  # "rises evenly"
+    assert f"from {highest[0]} MiB in the second to {highest[-1]} in the last" in text
+    per_thousand = (highest[-1] - highest[0]) / 16  # from the middle of a tenth to that of another
+    assert f"{per_thousand:.2f} MiB per 1,000 steps, or about {round(per_thousand * 100) * 10} MiB in a million" in text
+    assert f"memory grows by {per_thousand:.2f} MiB per 1,000 steps" in (EXPERIMENTS / "README.md").read_text()
+    first = [m["resident_mib"] for m in measured if m["step"] == 500]
+    assert f"Memory rises there by {round(first[2] - first[0])} MiB" in text
+
+
+def test_the_page_of_more_processes_derives_its_shares():
+    text = (EXPERIMENTS / "scaling/README.md").read_text()
+    (two,) = (row for row in rows(EXPERIMENTS / "scaling/training.csv") if row["processes"] == "2")
+    assert f"Averaging takes {100 * float(two['average_ms']) / float(two['step_ms']):.0f} % of a step of two" in text
+    predicted = [row for row in rows(EXPERIMENTS / "scaling/predicted.csv") if row["preset"] == "imagenet"]
+    (cost,) = {f"{100 * (1 - float(row['efficiency'])):.0f}" for row in predicted if int(row["gpus"]) > 8}
+    assert f"That costs {cost} % beyond one machine." in text
+
+
+def test_the_extractors_of_torch_fidelity_are_counted():
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+    count = sum(name.startswith("clip-") for name in FEATURE_EXTRACTORS_REGISTRY)
+    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    assert f"`clip-vit-b-32` and {words[count - 1]} other CLIPs" in (EXPERIMENTS / "README.md").read_text()
+
+
 @pytest.mark.parametrize("row", rows(EXPERIMENTS / "speed/bench.csv"), ids=lambda row: row["generator_base_width"])
 def test_speedup_and_arithmetic_follow_from_the_images_per_second(row):
     fast, plain_form = float(row["images_per_second"]), float(row["plain_images_per_second"])

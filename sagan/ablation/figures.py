@@ -26,6 +26,7 @@ DPI = 130
 TURNS = np.deg2rad([0, 180, 90, 270, 45, 135, 225, 315, 22, 158, 202, 338])
 DARK = "#222222"
 DISTANCES = (11, 16, 26, 40, 60, 85, 115, 150)  # points
+GAP = 3  # points between a name and whatever is next to it
 
 
 def save(figure: Figure, stem: Path, kinds: tuple[str, ...] = tuple(METADATA)) -> None:
@@ -54,7 +55,7 @@ def label_points(axes: Axes, points: dict[str, tuple[float, float]], fontsize: f
     renderer, scale = figure.canvas.get_renderer(), figure.dpi / 72  # pyright: ignore[reportAttributeAccessIssue]
     places = {name: axes.transData.transform(point) for name, point in points.items()}
     taken = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for x, y in places.values()]
-    frame = axes.get_window_extent(renderer)
+    frame = axes.get_window_extent(renderer).padded(-GAP * scale)
     for name in sorted(points, key=lambda n: (-places[n][1], n)):
         text = axes.annotate(
             name,
@@ -69,9 +70,9 @@ def label_points(axes: Axes, points: dict[str, tuple[float, float]], fontsize: f
         box = text.get_window_extent(renderer)
         offset = free_place(places[name], box, taken, frame, scale)
         text.set_position((offset[0] / scale, offset[1] / scale))
-        taken.append(text.get_window_extent(renderer))
+        taken.append(text.get_window_extent(renderer).padded(GAP * scale))
         distance = float(np.hypot(*offset)) / scale - box.width / scale / 2
-        if distance > DISTANCES[1]:
+        if distance > DISTANCES[0]:
             arrow = dict(arrowstyle="-", color=DARK, linewidth=0.5, alpha=0.6, shrinkA=0, shrinkB=3)
             axes.annotate("", points[name], xytext=text.get_position(), textcoords="offset points", arrowprops=arrow)
             text.set_zorder(5)

@@ -165,7 +165,7 @@ def gallery(plan: Plan) -> list[str]:
         "forest": f"{readable(plan.metric)} of every run, and differences to `{plan.baseline}`",
         "curves": f"{readable(plan.metric)} against steps",
         "cost": f"{readable(plan.metric)} against cost",
-        "samples": f"The same z and y through every variant, seed {plan.seeds[0]}",
+        "samples": f"The same z and y through the variants whose runs were at hand, seed {plan.seeds[0]}",
     }
     lines = []
     for name, title in titles.items():

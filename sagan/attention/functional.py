@@ -41,17 +41,17 @@ def from_window_tokens(t: Tensor, s: int, size: Size) -> Tensor:
 def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """Return softmax(scale Q K^T) V by a fused kernel that stores no map.
 
-    (N, heads, L, d), (N, heads, P, d), (N, heads, P, e) -> (N, heads, L, e). The fused CPU kernel requires d = e and
-    dense rows, and those of a GPU require multiples of 8 in bf16; otherwise torch falls back to the explicit product.
-    So all three are padded with zeros, which do not change the result.
+    (N, heads, L, d), (N, heads, P, d), (N, heads, P, e) -> (N, heads, L, e). The fused kernels require dense rows, that
+    of a CPU d = e, and those of a GPU multiples of 8 in bf16; otherwise torch falls back to the explicit product. So
+    all three are padded with zeros, which do not change the result.
     """
     d, e = query.shape[-1], value.shape[-1]
     if query.device.type == "cpu":
         query, key = (F.pad(t, (0, max(e - d, 0))) for t in (query, key))
         value = F.pad(value, (0, max(d - e, 0)))
-        query, key, value = (t if t.stride(-1) == 1 else t.contiguous() for t in (query, key, value))
     elif query.device.type == "cuda" and (d % 8 or e % 8):
         query, key, value = (F.pad(t, (0, -t.shape[-1] % 8)) for t in (query, key, value))
+    query, key, value = (t if t.stride(-1) == 1 else t.contiguous() for t in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value, scale=scale)[..., :e]
 
 

@@ -8,9 +8,10 @@ from sagan.benchmark import step
 from sagan.benchmark.forms import noise_inputs
 from sagan.config import Config
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, with_num_classes
-from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
+from sagan.runtime.device import activation_dtype, choose_device, device_name, prepare, wait_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
+from sagan.training.performance import choose_updates
 from sagan.training.state import TrainState, build_state
 from sagan.training.steps import train_step
 
@@ -21,7 +22,7 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     Each is measured by itself. Packed data are read from the disk, after the system's cache of them is dropped.
     """
     device = choose_device(config.device)
-    keep_freed_memory()
+    prepare(device)
     data = find_data(config.data)
     data.forget_cached()
     data = in_memory(data, config.data.memory_gb)
@@ -48,8 +49,8 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
 
 def seconds_of_step(state: TrainState) -> float:
     """Return the seconds of the fastest training step, on images that are already loaded."""
-    inputs = noise_inputs(state)
-    return min(step.rounds({"step": lambda: train_step(state, inputs)}, state.device)["step"])
+    inputs, updates = noise_inputs(state), choose_updates(state)
+    return min(step.rounds({"step": lambda: train_step(state, inputs, updates)}, state.device)["step"])
 
 
 def batches_of(config: Config, data: Dataset, state: TrainState) -> TrainingBatches:

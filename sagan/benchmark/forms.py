@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sagan.config import Config
-from sagan.layers import Conv2d, Spectral, spectral_weights
+from sagan.layers import Conv2d
 from sagan.training.input_buffers import InputBuffers, pack_inputs
 from sagan.training.inputs import Batch, Inputs, step_inputs
 from sagan.training.losses import discriminator_hinge, generator_hinge
@@ -69,7 +69,7 @@ def plain_state(config: Config, device: torch.device) -> TrainState:
 def plain_step(state: TrainState, inputs: Iterator[Inputs]) -> None:
     """Take the same step as most implementations write it: real and fake images in separate passes."""
     generator, discriminator = state.generator, state.discriminator
-    of_g, of_d = (Spectral(spectral_weights(network).values()) for network in (generator, discriminator))
+    of_g, of_d = state.generator_weights.spectral, state.discriminator_weights.spectral
     for _ in range(state.config.training.d_steps):
         drawn = next(inputs)
         real = real_images(state, drawn)

@@ -29,7 +29,7 @@ from sagan.benchmark.forms import (
 from sagan.benchmark.parts import StepInParts, loaded_inputs
 from sagan.config import Config
 from sagan.config.errors import one_line
-from sagan.runtime.device import activation_dtype, choose_device, device_name, keep_freed_memory, wait_for
+from sagan.runtime.device import activation_dtype, choose_device, device_name, full_float32, prepare, wait_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
 from sagan.training.diagnostics import peak_memory
@@ -39,6 +39,7 @@ from sagan.training.state import build_state
 
 SECONDS = 60.0  # spent on measuring the forms, approximately; a third of it on a GPU
 CALLS = 10  # between two events on a GPU: its queue never runs dry
+LONG = 0.3  # seconds: one such call is enough
 PART_ROUNDS = 5
 
 
@@ -51,10 +52,17 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
         config = replace(config, data=replace(config.data, num_classes=10))
     device = choose_device(config.device)
     require_memory_for(config, device)
-    keep_freed_memory()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # graphs are captured on the current device
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32 here
+    prepare(device)
+    with full_float32(device):
+        result = measured(config, device)
+    print(report(result))
+    if json_file:
+        write_atomically(json_file, lambda file: file.write(json.dumps(result, indent=2).encode()))
+    return result
+
+
+def measured(config: Config, device: torch.device) -> dict:
+    """Return the speed of the forms and of the parts, FLOPs, memory and ceilings."""
     dtype = activation_dtype(config.training.precision, device)
     auto = our_step(config, device, dtype, "auto")
     auto()
@@ -95,9 +103,6 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
         result["speedup_over_mimicry"] = median["mimicry"] / median["auto"]
     if dtype != torch.float32:
         result["matmul_gflops_bf16"] = ceiling(dtype, device)
-    print(report(result))
-    if json_file:
-        write_atomically(json_file, lambda file: file.write(json.dumps(result, indent=2).encode()))
     return result
 
 
@@ -141,17 +146,23 @@ def rounds(functions: dict[str, Callable[[], object]], device: torch.device) -> 
 
 def timed(function: Callable[[], object], device: torch.device) -> float:
     """Return the seconds of one call: on a GPU, the mean of several between two events in its queue."""
-    if device.type == "cuda":
-        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        before.record()
-        for _ in range(CALLS):
-            function()
-        after.record()
-        wait_for(device)
-        return before.elapsed_time(after) / 1e3 / CALLS
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    if device.type != "cuda":
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+    seconds = between_events(function, 1, device)
+    return seconds if seconds > LONG else between_events(function, CALLS, device)
+
+
+def between_events(function: Callable[[], object], calls: int, device: torch.device) -> float:
+    """Return the mean seconds of calls between two events in a GPU's queue."""
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    before.record()
+    for _ in range(calls):
+        function()
+    after.record()
+    wait_for(device)
+    return before.elapsed_time(after) / 1e3 / calls
 
 
 def parts(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str, float]:

@@ -46,7 +46,7 @@ class Protocol(EvaluationConfig):
 
 
 PROTOCOL_GROUP = Group("protocol (default: as in the run)", sort_key=2)
-AnyRun = Annotated[str | None, Parameter(help="a run directory, a checkpoint or exported weights")]
+AnyRun = Annotated[str | None, Parameter(help="a run directory, a checkpoint, exported weights or hf://user/name")]
 ProtocolOptions = Annotated[Protocol, Parameter(name="*", group=PROTOCOL_GROUP, show_default=False)]
 
 

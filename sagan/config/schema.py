@@ -176,7 +176,7 @@ class TrainingConfig:
     """A run, a checkpoint or exported weights to start from: every layer whose shapes fit is taken, and the others are
     listed. null: random weights."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Activation dtype; weights are float32. auto: bf16 if the device is faster with it, else float32."""
+    """Activation dtype; weights are float32. auto: bf16 if the device is faster with it, else float32, without TF32."""
     performance: Literal["auto", "eager", "compiled", "graphs"] = "auto"
     """How updates run. eager: one operation after another; compiled: by torch.compile; graphs: captured as CUDA graphs;
     auto: graphs on a GPU if they can be captured, else eager."""

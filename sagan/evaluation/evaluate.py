@@ -14,6 +14,7 @@ from sagan.evaluation.features import Features, extract
 from sagan.evaluation.folder import FolderImages
 from sagan.evaluation.reference import Images, Reference, reference
 from sagan.evaluation.scores import MAX_MANIFOLD, Scores, score_features
+from sagan.runtime.device import full_float32
 from sagan.runtime.distributed import run_on_main
 from sagan.runtime.draws import labels
 from sagan.runtime.wording import counted
@@ -46,14 +47,15 @@ def evaluate(
     n = config.num_samples
     y = labels(config.seed, "evaluation labels", 0, n, num_classes)
     known = reference(real, split, config.num_real, extractor, config.batch_size)
-    made = extract(
-        lambda start, stop: sample(start, stop, None if y is None else y[start:stop]),
-        n,
-        extractor,
-        config.batch_size,
-        "generated images",
-        real.rule,
-    )
+    with full_float32(extractor.device):  # a generator's convolutions, too: scores do not depend on the device
+        made = extract(
+            lambda start, stop: sample(start, stop, None if y is None else y[start:stop]),
+            n,
+            extractor,
+            config.batch_size,
+            "generated images",
+            real.rule,
+        )
     facts = {"seed": config.seed, "truncation": config.truncation, **(protocol or {})}
     return run_on_main(lambda: compare(known, made, y, num_classes, real, split, extractor, facts), SCORES)
 

@@ -6,8 +6,7 @@ SHA-256. Any other name is looked up in torch-fidelity's own list, which is impo
 slow.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from sagan.config import ConfigError, EvaluationConfig, ExtractorConfig, UserError
 from sagan.evaluation.weights import other_ways, published_weights, sha256_of_file, sha256_of_state, verified
+from sagan.runtime.device import full_float32
 from sagan.runtime.memory import require_memory
 
 INCEPTION = "inception-v3-compat"  # torch-fidelity's name
@@ -64,22 +64,6 @@ class Extractor:
                 if part_logits is not None:
                     logits.append(part_logits.float().cpu())
         return torch.cat(features), torch.cat(logits) if logits else None
-
-
-@contextmanager
-def full_float32(device: torch.device) -> Iterator[None]:
-    """Disable autocast, TF32 and bf16 inside the block, and restore the settings after it."""
-    backends: Any = torch.backends  # its type stub has no settings of cuDNN and oneDNN
-    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-    before = [setting.fp32_precision for setting in settings]
-    try:
-        for setting in settings:
-            setting.fp32_precision = "ieee"
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
 
 
 def require_room(config: EvaluationConfig, extractor: Extractor) -> None:

@@ -4,8 +4,10 @@ import ctypes
 import logging
 import os
 import platform
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -94,6 +96,30 @@ def activation_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "bf16" and not native_bf16(device):
         log.warning("training.precision bf16 is emulated on this %s and very slow; use float32", device.type)
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and faster_in_bf16(device)) else torch.float32
+
+
+def prepare(device: torch.device) -> None:
+    """Set this process up to train on a device."""
+    keep_freed_memory()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # graphs are captured on the current device
+        torch.backends.cudnn.benchmark = True  # shapes stay the same, so trying the algorithms pays off
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Disable autocast, TF32 and bf16 inside the block, and restore the settings after it."""
+    backends: Any = torch.backends  # its type stub has no settings of cuDNN and oneDNN
+    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
 
 
 def keep_freed_memory() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class HostCopy:
-    """A copy of tensors, alone or within dicts and lists, as they are when the work queued before is done.
+    """A host snapshot of tensors, alone or within dicts and lists, taken after the work queued so far.
 
     A GPU copies into pinned memory when it gets there, so the host may queue work that changes the originals. On a CPU
     the copy is made at once.
@@ -17,6 +17,7 @@ class HostCopy:
     def __init__(self, content: Any, device: torch.device):
         on_gpu = device.type == "cuda"
         self._content = _copied(content, pin=on_gpu)
+        self._device = device
         self._made = torch.cuda.Event() if on_gpu else None
         if self._made is not None:
             self._made.record(torch.cuda.current_stream(device))
@@ -24,7 +25,8 @@ class HostCopy:
     def wait(self) -> Any:
         """Return the copy as soon as it is made, whatever else is queued. Any thread may call this."""
         if self._made is not None:
-            self._made.synchronize()
+            with torch.cuda.device(self._device):  # another thread may have another current device
+                self._made.synchronize()
         return self._content
 
 

@@ -1,7 +1,7 @@
 """The training run: `train` sets it up, takes the steps and closes it. `steps.py` defines a step."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from sagan.runs.log import RunLog
 from sagan.runs.networks import load_weights
 from sagan.runs.records import evaluated
 from sagan.runs.writer import CheckpointWriter
-from sagan.runtime.device import activation_dtype, choose_device, keep_freed_memory
+from sagan.runtime.device import activation_dtype, choose_device, full_float32, prepare
 from sagan.runtime.distributed import (
     any_process,
     barrier,
@@ -79,7 +79,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
     device, directory, last = choose_device(config.device), configured_run_dir(config), config.training.steps
     if dataset is not None:
         config = replace(config, data=replace(config.data, source=FROM_PYTHON, path=None))
-    keep_freed_memory()
+    prepare(device)
     with process_group(device):
         barrier()  # the main process may still be saving the previous run
         saved, damaged = run_on_main(lambda: newest_whole(directory))
@@ -101,7 +101,8 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
                 set_damaged_aside(damaged, saved["step"], log)
             run = set_up(config, saved, data, evaluator, device, log, callbacks)
             del saved  # as large as the state itself
-            with stop_requests() as stop, run.writer:
+            exact = full_float32(device) if run.state.generator.compute_dtype == torch.float32 else nullcontext()
+            with stop_requests() as stop, run.writer, exact:
                 try:
                     fit(run, stop)
                 except NonFiniteError as error:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from sagan.training.state import TrainState
 from sagan.training.steps import EAGER, Metrics, Update, Updates
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 Compute = Callable[[TrainState, Inputs], tuple[list[Tensor], Metrics]]
 Apply = Callable[[TrainState, Sequence[Tensor], Inputs], None]
 
@@ -37,7 +39,7 @@ def choose_updates(state: TrainState) -> Updates:
         for network in (state.generator, state.discriminator):
             network.compile(backend=BACKEND, dynamic=False)
     if mode == "graphs" or (mode == "auto" and on_gpu):
-        return captured_updates(required=mode == "graphs")
+        return CapturedUpdates(required=mode == "graphs").updates()
     return EAGER
 
 
@@ -61,9 +63,7 @@ def updates_of_run(state: TrainState, stop: StopRequest) -> Iterator[Updates]:
             ) from error
         raise
     finally:
-        for update in updates:
-            if isinstance(update, CapturedUpdate):
-                update.release()
+        updates.release()
 
 
 def compile_error(error: RuntimeError) -> str:
@@ -76,70 +76,102 @@ def compile_error(error: RuntimeError) -> str:
     return f"{type(cause).__name__}: {next(iter(str(cause).splitlines()), '')}"
 
 
-class CapturedUpdate:
-    """An update that is captured as CUDA graphs on its first call and replayed after that.
+class Graphs:
+    """The CUDA graphs of a run, on one stream and in one pool of memory.
 
-    One graph computes the gradients, and another one applies them; in between, the processes average them. State and
-    inputs must always be at the same addresses, as those of `InputBuffers` are. If capture fails and is not `required`,
-    a warning says so and the update runs eagerly.
+    They share the pool because they are replayed in the order of their capture: what one update no longer needs may lie
+    where the other computes. Results stay referenced, and so in place.
     """
 
-    def __init__(self, name: str, eager: Update, compute: Compute, apply: Apply, required: bool):
-        self.name = name
-        self.eager = eager
-        self.compute = compute
-        self.apply = apply
-        self.required = required
-        self.run: Callable[[], Metrics] | None = None
-        self.graphs: list[torch.cuda.CUDAGraph] = []
+    def __init__(self, device: torch.device):
+        self.stream = torch.cuda.Stream(device)  # torch's own stream for captures stays on the first GPU ever used
+        self.pool = torch.cuda.graph_pool_handle()
+        self.captured: list[torch.cuda.CUDAGraph] = []
 
-    def __call__(self, state: TrainState, inputs: Inputs) -> Metrics:
-        if self.run is None:
-            self.run = self.capture_or_eager(state, inputs)
-        return self.run()
+    def warm_up(self, function: Callable[[], object]) -> None:
+        """Call a function a few times, as a capture requires."""
+        current = torch.cuda.current_stream(self.stream.device)
+        self.stream.wait_stream(current)
+        try:
+            with torch.cuda.stream(self.stream):
+                for _ in range(WARM_UPS):
+                    function()
+        finally:  # what is queued still writes to the state
+            current.wait_stream(self.stream)
+
+    def capture(self, function: Callable[[], T]) -> tuple[torch.cuda.CUDAGraph, T]:
+        """Return a graph of what a function does on the GPU, and the tensors that it returns, without numbers yet."""
+        graph = torch.cuda.CUDAGraph()
+        self.captured.append(graph)
+        # Thread-local, because the thread that fills blocks may allocate pinned memory meanwhile.
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+            result = function()
+        return graph, result
 
     def release(self) -> None:
-        """Free the graphs, even if a traceback still refers to them."""
-        self.run = None
-        for graph in self.graphs:
+        """Free the memory of the graphs, even if a traceback still refers to them."""
+        for graph in self.captured:
             graph.reset()
-        self.graphs.clear()
+        self.captured.clear()
+        torch.cuda.empty_cache()
 
-    def capture_or_eager(self, state: TrainState, inputs: Inputs) -> Callable[[], Metrics]:
-        """Return the update as a function without arguments, captured if that is possible."""
+
+class CapturedUpdates:
+    """Updates that are captured as CUDA graphs on their first call and replayed after that.
+
+    One graph computes the gradients of an update, and another one applies them; in between, the processes average them.
+    State and inputs must always be at the same addresses, as those of `InputBuffers` are. If a capture fails and is not
+    `required`, a warning says so and both updates run eagerly.
+    """
+
+    def __init__(self, required: bool):
+        self.required = required
+        self.graphs: Graphs | None = None
+        self.replays: dict[str, Callable[[], Metrics]] = {}
+        self.failed = False
+
+    def updates(self) -> Updates:
+        """Return both updates."""
+        return Updates(
+            self.captured("discriminator", steps.discriminator_gradients, steps.apply_to_discriminator),
+            self.captured("generator", steps.generator_gradients, steps.apply_to_generator),
+            self.release,
+        )
+
+    def captured(self, name: str, compute: Compute, apply: Apply) -> Update:
+        """Return an update that is captured when it is first called."""
+
+        def update(state: TrainState, inputs: Inputs) -> Metrics:
+            if not self.failed and name not in self.replays:
+                self.try_to_capture(name, compute, apply, state, inputs)
+            return getattr(EAGER, name)(state, inputs) if self.failed else self.replays[name]()
+
+        return update
+
+    def try_to_capture(self, name: str, compute: Compute, apply: Apply, state: TrainState, inputs: Inputs) -> None:
+        """Capture an update, or give up all graphs."""
         stream = torch.cuda.current_stream(state.device) if state.device.type == "cuda" else None
         try:
-            return self.capture(state, inputs)
+            self.replays[name] = self.capture(name, compute, apply, state, inputs)
         except RuntimeError as error:
             if stream is not None:  # a capture that fails leaves its own stream in place
                 torch.cuda.set_stream(stream)
             awaited = world_size() > 1 and state.config.model.generator.norm_sync
             if self.required or awaited or isinstance(error, DistError):
                 raise  # the messages of a capture that stops halfway would meet those of others out of turn
-            reason = str(error).splitlines()[0]
-            what = f"eager, without a CUDA graph of the {self.name}'s update"
-            log.warning("training.performance auto: %s: %s", what, reason)
-            return lambda: self.eager(state, inputs)
+            self.failed = True
+            self.release()
+            what = f"eager, without CUDA graphs: the {name}'s update cannot be captured"
+            log.warning("training.performance auto: %s: %s", what, str(error).splitlines()[0])
 
-    def capture(self, state: TrainState, inputs: Inputs) -> Callable[[], Metrics]:
-        """Return a function that replays the update."""
-
-        def warm_up() -> None:
-            side = torch.cuda.Stream(state.device)
-            side.wait_stream(torch.cuda.current_stream(state.device))
-            with torch.cuda.stream(side):
-                for _ in range(WARM_UPS):
-                    self.apply(state, self.compute(state, inputs)[0], inputs)
-            torch.cuda.current_stream(state.device).wait_stream(side)
-
-        leave_unchanged(state, warm_up)
-        first, second = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        self.graphs += [first, second]
-        # Thread-local, because the thread that fills blocks may allocate pinned memory meanwhile.
-        with torch.cuda.graph(first, capture_error_mode="thread_local"):
-            gradients, metrics = self.compute(state, inputs)
-        with torch.cuda.graph(second, pool=first.pool(), capture_error_mode="thread_local"):
-            self.apply(state, gradients, inputs)
+    def capture(
+        self, name: str, compute: Compute, apply: Apply, state: TrainState, inputs: Inputs
+    ) -> Callable[[], Metrics]:
+        """Return a function that replays an update."""
+        graphs = self.graphs = self.graphs or Graphs(state.device)
+        leave_unchanged(state, lambda: graphs.warm_up(lambda: apply(state, compute(state, inputs)[0], inputs)))
+        first, (gradients, metrics) = graphs.capture(lambda: compute(state, inputs))
+        second, _ = graphs.capture(lambda: apply(state, gradients, inputs))
 
         def replay() -> Metrics:
             first.replay()
@@ -150,21 +182,11 @@ class CapturedUpdate:
 
         return replay
 
-
-def captured_updates(required: bool) -> Updates:
-    """Return the updates as CUDA graphs, not captured yet. If `required`, one that cannot be captured raises."""
-    return Updates(
-        discriminator=CapturedUpdate(
-            "discriminator",
-            steps.discriminator_step,
-            steps.discriminator_gradients,
-            steps.apply_to_discriminator,
-            required,
-        ),
-        generator=CapturedUpdate(
-            "generator", steps.generator_step, steps.generator_gradients, steps.apply_to_generator, required
-        ),
-    )
+    def release(self) -> None:
+        """Free the graphs."""
+        self.replays.clear()
+        if self.graphs is not None:
+            self.graphs.release()
 
 
 def leave_unchanged(state: TrainState, function: Callable[[], object]) -> None:

@@ -96,6 +96,8 @@ class Updates(NamedTuple):
 
     discriminator: Update
     generator: Update
+    release: Callable[[], None] = lambda: None
+    """Frees what they hold on to."""
 
 
 EAGER = Updates(discriminator_step, generator_step)

@@ -8,8 +8,9 @@ import torch
 
 from sagan.config import ConfigError, EvaluationConfig, ExtractorConfig, UserError
 from sagan.evaluation import evaluate, extractors
-from sagan.evaluation.extractors import build_extractor, full_float32
+from sagan.evaluation.extractors import build_extractor
 from sagan.evaluation.weights import sha256_of_file, sha256_of_state
+from sagan.runtime.device import full_float32
 from sagan.training.evaluator import Evaluator
 from tests.helpers.stand_ins import make_real, random_images
 from tests.helpers.tiny_runs import cheap_extractor

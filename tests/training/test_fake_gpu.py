@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sagan.attention import KINDS, capture_maps
+from sagan.benchmark.forms import counted_flops
 from sagan.models.image_sampler import image_sampler, set_standing_statistics
 from sagan.presets import load_config
 from sagan.training import diagnostics, recording
@@ -23,10 +24,11 @@ BATCH = 4
 
 
 def inputs_of(config, classes=10):
+    n = config.training.batch_size
     batch = (
-        torch.zeros(BATCH, 3, *config.data.size, dtype=torch.uint8),
-        torch.zeros(BATCH, dtype=torch.long),
-        torch.zeros(BATCH, dtype=torch.bool),
+        torch.zeros(n, 3, *config.data.size, dtype=torch.uint8),
+        torch.zeros(n, dtype=torch.long),
+        torch.zeros(n, dtype=torch.bool),
     )
     z_dim = config.model.generator.z_dim
     return step_inputs(config.training, z_dim, classes, iter(lambda: batch, None), step=0)
@@ -77,11 +79,39 @@ def test_a_step_with_other_options(overrides, classes):
     )
 
 
-def test_a_step_at_full_width_takes_few_kernels():
+SPEED = (ROOT / "experiments/speed/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("preset", "before"),
+    [("quickstart", ""), ("cifar10", "1,925"), pytest.param("imagenet", "", marks=pytest.mark.slow)],
+)
+def test_a_step_takes_few_kernels(preset, before):
     """The limit is on the operations that reach the device, views excepted. Layers on their own took 1,900."""
-    found = operations(torch.bfloat16, preset="cifar10").total
-    assert found <= 1400
-    assert f"| `cifar10` | 1,925 | {found:,} |" in (ROOT / "experiments/speed/README.md").read_text()
+    found = operations(torch.bfloat16, preset=preset, classes=1000 if preset == "imagenet" else 10).total
+    assert found <= 1400 or preset == "imagenet"
+    assert f"| `{preset}` | {before or 'not counted'} | {found:,} |" in SPEED
+    if before:
+        assert f"takes {found:,} operations" in (ROOT / "experiments/gpu/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("preset", "batch", "classes", "row"),
+    [
+        ("cifar10", 64, 10, "| 32×32, 64 | {:.2f} TFLOP |"),
+        pytest.param("imagenet", 256, 1000, "| 128×128, 256 | {:.1f} TFLOP |", marks=pytest.mark.slow),
+    ],
+)
+def test_the_prediction_for_a_gpu_counts_the_arithmetic_of_a_step(preset, batch, classes, row):
+    options = [f"data.num_classes={classes}", f"training.batch_size={batch}"]
+    config = load_config(preset, options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fake_state(config, torch.bfloat16) as state:
+            buffers = InputBuffers(GPU)
+            inputs = (buffers.load(pack_inputs(i, pin=False)) for i in inputs_of(config, classes))
+            found = counted_flops(lambda: train_step(state, inputs))
+    assert row.format(found / 1e12) in SPEED
 
 
 def test_sampling_copies_its_inputs_to_the_gpu_and_its_images_back():

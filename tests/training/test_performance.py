@@ -16,7 +16,7 @@ from sagan.runs.directory import checkpoint_path
 from sagan.training import performance
 from sagan.training.inputs import step_inputs
 from sagan.training.loop import train
-from sagan.training.performance import CapturedUpdate, captured_updates, choose_updates, leave_unchanged, state_tensors
+from sagan.training.performance import CapturedUpdates, choose_updates, leave_unchanged, state_tensors
 from sagan.training.steps import EAGER, discriminator_step, generator_step, train_step
 
 
@@ -65,21 +65,20 @@ def test_the_state_is_put_back_if_warm_up_fails(make_state):
 
 
 def test_if_capture_fails_auto_continues_eagerly_with_the_same_result(make_state, monkeypatch, caplog):
-    def refuse(self, state, inputs):
-        raise RuntimeError(f"operation not permitted: {self.name}\nmore")
+    def refuse(self, name, *others):
+        raise RuntimeError(f"operation not permitted: {name}\nmore")
 
-    monkeypatch.setattr(CapturedUpdate, "capture", refuse)
+    monkeypatch.setattr(CapturedUpdates, "capture", refuse)
     captured, eager = make_state(), make_state()
     with caplog.at_level(logging.WARNING):
-        one = train_step(captured, inputs_of(captured), captured_updates(required=False))
+        one = train_step(captured, inputs_of(captured), CapturedUpdates(required=False).updates())
     two = train_step(eager, inputs_of(eager))
     assert all(torch.equal(one[name], two[name]) for name in two)
-    assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == [
-        f"eager, without a CUDA graph of the {kind}'s update: operation not permitted: {kind}"
-        for kind in ("discriminator", "generator")
-    ]
+    reason = "the discriminator's update cannot be captured: operation not permitted: discriminator"
+    said = [f"training.performance auto: eager, without CUDA graphs: {reason}"]
+    assert [record.getMessage() for record in caplog.records] == said  # once, for both
     with pytest.raises(RuntimeError, match="not permitted"):
-        train_step(make_state(), inputs_of(eager), captured_updates(required=True))
+        train_step(make_state(), inputs_of(eager), CapturedUpdates(required=True).updates())
 
 
 def test_graphs_need_a_gpu_and_a_cpu_is_eager(make_state):
