@@ -17,7 +17,7 @@ from sagan.runs import evaluation
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoint_path
 from sagan.runtime.distributed import average, is_main, process_group, rank, world_size
-from sagan.training import steps
+from sagan.training import performance, steps
 from sagan.training.inputs import Inputs, step_inputs
 from sagan.training.loop import train
 from sagan.training.state import build_state
@@ -27,14 +27,14 @@ from tests.helpers.tiny_runs import cheap_extractor
 def stage(config: Config, last: int, probed: int) -> dict:
     """Train until step `last`; return the inputs of all updates, and `probe` of the checkpoint of step `probed`."""
     inputs: list[dict] = []
-    discriminator_step, generator_step = steps.discriminator_step, steps.generator_step
 
     def noted(step):
         return lambda state, given: inputs.append(joined(given)) or step(state, given)
 
-    with (
-        patch.object(steps, "discriminator_step", noted(discriminator_step)),
-        patch.object(steps, "generator_step", noted(generator_step)),
+    with patch.object(
+        performance,
+        "EAGER",
+        steps.EAGER._replace(discriminator=noted(steps.discriminator_step), generator=noted(steps.generator_step)),
     ):
         train(replace(config, training=replace(config.training, steps=last)))
     return {"inputs": inputs, **(probe(config, probed) if probed else {})}

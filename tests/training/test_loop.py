@@ -15,7 +15,7 @@ from sagan.runs import best
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
-from sagan.training import evaluator, loop, messages, steps
+from sagan.training import evaluator, loop, messages, performance, steps
 from sagan.training.health import NonFiniteError
 from sagan.training.run import Callback
 from sagan.viewing import recorder
@@ -97,7 +97,7 @@ def test_a_run_killed_after_its_checkpoint_repeats_the_same_steps(configure, tmp
             raise Killed
         return step(state, inputs)
 
-    monkeypatch.setattr(steps, "generator_step", dies_at_step_3)
+    monkeypatch.setattr(performance, "EAGER", steps.EAGER._replace(generator=dies_at_step_3))
     with pytest.raises(Killed):
         train(config)
     # Records after the checkpoint, as if the kill had come later, and half a line.
@@ -286,7 +286,7 @@ def test_a_weight_that_is_not_finite_stops_the_run_and_is_never_saved(configure,
                 state.generator.blocks[0].conv1.weight[0, 0, 0, 0] = value
         return metrics
 
-    monkeypatch.setattr(steps, "generator_step", spoil)
+    monkeypatch.setattr(performance, "EAGER", steps.EAGER._replace(generator=spoil))
     with pytest.raises(NonFiniteError, match=r"step 3: not finite: generator\.blocks\.0\.conv1\.weight"):
         train(configure("run", 5, "checkpoint.every=1", "logging.images_every=1"))
     assert [p.name for p in checkpoints(tmp_path / "run")] == ["step-00000001.pt", "step-00000002.pt"]

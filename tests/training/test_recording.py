@@ -7,7 +7,7 @@ from sagan.api import train
 from sagan.runs.directory import checkpoints
 from sagan.runs.records import read_records
 from sagan.runtime.host import HostCopy
-from sagan.training import evaluator, recording, steps
+from sagan.training import evaluator, performance, recording, steps
 from sagan.training.health import NonFiniteError
 from sagan.training.run import Callback
 from tests.helpers.compare_runs import differences
@@ -85,7 +85,7 @@ def test_a_diverged_step_is_neither_recorded_nor_saved_but_steps_before_it_are(m
             torch.nn.init.constant_(state.generator.project.bias, float("nan"))
         return metrics
 
-    monkeypatch.setattr(steps, "generator_step", spoil)
+    monkeypatch.setattr(performance, "EAGER", steps.EAGER._replace(generator=spoil))
     lag(9)
     with pytest.raises(NonFiniteError, match=r"step 3: not finite: generator\.project\.bias"):
         train(make_config("training.steps=9", "logging.every=2", *QUIET, "checkpoint.every=4"))

@@ -16,7 +16,7 @@ from sagan.runs.checkpoints import load_checkpoint, save_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
 from sagan.runs.writer import CheckpointWriter
-from sagan.training import evaluator, feed, least_memory, loop, steps
+from sagan.training import evaluator, feed, least_memory, loop, performance, steps
 from sagan.training.run import Callback
 from tests.helpers.compare_runs import unequal
 
@@ -159,11 +159,11 @@ def test_a_failed_write_is_an_error_however_the_run_ends(make_config, tmp_path, 
     if ending == "divergence":
         nan = torch.tensor(float("nan"))
         step = steps.generator_step
-        monkeypatch.setattr(
-            steps,
-            "generator_step",
-            lambda state, inputs: {k: nan if state.step == 2 else v for k, v in step(state, inputs).items()},
-        )
+
+        def diverging(state, inputs):
+            return {k: nan if state.step == 2 else v for k, v in step(state, inputs).items()}
+
+        monkeypatch.setattr(performance, "EAGER", steps.EAGER._replace(generator=diverging))
     failing({"last step": 5, "divergence": 2}.get(ending, 1))
     with pytest.raises(UserError, match=r"step-0000000\d.pt: cannot be written: .*No space left on device") as error:
         train(make_config(*QUIET))
