@@ -34,6 +34,7 @@ SKIPPED = {
     "python -m experiments.attention-tab.measure": "measures for minutes; test_page_numbers.py repeats a part of it",
     "python -m experiments.scaling.measure": "takes ten minutes",
     "python -m experiments.scaling.predict": "writes into the checkout; test_page_numbers.py repeats it",
+    "python -m experiments.speed.operations": "writes into the checkout",
     "python -m experiments.streaming.measure": "takes the rights of root; test_packed.py has a small one",
     "python -m samples.attention_tab": "needs Chromium and a run with many records",
     "python -m experiments.distant-parts.maps": "needs the runs of an ablation; test_distant_parts.py tests it",
