@@ -1,14 +1,16 @@
 """The Python interface: what `from sagan import ...` offers beyond building and loading networks."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import asdict
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from torch import Tensor
 
-from sagan.config import Config, ConfigError, override_settings
+from sagan.config import Config, ConfigError, override_settings, to_config
 from sagan.models.generator import Generator
+from sagan.presets import check
 from sagan.runs.evaluation import evaluate_run
 from sagan.runs.networks import load_generator, trust
 from sagan.training import loop
@@ -33,7 +35,18 @@ def train(config: Config, dataset: "Dataset[Any] | None" = None, callbacks: Sequ
 
     Raise ConfigError if the run there has a different configuration or data, and UserError if something is missing.
     """
+    if not isinstance(config, Config):
+        raise ConfigError(f"config {config!r}: expected a Config, such as `load_config` returns")
+    config = to_config(with_text(asdict(config)))  # `dataclasses.replace` checks nothing
+    check(config)
     return loop.train(config, dataset, callbacks=(AttentionRecorder(), *callbacks))
+
+
+def with_text(value: Any) -> Any:
+    """Return a nested configuration with its paths as text."""
+    if isinstance(value, dict):
+        return {key: with_text(item) for key, item in value.items()}
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def evaluate(

@@ -51,7 +51,7 @@ def load_config(name: str | None = None, overrides: Sequence[str] = ()) -> Confi
 
 def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:
     """Return the configuration of a preset or YAML file, changed by settings. Raise errors as `load_config` does."""
-    file = config_file(name) if name else None
+    file = config_file(name) if name is not None else None
     settings = [*(file_settings(file) if file else []), *settings]
     config = read(Config, settings)
     if config.run_dir is None:

@@ -66,7 +66,7 @@ def test_which_checkpoint_a_run_argument_means(tmp_path):
         find_checkpoint(tmp_path, "step-00000003.pt")
     with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'other'}: neither a checkpoint file nor a run")):
         find_checkpoint(tmp_path / "other")
-    with pytest.raises(UserError, match="other: has no best checkpoint yet"):
+    with pytest.raises(UserError, match="other: no such run directory"):
         find_checkpoint(tmp_path / "other", "best")
 
 

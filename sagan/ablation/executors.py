@@ -13,6 +13,7 @@ from sagan.ablation.jobs import note_failure, run_job
 from sagan.ablation.variants import Job
 from sagan.config import UserError
 from sagan.runtime.device import cores
+from sagan.runtime.extras import require_extra
 
 MOVES = 3  # how often a job may move to another machine of a Ray cluster because its own was lost
 
@@ -70,12 +71,9 @@ def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> It
     machine. The jobs of a lost machine move to others and resume there. Raise UserError if Ray is missing or cannot be
     reached.
     """
-    try:
-        import ray
-    except ImportError:
-        raise UserError(
-            "--executor ray: the package ray is missing. Install the extra in a checkout: pip install '.[ray]'"
-        ) from None
+    require_extra("ray", ("ray",), "--executor ray")
+    import ray
+
     try:
         ray.init(address=os.environ.get("RAY_ADDRESS"), include_dashboard=False, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:

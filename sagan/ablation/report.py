@@ -9,7 +9,17 @@ from sagan.ablation.comparison import comparison, comparison_tables, left_out, w
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import FIRST, LAST, Row, collect, protocol, recorded, write_table
 from sagan.ablation.samples import sample_sheet
-from sagan.ablation.sections import all_scores, costs, endings, gallery, heading, noise, provenance, scores_table
+from sagan.ablation.sections import (
+    REPRODUCED,
+    all_scores,
+    costs,
+    endings,
+    gallery,
+    heading,
+    noise,
+    provenance,
+    scores_table,
+)
 from sagan.ablation.styles import variant_styles
 from sagan.ablation.tables import latex, markdown
 from sagan.ablation.variants import Job
@@ -19,6 +29,22 @@ from sagan.runtime.files import write_atomically
 
 BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.DOTALL)
 """The part of a README.md beside the tables that `sagan ablate` rewrites."""
+UNCHANGED = "surrogateescape"
+"""How bytes that are not UTF-8 pass through a page of the user's."""
+PICTURES = [f"{name}.{kind}" for name in ("forest", "curves", "cost") for kind in ("png", "svg", "pdf")]
+WRITTEN = ("report.md", "summary.csv", "curves.csv", "comparison.tex", "scores.tex", *PICTURES, "samples.png")
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """Raise UserError if a folder without this program's report has a file that the report would replace."""
+    report = folder / "report.md"
+    ours = report.is_file() and REPRODUCED in report.read_text("utf-8", errors="replace")
+    found = [name for name in WRITTEN if (folder / name).exists()]
+    if found and not ours and not (folder / "results.csv").is_file():
+        raise UserError(
+            f"{folder / found[0]}: no report of sagan ablate is beside it, and the report would replace it; "
+            "move it away, or give the plan a folder of its own"
+        )
 
 
 def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
@@ -42,10 +68,10 @@ def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
         "scores.tex": latex(scores_table(summaries)),
     }
     readme = folder / "README.md"
-    if readme.is_file() and BLOCK.search(old := readme.read_text()):
+    if readme.is_file() and BLOCK.search(old := readme.read_text("utf-8", errors=UNCHANGED)):
         texts["README.md"] = with_block(old, results_block(plan, results, summaries))
     for name, text in texts.items():
-        write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))
+        write_atomically(folder / name, lambda file, text=text: file.write(text.encode("utf-8", errors=UNCHANGED)))
     return folder / "report.md"
 
 

@@ -99,7 +99,13 @@ def known_rows(folder: Path, jobs: list[Job]) -> dict[tuple, RunRows]:
     Raise UserError if there are rows of runs that are not in the plan, from another plan or other settings.
     """
     asked: dict[tuple, str] = {(job.variant, job.seed): job.digest for job in jobs}
-    rows = recorded([{"status": "", **row} for row in read_table(folder / "results.csv")])
+    table = read_table(folder / "results.csv")
+    if table and not any({"status", "config"} & row.keys() for row in table):
+        raise UserError(
+            f"{folder / 'results.csv'}: not a table of sagan ablate, which has the columns status and config; move it "
+            "away, or give the plan a folder of its own"
+        )
+    rows = recorded([{"status": "", **row} for row in table])
     foreign = [row for row in rows if asked.get((row["variant"], row.get("seed")), "") != row.get("config")]
     if foreign:
         count = counted(len(foreign), "run")

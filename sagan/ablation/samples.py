@@ -7,12 +7,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from torch import Tensor
 
 from sagan.ablation.figures import save
 from sagan.ablation.variants import Job
 from sagan.config import UserError
-from sagan.runs.checkpoints import load_checkpoint
+from sagan.models.origin import origin_of
 from sagan.runs.directory import checkpoints
 from sagan.runs.networks import load_generator
 from sagan.runtime.pictures import to_uint8
@@ -37,23 +36,15 @@ def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
         try:
             generator = load_generator(job.run_dir)
             z, y = fixed_inputs(generator, GRID_IMAGES)
-            titles = titles or class_titles(checkpoints(job.run_dir)[-1], y)
+            origin = origin_of(generator)
+            titles = titles or ([] if y is None else [origin.class_name(c) for c in y.tolist()])
         except UserError as error:
             logging.getLogger("sagan").warning("left out of %s: %s", file.name, error)
             continue
         images = to_uint8(generator(z, y)).cpu().expand(-1, 3, -1, -1)
-        step = generator.origin.step if generator.origin else 0
-        rows[f"{job.variant}\nstep {step:,}"] = images.permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
+        rows[f"{job.variant}\nstep {origin.step:,}"] = images.permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
     if rows:
         draw_sheet(rows, titles, file)
-
-
-def class_titles(checkpoint: Path, y: Tensor | None) -> list[str]:
-    """Return the names of the classes `y` from the checkpoint, or their numbers; an empty list without classes."""
-    if y is None:
-        return []
-    names = (load_checkpoint(checkpoint).get("data") or {}).get("class_names") or []
-    return [str(names[c]) if c < len(names) else f"class {c}" for c in y.tolist()]
 
 
 def draw_sheet(rows: dict[str, np.ndarray], titles: list[str], file: Path) -> None:

@@ -177,6 +177,9 @@ def gallery(plan: Plan) -> list[str]:
     return lines
 
 
+REPRODUCED = "To reproduce the whole plan:"
+
+
 def provenance(jobs: list[Job], facts: dict, command: list[str], protocols: set[str]) -> list[str]:
     """Return the protocol of the scores, and the command of every run."""
     mixed = [
@@ -196,7 +199,7 @@ def provenance(jobs: list[Job], facts: dict, command: list[str], protocols: set[
         "",
         "## Commands",
         "",
-        "To reproduce the whole plan:",
+        REPRODUCED,
         "",
         "```sh",
         shlex.join(["sagan", "ablate", *command]),

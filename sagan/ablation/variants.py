@@ -9,17 +9,14 @@ from typing import Any
 from sagan.ablation.plan import Plan, require_mapping
 from sagan.config import Config, ConfigError, Setting, flatten
 from sagan.config.types import shown
+from sagan.config.writing import MACHINE_OPTIONS
 from sagan.presets import load_settings
 
 SET_BY_PLAN = {"run_dir": "a plan gives each run a directory of its own", "training.seed": "the plan's seeds set it"}
 NETWORKS = ("generator", "discriminator")
-# Options that may differ between machines without making a run a different one.
+# Options that do not make a run a different one.
 INCIDENTAL = (
-    "run_dir",
-    "device",
-    "data.path",
-    "data.memory_gb",
-    "data.workers",
+    *MACHINE_OPTIONS,
     "logging.",
     "checkpoint.",
     "training.performance",

@@ -126,13 +126,14 @@ def capture_maps(network: nn.Module) -> Iterator[dict[str, list[AttentionMap]]]:
     """
     layers = attention_layers(network)
     maps: dict[str, list[AttentionMap]] = {name: [] for name in layers}
+    outer = {name: layer.viewer for name, layer in layers.items()}
     for name, layer in layers.items():
         layer.viewer = maps[name]
     try:
         yield maps
     finally:
-        for layer in layers.values():
-            layer.viewer = None
+        for name, layer in layers.items():
+            layer.viewer = outer[name]
 
 
 def ablate_layers(network: nn.Module, layer: str, option: str = "--ablate_layer") -> list[str]:

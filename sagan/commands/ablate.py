@@ -68,7 +68,7 @@ def ablate(
     from sagan.ablation import running
     from sagan.ablation.plan import load_plan, plan_file
     from sagan.ablation.power_table import power_table
-    from sagan.ablation.report import write_report
+    from sagan.ablation.report import refuse_foreign_files, write_report
     from sagan.ablation.results import known_rows
     from sagan.ablation.variants import plan_jobs
 
@@ -78,6 +78,7 @@ def ablate(
     jobs = plan_jobs(content, overrides)
     known = known_rows(content.folder, jobs)  # refuses the results of another plan
     check_writable(content.folder, "the folder of the report", folder=True)
+    refuse_foreign_files(content.folder)
     if options.power:
         return print(printable(power_table(content, jobs, options.power_sd, options.power_difference)))
     if not options.report_only:

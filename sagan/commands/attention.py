@@ -22,10 +22,12 @@ from sagan.commands.options import (
     chosen_classes,
 )
 from sagan.config import ConfigError, DataConfig, UserError, updated
-from sagan.config.types import FilePath, Fraction, NonNegative, Positive
+from sagan.config.types import FilePath, Fraction, NonNegative, Positive, as_text
 from sagan.runs.directory import checkpoints, run_directory
 from sagan.runtime.files import check_writable
 from sagan.runtime.wording import counted, printable
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg", ".pdf")
 
 if TYPE_CHECKING:
     from sagan.models.generator import Generator
@@ -96,6 +98,8 @@ def attention(
     if options.network == "generator" and asked:
         raise ConfigError(f"--{asked[0].key}: --network generator shows generated images only, and no data")
     if options.out:
+        if Path(options.out).suffix.lower() in PICTURES:
+            raise ConfigError(f"--out {options.out}: expected a folder for pictures, or a page that ends in .html")
         check_writable(Path(options.out), "--out", folder=not wants_page(options))
     from sagan.data import may_download
     from sagan.runs.networks import load_run_config, trust
@@ -121,6 +125,10 @@ def check_together(options: Options) -> None:
         raise ConfigError(f"--out {options.out}: a page always shows every checkpoint; omit --animate")
     if options.images and options.network == "generator":
         raise ConfigError(f"--images {options.images}: only the discriminator takes images, not --network generator")
+    alone = "--ablate_layer" if options.ablate_layer else f"--out {options.out}" if wants_page(options) else ""
+    for name in ("queries", "scale", "outline") if alone else ():
+        if (value := getattr(options, name)) != getattr(Options(), name):
+            raise ConfigError(f"--{name} {as_text(value)}: does not apply to {alone}")
     for name in ("ablate_layer", "minus"):
         value = getattr(options, name)
         if value and (options.animate or wants_page(options)):

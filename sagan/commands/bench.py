@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 
 from sagan.commands.options import Flat, Given, Preset, TrainOptions
 from sagan.config import Config, ConfigError
-from sagan.config.types import FilePath, Positive, PositiveProcesses
+from sagan.config.types import FilePath, Positive, PositiveProcesses, as_text
 from sagan.presets import load_settings
 from sagan.runtime.files import check_writable
 
@@ -74,6 +74,9 @@ def bench(
       sagan bench quickstart --data                  # are the data fast enough?
       sagan bench --attention --kinds [sagan,se] --sizes 16
     """
+    for name in ("json", "data") if options.attention else ():
+        if value := getattr(options, name):
+            raise ConfigError(f"--{name} {as_text(value)}: does not apply to --attention, which prints a table")
     if options.attention:
         return print(attention_report(preset, costs, given))
     for setting in given.of(Costs):

@@ -119,9 +119,9 @@ def of_folders(options: Options, protocol: Protocol, given: Given) -> "Scores | 
     device, size = choose_device(options.device), height_and_width(options.resolution)
     real, fake = FolderImages(options.real, "--real", size), FolderImages(options.fake, "--fake", size)
     with process_group(device):
-        require_agreement({"--real": real.fingerprint, "--fake": fake.fingerprint})
         with main_first("loads the extractor"):  # one process downloads
             extractor = build_extractor(protocol.extractor, device)
+        require_agreement({"--real": real.fingerprint, "--fake": fake.fingerprint})
         scores = compare_images(real, fake, extractor, protocol.batch_size)
         return scores if is_main() else None
 

@@ -55,6 +55,10 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     from sagan.runs.networks import trust
 
     trust(options.trust_module)
+    if options.card:
+        from sagan.sharing.card import refuse_foreign_card
+
+        refuse_foreign_card(folder)
     if options.format == "safetensors":
         files = write(run, folder, options.checkpoint)
         if options.card:

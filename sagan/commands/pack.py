@@ -37,7 +37,9 @@ def pack(
     check_writable(out, "--out", folder=True)
     from sagan.data import open_data, summarize
     from sagan.data import pack as write
+    from sagan.data.packed import require_replaceable
 
+    require_replaceable(out)
     dataset = open_data(config.data)
     lines, warnings = summarize(dataset)
     print(printable("\n".join([*lines, *(f"warning: {w}" for w in warnings)])))

@@ -111,6 +111,9 @@ def check(options: Options) -> None:
         check_curve(options, options.truncation_curve)
     alone = ("interpolate", "nearest", "truncation_curve")
     one_picture = next((f"--{name}" for name in alone if getattr(options, name)), None)
+    for name in () if options.nearest or options.truncation_curve else ("name", "weights"):
+        if (value := getattr(options.extractor, name)) != getattr(ExtractorConfig(), name):
+            raise ConfigError(f"--extractor.{name} {value}: requires --nearest or --truncation_curve")
     if options.interpolate and options.nearest:
         raise ConfigError(f"--interpolate {options.interpolate} and --nearest {options.nearest}: only one at a time")
     form = form_of(options.out) if options.out else "picture"
@@ -139,6 +142,11 @@ def check_curve(options: Options, name: str) -> None:
         if value := getattr(options, other):
             raise ConfigError(f"--truncation_curve {name}: cannot be combined with --{other} {value}")
     nearest_source(name, "--truncation_curve")
+    if options.out:
+        table = Path(options.out).with_suffix(".csv")
+        check_writable(table, f"--out {options.out}: the table", folder=False)
+        if table.is_file() and not table.read_text("utf-8", errors="replace").startswith("truncation,"):
+            raise ConfigError(f"--out {options.out}: {table} is not a table of truncations, and would be replaced")
 
 
 def nearest_source(name: str, option: str = "--nearest") -> tuple[str, str | None]:

@@ -58,11 +58,12 @@ def save_curve(generator: Generator, options: Options, name: str, run: str) -> s
     from sagan.evaluation import build_extractor
     from sagan.sampling import truncation
 
+    extractor = build_extractor(options.extractor, next(generator.parameters()).device)
     real, num = real_images(generator, name), options.num or truncation.NUM
     if min(num, len(real)) < truncation.FEWEST:
         found = f"{counted(num, 'generated image')} and {counted(len(real), 'real one')}"
         raise ConfigError(f"--truncation_curve {name}: {found}, at least {truncation.FEWEST} of each needed")
-    extractor, origin = build_extractor(options.extractor, next(generator.parameters()).device), origin_of(generator)
+    origin = origin_of(generator)
     out = Path(options.out or default_out(run, generator, options))
     settings = {"num_samples": num, "num_real": min(num, len(real)), "seed": options.seed}
     protocol = replace(EvaluationConfig(), extractor=options.extractor, batch_size=options.batch_size, **settings)

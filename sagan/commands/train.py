@@ -24,7 +24,7 @@ class Options:
     print_config: bool = False
     """Print the configuration as a YAML file that can be given as PRESET, and stop."""
     dry_run: bool = False
-    """Print what would run, and stop: nothing is written, read into memory or downloaded."""
+    """Print what would run, and stop: nothing is written or downloaded, and no image is read."""
     profile: NonNegative = 0
     """Write a trace of this many steps, after the first three, to RUN/profile, for Perfetto or TensorBoard."""
 
@@ -64,13 +64,16 @@ def plan_of(config: Config) -> list[str]:
     from sagan.config.dotted import is_dotted
     from sagan.data import find_data, with_num_classes
     from sagan.models.build import build_discriminator, build_generator
-    from sagan.runs.directory import newest_step
+    from sagan.runs.checkpoints import newest_whole
     from sagan.runs.networks import load_weights
     from sagan.runtime.device import activation_dtype, choose_device
+    from sagan.training.loop import check_start
 
+    saved, _ = newest_whole(Path(config.run_dir or ""))
+    config = check_start(config, saved, data_given=False)
     directory, device, training = Path(config.run_dir or ""), choose_device(config.device), config.training
     dtype = str(activation_dtype(training.precision, device)).removeprefix("torch.")
-    step = newest_step(directory)
+    step = saved["step"] if saved else 0
     data = f"{config.data.source}, downloaded on first use"
     if is_dotted(config.data.source):
         data = f"{config.data.source}, opened when the run starts"

@@ -9,24 +9,32 @@ from sagan.config.errors import ConfigError
 from sagan.config.reading import flatten
 from sagan.config.schema import Config
 
-# Options that a resumed run may change; any other change makes it a different run.
+MACHINE_OPTIONS = ("run_dir", "device", "data.path", "data.memory_gb", "data.workers")
+"""Options that may differ between machines without making a run a different one."""
 CHANGEABLE = (
-    "run_dir",
-    "device",
-    "data.path",
-    "data.memory_gb",
-    "data.workers",
+    *MACHINE_OPTIONS,
     "training.steps",
     "training.performance",
     "evaluation.",
     "logging.",
     "checkpoint.",
 )
+"""Options that a resumed run may change; any other change makes it a different run."""
 
 
 def to_yaml(config: Config) -> str:
     """Return the text of `config.yaml`, with one option per line."""
     return yaml.dump(asdict(config), Dumper=_Dumper, sort_keys=False)
+
+
+def is_written(text: str) -> bool:
+    """Return whether a text could be a `config.yaml` that a run has written, of any version: it has no comments."""
+    try:
+        content = yaml.safe_load(text)
+        same = yaml.dump(content, Dumper=_Dumper, sort_keys=False) == text
+    except (yaml.YAMLError, RecursionError):
+        return False
+    return same and isinstance(content, dict) and {"run_dir", "data", "model", "training"} <= content.keys()
 
 
 class _Dumper(yaml.SafeDumper):

@@ -23,6 +23,8 @@ from sagan.runtime.wording import counted, printable
 
 log = logging.getLogger(__name__)
 
+MOST_CLASSES = 100_000  # more are the numbers of something else, such as an id
+A_LABEL = f"an integer from 0 to {MOST_CLASSES - 1:,}"
 CHUNK_BYTES = 16 * 2**20
 FEW_CHUNKS = 8  # too few to start processes for
 

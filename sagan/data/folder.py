@@ -98,6 +98,11 @@ def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str)
     return dataset
 
 
+def unreadable(error: OSError) -> None:
+    """Raise UserError for a folder that cannot be listed."""
+    raise UserError(f"data.path: {error.filename} cannot be listed: {error.strerror}") from error
+
+
 def images_by_class(path: Path, classes: list[Path]) -> tuple[dict[Path, list[Path]], list[str]]:
     """Return the image files in and below each class folder, and a warning for each folder that is left out.
 
@@ -113,7 +118,7 @@ def images_by_class(path: Path, classes: list[Path]) -> tuple[dict[Path, list[Pa
     filled: dict[Path, list[Path]] = {}
     for folder in classes:
         found = []
-        for top, below, names in os.walk(folder, followlinks=True):
+        for top, below, names in os.walk(folder, followlinks=True, onerror=unreadable):
             found += [Path(top, name) for name in names if is_image(name)]
             for name in sorted(below):
                 inside = Path(top, name)

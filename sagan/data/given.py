@@ -12,10 +12,11 @@ from tqdm import tqdm
 from sagan.config import ConfigError, DataConfig, UserError
 from sagan.config.errors import one_line
 from sagan.config.types import shown
-from sagan.data.dataset import Dataset, MemoryDataset, resolve_num_classes
+from sagan.data.dataset import A_LABEL, MOST_CLASSES, Dataset, MemoryDataset, resolve_num_classes
 from sagan.runtime.distributed import is_main
 
 GIVE_AGAIN = "give it again: sagan.{}, dataset=...)"
+READ_TWICE = 4  # images
 
 
 def wrap_dataset(given: Any, data: DataConfig) -> Dataset:
@@ -49,6 +50,11 @@ def read_given(given: Any, data: DataConfig, source: str) -> Dataset:
     hidden = not is_main() or None  # None: unless it goes to a terminal
     for i in tqdm(range(count), desc="reading images", unit=" images", delay=1, leave=False, disable=hidden):
         image, labels[i] = read_item(given, i, data)
+        if i < READ_TWICE and not torch.equal(image, read_item(given, i, data)[0]):
+            raise ConfigError(
+                f"dataset[{i}]: a second reading gives another image, so a run could never be resumed; leave random "
+                "transforms to data.flip and training.diffaugment"
+            )
         if keep:
             images[i] = image
     names = class_names(given, int(labels.max()) + 1)
@@ -95,8 +101,8 @@ def read_item(given: Any, index: int, data: DataConfig) -> tuple[Tensor, int]:
         number = operator.index(label)
     except (TypeError, ValueError):
         number = -1
-    if isinstance(label, bool) or number < 0:
-        raise ConfigError(f"dataset[{index}]: the label is {shown(label)}, expected a non-negative integer")
+    if isinstance(label, bool) or not 0 <= number < MOST_CLASSES:
+        raise ConfigError(f"dataset[{index}]: the label is {shown(label)}, expected {A_LABEL}")
     return image, number
 
 

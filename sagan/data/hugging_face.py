@@ -11,6 +11,7 @@ from torch import Tensor
 from sagan.config import UserError
 from sagan.config.errors import one_line
 from sagan.data.archives import ONLY_A_FILE
+from sagan.data.dataset import A_LABEL, MOST_CLASSES
 from sagan.data.decoding import UnreadableImage, read_image
 from sagan.data.folder import FolderDataset
 from sagan.runtime.extras import require_extra
@@ -67,9 +68,10 @@ def open_hugging_face(
     labels, names = torch.zeros(len(table)).long(), []
     if column is not None:
         labels = torch.from_numpy(np.array(table.with_format("numpy")[column][:], dtype=np.int64))
-        if int(labels.min()) < 0:
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= MOST_CLASSES:
             raise UserError(
-                f"data.path {path}: the column {column} has the label {int(labels.min())}, expected 0 or more"
+                f"data.path {path}: the column {column} has the label {low if low < 0 else high}, expected {A_LABEL}"
             )
         names = getattr(features[column], "names", None) or [str(c) for c in range(int(labels.max()) + 1)]
     undecoded = table.select_columns([pictures[0]]).cast_column(pictures[0], datasets.Image(decode=False))

@@ -9,6 +9,7 @@ import json
 import mmap
 import os
 import shutil
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -131,10 +132,9 @@ def pack(dataset: Dataset, out: Path | str) -> None:
     `out` appears only when it is complete. Raise UserError if it is a folder with other content, if the disk is too
     small, or if writing fails.
     """
-    out = Path(out)
+    out = Path(out).resolve()
+    require_replaceable(out)
     replaces = out.exists()
-    if replaces and not (out.is_dir() and {p.name for p in out.iterdir()} <= set(FILES)):
-        raise UserError(f"{out}: exists and is not a packed data set; choose another name or remove it")
     partial, old = (out.with_name(f".{out.name}.{word}-{os.getpid()}") for word in ("partial", "old"))
     try:
         partial.mkdir(parents=True)
@@ -151,8 +151,22 @@ def pack(dataset: Dataset, out: Path | str) -> None:
         raise UserError(f"{out}: cannot write the packed data set: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        if out.exists():
-            shutil.rmtree(old, ignore_errors=True)
+        if old.exists() and not out.exists():
+            os.rename(old, out)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def require_replaceable(out: Path) -> None:
+    """Raise UserError unless `out` is new, empty or a packed data set, so that `pack` may replace it."""
+    if out.resolve() == Path.cwd():
+        raise UserError(f"{out}: is the working directory, which cannot be replaced; give the packed data set a name")
+    if not out.exists():
+        return
+    names = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
+    with suppress(OSError, ValueError):
+        if not names or (names <= set(FILES) and "images_sha256" in json.loads((out / "meta.json").read_text())):
+            return
+    raise UserError(f"{out}: exists and is not a packed data set; choose another name or remove it")
 
 
 def write_files(dataset: Dataset, folder: Path) -> None:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from sagan.config import UserError
+from sagan.config.types import shown
+from sagan.data.dataset import A_LABEL, MOST_CLASSES
 from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image, reason
 from sagan.data.folder import FolderDataset, is_image
 from sagan.runtime.wording import counted
@@ -92,9 +94,9 @@ def listed_labels(path: Path, content: bytes, names: list[str]) -> tuple[Tensor,
         return torch.zeros(len(names)).long(), []
     for name in names:
         label = known.get(name)
-        if type(label) is not int or label < 0:
-            has = "no label" if name not in known else f"the label {label}"
-            raise UserError(f"{where}: {name} has {has}, expected a non-negative integer")
+        if type(label) is not int or not 0 <= label < MOST_CLASSES:
+            has = "no label" if name not in known else f"the label {shown(label)}"
+            raise UserError(f"{where}: {name} has {has}, expected {A_LABEL}")
     labels = torch.tensor([known[name] for name in names])
     return labels, [str(c) for c in range(int(labels.max()) + 1)]
 

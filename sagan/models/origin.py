@@ -1,5 +1,6 @@
 """The origin of a loaded network's weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,15 @@ class Origin:
     """Whether the weights are the exponential moving average (EMA)."""
     class_names: tuple[str, ...] | None
     """Name of each class; empty for an unconditional network, None if the file does not say (older versions)."""
+
+    def class_name(self, number: int) -> str:
+        """Return the name of a class, such as "class 3" if the file does not say."""
+        return class_name(self.class_names or (), number)
+
+
+def class_name(names: Sequence[str], number: int) -> str:
+    """Return the name of a class, such as "class 3" if there are too few names."""
+    return names[number] if number < len(names) else f"class {number}"
 
 
 class MayBeLoaded(Protocol):

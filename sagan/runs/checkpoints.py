@@ -29,6 +29,8 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
     if path.is_file() and which is None:
         return path
     if which == "best":
+        if not path.is_dir():
+            raise UserError(f"{path}: no such run directory, so there is no best checkpoint")
         best = best_checkpoint(path)
         if best is None:
             raise UserError(f"{path}: has no best checkpoint yet; the first evaluation in training finds one")
@@ -193,7 +195,11 @@ def save_checkpoint(run_dir: Path, content: dict, keep: int) -> Path:
 
 def prune(run_dir: Path, keep: int) -> None:
     """Remove all checkpoints of a run but the newest `keep` and the best."""
+    for old in checkpoints_to_remove(run_dir, keep):
+        old.unlink(missing_ok=True)
+
+
+def checkpoints_to_remove(run_dir: Path, keep: int) -> list[Path]:
+    """Return all checkpoints of a run but the newest `keep` and the best."""
     best = best_checkpoint(run_dir)
-    for old in checkpoints(run_dir)[:-keep]:
-        if old != best and not old.is_dir():
-            old.unlink(missing_ok=True)
+    return [old for old in checkpoints(run_dir)[:-keep] if old != best and not old.is_dir()]

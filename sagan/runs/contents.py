@@ -203,6 +203,8 @@ def _check_tensor(value: Any, own: Tensor, name: str) -> None:
         raise ValueError(f"{name}: shape {tuple(value.shape)}, expected {tuple(own.shape)}")
     if value.is_floating_point() != own.is_floating_point() or value.is_complex():
         raise ValueError(f"{name}: {value.dtype}, expected {own.dtype}")
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{name}: has numbers that are not finite")
 
 
 def _mapping(value: Any, name: str) -> Mapping[Any, Any]:

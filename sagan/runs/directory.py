@@ -7,7 +7,7 @@ from pathlib import Path
 from sagan.config import Config, ConfigError, UserError
 from sagan.runtime.files import LEFTOVER
 
-PATTERN = re.compile(r"step-(\d{8})\.pt")
+PATTERN = re.compile(r"step-(\d{8,})\.pt")
 
 
 def configured_run_dir(config: Config) -> Path:
@@ -24,7 +24,8 @@ def checkpoint_path(run_dir: Path, step: int) -> Path:
 
 def checkpoints(run_dir: Path) -> list[Path]:
     """Return the checkpoints of a run, oldest first."""
-    return sorted(p for p in (run_dir / "checkpoints").glob("step-*.pt") if PATTERN.fullmatch(p.name))
+    found = (p for p in (run_dir / "checkpoints").glob("step-*.pt") if PATTERN.fullmatch(p.name))
+    return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def newest_step(run_dir: Path) -> int:

@@ -147,6 +147,8 @@ def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) ->
     """
     from safetensors.torch import save
 
+    if is_address(run_or_file) or Path(run_or_file).suffix == ".safetensors":
+        raise ConfigError(f"{run_or_file}: is exported already; expected a run directory or a checkpoint")
     path = find_checkpoint(run_or_file, checkpoint)
     networks = [_read_checkpoint(path, name, ema=True) for name in get_args(Name)]
     _fitting(networks[0], build_generator)
@@ -171,9 +173,17 @@ def _located(run: str | Path, network: Name = "generator") -> Path:
 def _find(path: Path, network: Name, checkpoint: str | None, ema: bool) -> Saved:
     if path.suffix != ".safetensors":
         return _read_checkpoint(find_checkpoint(path, checkpoint), network, ema)
+    given = path
     if network == "discriminator":
         path = path.with_name("discriminator.safetensors")
     saved = _read_export(path, network, checkpoint)
+    if given != path and given.is_file():
+        origin = _read_export(given, "generator", checkpoint).origin
+        if (origin.step, origin.config) != (saved.origin.step, saved.origin.config):
+            raise UserError(
+                f"{path}: of another export than {given.name} beside it (step {saved.origin.step}, not {origin.step}); "
+                "export both again"
+            )
     if saved.origin.averaged and not ema:
         raise ConfigError(f"ema false: {path} holds the moving average only; give the run or a checkpoint")
     return saved

@@ -35,15 +35,20 @@ def generate(generator: Generator, num: int, classes: Sequence[int], draw: Draw)
     Image i has the i-th latent vector of the seed and the class at index i modulo len(classes). `classes` is empty for
     an unconditional generator.
     """
-    height, width = generator.size
-    size = num * (generator.image_channels * height * width + torch.long.itemsize)
-    require_memory(size, torch.device("cpu"), f"num {num} images of {height}x{width}")
+    require_room(generator, num)
     y = torch.tensor(classes)[torch.arange(num) % len(classes)] if classes else None
     sample, parts = image_sampler(generator, draw.seed, draw.truncation), []
     for index in progress(torch.arange(num).split(draw.batch_size), "generating"):
         start, stop = int(index[0]), int(index[-1]) + 1
         parts.append(sample(start, stop, None if y is None else y[start:stop]).cpu())
     return torch.cat(parts), y
+
+
+def require_room(generator: Generator, num: int) -> None:
+    """Raise ConfigError if so many images do not fit into the free memory."""
+    height, width = generator.size
+    size = num * (generator.image_channels * height * width + torch.long.itemsize)
+    require_memory(size, torch.device("cpu"), f"num {num} images of {height}x{width}")
 
 
 def by_class(images: Tensor, rows: int) -> Tensor:
@@ -60,6 +65,7 @@ def by_class(images: Tensor, rows: int) -> Tensor:
 def between_latents(generator: Generator, classes: Sequence[int], columns: int, draw: Draw) -> Tensor:
     """Return a grid whose rows go from one latent vector to another: one row per class, or ten without classes."""
     device, rows_asked = next(generator.parameters()).device, len(classes) or ROWS
+    require_room(generator, rows_asked * columns)
     t = torch.linspace(0, 1, columns, device=device)[:, None]  # (columns, 1)
     z = latents(draw.seed, "sample", 0, 2 * rows_asked, generator.z_dim, draw.truncation).to(device)
     paths = [slerp(a, b, t) for a, b in zip(z[::2], z[1::2], strict=True)]
@@ -71,6 +77,7 @@ def between_latents(generator: Generator, classes: Sequence[int], columns: int, 
 def between_classes(generator: Generator, classes: Sequence[int], columns: int, draw: Draw) -> Tensor:
     """Return a grid whose rows go from each of at least two classes to the next, all with the same latent vector."""
     device = next(generator.parameters()).device
+    require_room(generator, (len(classes) - 1) * columns)
     t = torch.linspace(0, 1, columns, device=device)[:, None]  # (columns, 1)
     z = latents(draw.seed, "sample", 0, 1, generator.z_dim, draw.truncation).to(device)
     y = one_hot(generator, classes)

@@ -48,14 +48,14 @@ def loop_frames(generator: Generator, classes: Sequence[int], between: int, draw
     device, stops = next(generator.parameters()).device, len(classes) or STOPS
     z = latents(draw.seed, "sample", 0, max(stops, 2), generator.z_dim, draw.truncation).to(device)
     y = one_hot(generator, classes) if classes else None
-    t = torch.arange(between, device=device)[:, None] / between  # (between, 1), from 0 to below 1
     for i in range(len(z)):
         following = (i + 1) % len(z)
-        path = slerp(z[i], z[following], t)
-        weights = None if y is None else torch.lerp(y[i % len(y)], y[following % len(y)], t)
         for start in range(0, between, draw.batch_size):
-            part = slice(start, start + draw.batch_size)
-            yield from to_uint8(generator(path[part], None if weights is None else weights[part])).cpu()
+            stop = min(start + draw.batch_size, between)
+            t = torch.arange(start, stop, device=device)[:, None] / between  # (frames, 1), from 0 to below 1
+            path = slerp(z[i], z[following], t)
+            weights = None if y is None else torch.lerp(y[i % len(y)], y[following % len(y)], t)
+            yield from to_uint8(generator(path, weights)).cpu()
 
 
 def number_of_frames(classes: Sequence[int], between: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from sagan import sampling
-from sagan.config import AttentionConfig
+from sagan.config import AttentionConfig, UserError
 from sagan.evaluation import Scores
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
@@ -31,6 +31,15 @@ images = generator.sample(20, seed=0)  # uint8 (20, {channels}, {height}, {width
 ```
 
 From a shell: `sagan sample {address}`. The files are safetensors; the configuration is in their metadata."""
+
+
+def refuse_foreign_card(out: Path) -> None:
+    """Raise UserError if a folder has a README.md or samples.png that does not belong to a card of this program."""
+    card = out / "README.md"
+    ours = card.is_file() and "library_name: sagan" in card.read_text("utf-8", errors="replace")
+    for file in (card, out / "samples.png"):
+        if file.exists() and not ours:
+            raise UserError(f"--out {out}: {file.name} there is not a model card's, and would be replaced")
 
 
 def write_card(

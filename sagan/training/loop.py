@@ -15,7 +15,7 @@ from sagan.evaluation.reference import require_real
 from sagan.evaluation.scores import MEASURES, suffix
 from sagan.runs.best import write_best
 from sagan.runs.checkpoints import checkpoint_config, newest_whole, prune
-from sagan.runs.directory import configured_run_dir, prepare_run_dir, remove_leftovers
+from sagan.runs.directory import checkpoints, configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
 from sagan.runs.networks import load_weights
 from sagan.runs.records import evaluated
@@ -45,8 +45,11 @@ from sagan.training.recording import RecordWriter
 from sagan.training.resume import (
     data_facts,
     finished,
+    refuse_foreign,
     refuse_to_diverge_again,
     require_fit,
+    require_kept,
+    require_outside,
     require_same_data,
     require_same_dtype,
     resumed_config,
@@ -83,6 +86,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
     with process_group(device):
         barrier()  # the main process may still be saving the previous run
         saved, damaged = run_on_main(lambda: newest_whole(directory))
+        found = run_on_main(lambda: checkpoints(directory))
         require_agreement(shared_facts(config, saved))
         config = check_start(config, saved, dataset is not None)
         if saved and finished(config, saved):
@@ -97,12 +101,15 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
         if is_main():
             prepare_run_dir(directory)
         with RunLog(directory, active=is_main()) as log:
+            if is_main() and checkpoints(directory) != found:
+                raise UserError(f"run_dir {directory}: another process has trained there since; run the command again")
             if saved:  # only once the lock is held and every process has read the directory
                 set_damaged_aside(damaged, saved["step"], log)
             run = set_up(config, saved, data, evaluator, device, log, callbacks)
             del saved  # as large as the state itself
             exact = full_float32(device) if run.state.generator.compute_dtype == torch.float32 else nullcontext()
-            with stop_requests() as stop, run.writer, exact:
+            answer = "stopping after this step; once more to stop at once, without saving it" if is_main() else ""
+            with stop_requests(answer) as stop, run.writer, exact:
                 try:
                     fit(run, stop)
                 except NonFiniteError as error:
@@ -129,10 +136,14 @@ def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
             + GIVE_AGAIN.format("train(config")
         )
     config = resumed_config(config, saved, directory)
+    require_outside(directory, config.data)
     if saved:
         require_fit(saved, config, directory)
-    elif init_from := training.init_from:
-        run_on_main(lambda: load_weights(init_from)[0])  # only to check that they can be read
+        run_on_main(lambda: require_kept(saved, config, directory))
+    else:
+        run_on_main(lambda: refuse_foreign(config, directory))
+        if init_from := training.init_from:
+            run_on_main(lambda: load_weights(init_from)[0])  # only to check that they can be read
     return config
 
 

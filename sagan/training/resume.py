@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from sagan.config import Config, ConfigError, UserError, flatten, refuse_changes
+from sagan.config import Config, ConfigError, DataConfig, UserError, flatten, refuse_changes
+from sagan.config.writing import MACHINE_OPTIONS, is_written
 from sagan.data import Dataset
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
-from sagan.runs.checkpoints import checkpoint_config, set_aside
+from sagan.runs.checkpoints import checkpoint_config, checkpoints_to_remove, set_aside
 from sagan.runs.contents import check_adam, check_weights
 from sagan.runs.directory import checkpoint_path, configured_run_dir
 from sagan.runs.log import RunLog
@@ -20,7 +21,7 @@ from sagan.runtime.distributed import any_process, run_on_main
 from sagan.runtime.wording import counted, printable
 from sagan.training.health import NonFiniteError
 
-OF_A_MACHINE = ("run_dir", "device", "data.path", "data.memory_gb", "data.workers", "evaluation.extractor.weights")
+MAY_DIFFER = (*MACHINE_OPTIONS, "evaluation.extractor.weights")  # between the processes of a run
 SHOWN = 5  # differing classes in a message, at most
 
 
@@ -48,6 +49,43 @@ def finished(config: Config, saved: dict) -> bool:
     return evaluated(configured_run_dir(config), step)
 
 
+def require_kept(saved: dict, config: Config, run_dir: Path) -> None:
+    """Raise ConfigError if fewer checkpoints are to be kept than the run has kept so far."""
+    before, now = checkpoint_config(saved, run_dir).checkpoint.keep, config.checkpoint.keep
+    removed = checkpoints_to_remove(run_dir, now)
+    if now < before and removed:
+        raise ConfigError(
+            f"checkpoint.keep {now}: {run_dir} keeps {before}, and {counted(len(removed), 'checkpoint')} would be "
+            f"removed, the first {removed[0].name}; give --checkpoint.keep {before}, or remove them yourself"
+        )
+
+
+def refuse_foreign(config: Config, run_dir: Path) -> None:
+    """Raise ConfigError if a new run would replace files that are not its own.
+
+    A run killed before its first checkpoint may begin again: its records end before the second one would have begun.
+    """
+    file = run_dir / "config.yaml"
+    if file.is_file() and not is_written(file.read_text(errors="replace")):
+        raise ConfigError(f"run_dir {run_dir}: no run has written the {file.name} there; choose another run_dir")
+    last = max((record["step"] for record in read_records(run_dir / "metrics.jsonl")), default=0)
+    if last > 2 * config.checkpoint.every:
+        raise ConfigError(
+            f"run_dir {run_dir}: has records up to step {last} but no checkpoint, and a new run would replace them; "
+            "choose another run_dir, or move metrics.jsonl away"
+        )
+
+
+def require_outside(run_dir: Path, data: DataConfig) -> None:
+    """Raise ConfigError if the run's own pictures would be among its training images."""
+    folder = Path(data.path or "").expanduser().resolve()
+    if data.source == "folder" and data.path and run_dir.resolve().is_relative_to(folder):
+        raise ConfigError(
+            f"run_dir {run_dir}: is inside data.path {data.path}, so its pictures would become training images; "
+            "choose a run_dir elsewhere"
+        )
+
+
 def set_damaged_aside(damaged: dict[Path, str], step: int, log: RunLog) -> None:
     """Rename the damaged checkpoints (path -> reason), all newer than that of `step`, and log a warning for each."""
     if not log.active:
@@ -62,7 +100,7 @@ def set_damaged_aside(damaged: dict[Path, str], step: int, log: RunLog) -> None:
 def shared_facts(config: Config, saved: dict | None) -> dict[str, Any]:
     """Return the options and the step on which the processes of a run must agree. Paths may differ between machines."""
     step = saved["step"] if saved else 0
-    return {"step": step} | {key: value for key, value in flatten(config) if key not in OF_A_MACHINE}
+    return {"step": step} | {key: value for key, value in flatten(config) if key not in MAY_DIFFER}
 
 
 def refuse_to_diverge_again(run_dir: Path, saved: dict | None) -> None:

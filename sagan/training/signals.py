@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM stop a run after the current step."""
 
+import os
 import signal
 import threading
 import time
@@ -15,7 +16,8 @@ SECONDS = 2.0  # within which signals are one request: `timeout` sends two, and 
 class StopRequest:
     """A signal handler that records the first request to stop a run."""
 
-    def __init__(self):
+    def __init__(self, answer: str = ""):
+        self.answer = answer
         self.name: str | None = None
         self.since = 0.0
 
@@ -23,6 +25,8 @@ class StopRequest:
         now = time.monotonic()
         if self.name is None:
             self.name, self.since = signal.Signals(number).name, now
+            if self.answer:
+                os.write(2, f"\n{self.answer}\n".encode())  # `print` is not safe in a signal handler
         elif now - self.since > SECONDS:  # the second request stops at once, but for a checkpoint being written
             raise KeyboardInterrupt
 
@@ -32,9 +36,12 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM for the duration of the block. Only the main thread can; others catch nothing."""
-    request = StopRequest()
+def stop_requests(answer: str = "") -> Iterator[StopRequest]:
+    """Catch SIGINT and SIGTERM for the duration of the block. Only the main thread can; others catch nothing.
+
+    The first signal is answered with a line on stderr.
+    """
+    request = StopRequest(answer)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

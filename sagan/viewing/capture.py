@@ -15,6 +15,7 @@ from sagan.data.batches import to_float
 from sagan.layers import evaluating
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
+from sagan.models.origin import class_name
 from sagan.runtime.draws import latents
 from sagan.runtime.pictures import to_uint8
 from sagan.viewing.ablated import images_without
@@ -61,8 +62,7 @@ class LayerView:
         """Return the name of an image's class, "class 3" if classes are unnamed, or None without classes."""
         if self.labels is None:
             return None
-        y = int(self.labels[image])
-        return self.class_names[y] if y < len(self.class_names) else f"class {y}"
+        return class_name(self.class_names, int(self.labels[image]))
 
 
 @torch.no_grad()

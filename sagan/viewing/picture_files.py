@@ -1,5 +1,6 @@
 """Files of attention pictures and pages: their names, their titles, and how they are written."""
 
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -8,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from sagan.models.generator import Generator
-from sagan.models.origin import origin_of
+from sagan.models.origin import class_name, origin_of
 from sagan.runtime.files import write_atomically
-from sagan.runtime.pictures import to_uint8
+from sagan.runtime.pictures import free_path, to_uint8
 from sagan.viewing.ablated import ablation_picture, difference, images_without
 from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import dithered, of_one_size
@@ -95,26 +96,31 @@ def write_ablation(generator: Generator, inputs: ShownInputs, layer: str, folder
 
 
 def _shown(i: int, y: Tensor | None, names: tuple[str, ...]) -> str:
-    if y is None:
-        return f"image {i}"
-    c = int(y[i])
-    return f"image {i}, {names[c] if c < len(names) else f'class {c}'}"
+    return f"image {i}" if y is None else f"image {i}, {class_name(names, int(y[i]))}"
 
 
 def save_picture(picture: Image.Image, stem: Path, step: int) -> Path:
-    """Write STEM-step-N.png and return its path."""
-    path = stem.with_name(f"{stem.name}-step-{step:08d}.png")
-    write_atomically(path, lambda file: picture.save(file, format="PNG"))
-    return path
+    """Write STEM-step-N.png, or STEM-step-N-v2.png if that is another picture, and so on. Return its path."""
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    return write_new(stem.with_name(f"{stem.name}-step-{step:08d}.png"), content.getvalue())
+
+
+def write_new(path: Path, content: bytes) -> Path:
+    """Write a file under the first name that is free or already has this content, and return its path."""
+    free = free_path(path, content)
+    write_atomically(free, lambda file: file.write(content))
+    return free
 
 
 def save_animation(pictures: list[Image.Image], stem: Path, form: str) -> Path:
-    """Write an animation, STEM.webp or STEM.gif, that pauses on its last picture; return its path."""
+    """Write an animation, STEM.webp or STEM.gif, that pauses on its last picture, as `save_picture` does."""
     path, pictures = stem.with_name(f"{stem.name}.{form}"), of_one_size(pictures)
     if form == "gif":
         pictures = [dithered(p) for p in pictures]
     options = {"duration": [FRAME] * (len(pictures) - 1) + [LAST_FRAME], "loop": 0}
     options |= {"quality": 90} if form == "webp" else {}
     first, *others = pictures
-    write_atomically(path, lambda file: first.save(file, form, save_all=True, append_images=others, **options))
-    return path
+    content = io.BytesIO()
+    first.save(content, form, save_all=True, append_images=others, **options)
+    return write_new(path, content.getvalue())

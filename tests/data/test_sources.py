@@ -151,7 +151,7 @@ def test_what_datasets_cannot_open_is_one_line(hub_cache, image_folder, tmp_path
     (tmp_path / "csv" / "train.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="csv: no column of images among a, b"):
         opened("huggingface", tmp_path / "csv")
-    with pytest.raises(UserError, match="label has the label -1, expected 0 or more"):
+    with pytest.raises(UserError, match="label has the label -1, expected an integer from 0"):
         opened("huggingface", write_parquet(hub_cache, image_folder, tmp_path / "neg", lambda c: -1))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"data.source huggingface: the package datasets is missing.*'\.\[hub\]'"):
