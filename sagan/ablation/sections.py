@@ -27,6 +27,8 @@ VERDICTS_WAIT = (
     " A comparison of at least five seeds gets its verdict once all of its runs have ended: stopping as soon as a "
     "verdict appears would raise the error rate."
 )
+REPRODUCED = "To reproduce the whole plan:"
+"""A line of every report, by which its folder is known."""
 
 
 def heading(plan: Plan, results: list[Row]) -> list[str]:
@@ -175,9 +177,6 @@ def gallery(plan: Plan) -> list[str]:
             lines += [f"## {title}", "", f"![{title.replace('`', '')}]({name}.png)", ""]
             lines += [f"As {' and '.join(vectors)}.", ""] if vectors else []
     return lines
-
-
-REPRODUCED = "To reproduce the whole plan:"
 
 
 def provenance(jobs: list[Job], facts: dict, command: list[str], protocols: set[str]) -> list[str]:

@@ -16,7 +16,7 @@ __all__ = [
     "open_data",
     "pack",
     "resolve_num_classes",
-    "with_num_classes",
     "summarize",
     "to_float",
+    "with_num_classes",
 ]

@@ -71,7 +71,7 @@ class TrainingBatches:
         return (draws < 0.5)[self.share]
 
     def read(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return batch `number` as in a batch: uint8 images (or indices), labels, and which images to mirror."""
+        """Return uint8 images (or indices), labels, and which images to mirror, of batch `number`."""
         indices = self.indices(number)
         images = self.dataset.batch(indices) if self.resident is None else indices
         return images, self.dataset.labels[indices], self.mirrored(number)

@@ -178,7 +178,7 @@ def _find(path: Path, network: Name, checkpoint: str | None, ema: bool) -> Saved
         path = path.with_name("discriminator.safetensors")
     saved = _read_export(path, network, checkpoint)
     if given != path and given.is_file():
-        origin = _read_export(given, "generator", checkpoint).origin
+        origin = _read_export(given, "generator", checkpoint, tensors=False).origin
         if (origin.step, origin.config) != (saved.origin.step, saved.origin.config):
             raise UserError(
                 f"{path}: of another export than {given.name} beside it (step {saved.origin.step}, not {origin.step}); "
@@ -204,7 +204,7 @@ def _read_checkpoint(path: Path, network: Name, ema: bool) -> Saved:
     return Saved(path, network, origin, content[kind], data)
 
 
-def _read_export(path: Path, network: Name, checkpoint: str | None) -> Saved:
+def _read_export(path: Path, network: Name, checkpoint: str | None, tensors: bool = True) -> Saved:
     from safetensors import SafetensorError, safe_open
 
     if checkpoint is not None:
@@ -212,7 +212,7 @@ def _read_export(path: Path, network: Name, checkpoint: str | None) -> Saved:
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["sagan"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}
+            weights = {name: file.get_tensor(name) for name in (file.keys() if tensors else ())}
         kind = facts["weights"]
         config, step, names = to_config(facts["config"]), check_step(facts["step"]), facts.get("class_names")
         split_size(config.data.size)

@@ -66,7 +66,11 @@ def save_new_picture(image: Tensor, path: Path, captions: Captions | None = None
 
     That is `path`, or `path` with the first suffix -v2, -v3, ... that is free or already holds the same picture.
     """
-    content = encoded(image, path.suffix, captions, path)
+    return write_new(path, encoded(image, path.suffix, captions, path))
+
+
+def write_new(path: Path, content: bytes) -> Path:
+    """Write a file under the first name that `free_path` finds, and return its path."""
     free = free_path(path, content)
     write_atomically(free, lambda file: file.write(content))
     return free

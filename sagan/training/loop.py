@@ -85,8 +85,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
     prepare(device)
     with process_group(device):
         barrier()  # the main process may still be saving the previous run
-        saved, damaged = run_on_main(lambda: newest_whole(directory))
-        found = run_on_main(lambda: checkpoints(directory))
+        found, (saved, damaged) = run_on_main(lambda: (checkpoints(directory), newest_whole(directory)))
         require_agreement(shared_facts(config, saved))
         config = check_start(config, saved, dataset is not None)
         if saved and finished(config, saved):

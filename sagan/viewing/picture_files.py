@@ -11,7 +11,7 @@ from torch import Tensor
 from sagan.models.generator import Generator
 from sagan.models.origin import class_name, origin_of
 from sagan.runtime.files import write_atomically
-from sagan.runtime.pictures import free_path, to_uint8
+from sagan.runtime.pictures import to_uint8, write_new
 from sagan.viewing.ablated import ablation_picture, difference, images_without
 from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import dithered, of_one_size
@@ -104,13 +104,6 @@ def save_picture(picture: Image.Image, stem: Path, step: int) -> Path:
     content = io.BytesIO()
     picture.save(content, format="PNG")
     return write_new(stem.with_name(f"{stem.name}-step-{step:08d}.png"), content.getvalue())
-
-
-def write_new(path: Path, content: bytes) -> Path:
-    """Write a file under the first name that is free or already has this content, and return its path."""
-    free = free_path(path, content)
-    write_atomically(free, lambda file: file.write(content))
-    return free
 
 
 def save_animation(pictures: list[Image.Image], stem: Path, form: str) -> Path:
