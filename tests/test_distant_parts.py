@@ -72,13 +72,31 @@ def test_the_page_has_the_differences_of_the_pilot():
         for seed in (0, 1)
     ]
     assert f"({found[0]} and {found[1]} against {found[2]} and {found[3]})" in PAGE
+    spread = float(np.std([float(difference) for difference in found[:2]], ddof=1))
+    assert f"a standard deviation of about {spread:.2f}, so 8 seeds can detect a difference of 0.3" in PAGE
+    assert round(smallest_effect(8, 0.025) * spread, 1) == 0.3 and f"--power_sd {spread:.2f}`" in PAGE
+
+
+def test_the_page_says_which_runs_agree_without_attention_and_where_d_looks():
+    table = read_table(FOLDER / "far/results.csv")
+    high = {v: [s for s, score in scores_of(table, v, AGREEMENT).items() if score > 0.6] for v in ("none", "residual")}
+    assert [len(seeds) for seeds in high.values()] == [1, 1]
+    assert "`none` in one seed and `residual` in another exceed 0.6" in PAGE and high["none"] != high["residual"]
+    real = {row["seed"]: row for row in read_table(FOLDER / "maps.csv") if row["images"] == "real"}
+    weights = {seed: row["other_disc"] for seed, row in real.items()}
+    assert sum(3 <= round(weight, 1) < 4.5 for weight in weights.values()) == 5 and "in five seeds" in PAGE
+    assert f"{weights[8]:.1f} times in seed 8, and {weights[9]:.1f} times in seed 9" in PAGE
+    scores = scores_of(table, "sagan", AGREEMENT)
+    assert f"with {weights[5]:.1f} times in D, seed 5 agrees little ({scores[5]:.2f})" in PAGE
+    assert f"with {weights[9]:.1f} times, seed 9 agrees well ({scores[9]:.2f})" in PAGE
+    assert min(scores, key=lambda seed: scores[seed]) == 7 and weights[7] == pytest.approx(1, abs=0.05)
 
 
 def test_the_page_has_the_spread_of_the_main_runs_and_what_it_can_show():
     spreads = [float(np.std(differences(variant, "none"), ddof=1)) for variant in ("sagan", "residual")]
     shown = [smallest_effect(8, 0.025) * spread for spread in spreads]
-    assert f"differences are {spreads[0]:.2f} (`sagan`) and {spreads[1]:.2f} (`residual`)" in PAGE
-    assert f"with which 8 seeds can show {shown[0]:.2f} and {shown[1]:.2f}." in PAGE
+    assert f"differences are {spreads[0]:.2f} (`sagan`) and {spreads[1]:.2f} (`residual`)." in PAGE
+    assert f"With these, 8 seeds can detect differences of {shown[0]:.2f} and {shown[1]:.2f}." in PAGE
 
 
 def test_the_page_tells_the_noise_of_scoring_from_that_of_training():
@@ -112,9 +130,9 @@ def test_the_page_compares_far_with_near_parts_on_two_scales():
         gains[size] = np.array([scores[seed] - none[seed] for seed in sorted(scores)])
         shares[size] = gains[size] / np.array([1 - none[seed] for seed in sorted(none)])
     mean, low, high = mean_interval((gains["far"] - gains["near"]).tolist())
-    assert f"By {mean:.2f} (95 % interval {low:.2f} to {high:.2f}), but near parts" in PAGE
+    assert f"adds {mean:.2f} more agreement with far parts (95 % interval {low:.2f} to {high:.2f})." in PAGE
     far, near = (float(shares[size].mean()) for size in ("far", "near"))
     mean, low, high = mean_interval((shares["far"] - shares["near"]).tolist())
     assert low < 0 < high  # "is not shown"
-    assert f"the difference is {far:.2f} with far parts and {near:.2f} with near ones" in PAGE
-    assert f"(by {mean:.2f}, {low:.2f} to {high:.2f}) is not shown" in PAGE
+    assert f"attention gains {far:.2f} with far parts and {near:.2f} with near ones" in PAGE
+    assert f"these shares, {mean:.2f}, is not shown to differ from 0 ({low:.2f} to {high:.2f})." in PAGE

@@ -147,6 +147,19 @@ def test_a_plan_beside_other_files_is_refused(tmp_path, capsys):
     assert (tmp_path / "README.md").read_bytes().startswith(b"caf\xe9 <!-- results: begin -->\n<!-- written by")
 
 
+def test_the_report_of_another_plan_is_not_replaced_before_its_first_run_has_ended(tmp_path, capsys):
+    head = "question: Why?\npreset: quickstart\nbaseline: none\nmetric: fid\nprimary: []\nseeds: [0]\n"
+    text = f"{head}settings: {{evaluation.every: 1}}\nvariants: {{none: {{training.steps: 1}}}}\n"
+    (tmp_path / "far.yaml").write_text(text)
+    (tmp_path / "plan.yaml").write_text(f"{text}sizes: {{near: {{}}, far: {{seeds: [1]}}}}\n")
+    assert main(["ablate", str(tmp_path / "far.yaml"), "--report-only"]) == 0
+    report = (tmp_path / "far/report.md").read_text()
+    code, line = said(capsys, "ablate", tmp_path / "plan.yaml", "--size", "far", "--report-only")
+    assert code == 1 and "far/report.md: the report of another plan, far; move it away" in line
+    assert (tmp_path / "far/report.md").read_text() == report
+    assert main(["ablate", str(tmp_path / "far.yaml"), "--report-only"]) == 0
+
+
 def test_links_stay_links_and_other_kinds_of_files_are_refused(tmp_path):
     (tmp_path / "link").symlink_to("target")
     write_atomically(tmp_path / "link", lambda file: file.write(b"new"))

@@ -1,7 +1,7 @@
 """What many GPUs should reach, on paper: `python -m experiments.scaling.predict`, which writes predicted.csv.
 
 The time of a step is that of one GPU, plus the messages that no computation hides: the gradients of each network in one
-sum, and two sums forward and two backward for each synchronised batch norm of G, which every update of D runs forward.
+sum, and two sums forward and two backward for each synchronized batch norm of G, which every update of D runs forward.
 """
 
 import math
@@ -45,7 +45,7 @@ def row(preset: str, gpus: int) -> Row:
         "gradients_ms": f"{gradients:.1f}",
         "statistics_ms": f"{statistics:.1f}",
         "efficiency": f"{step / (step + gradients):.2f}",
-        "efficiency_synchronised": f"{step / (step + gradients + statistics):.2f}",
+        "efficiency_synchronized": f"{step / (step + gradients + statistics):.2f}",
     }
 
 

@@ -1,6 +1,7 @@
 """The comparisons of a plan's primary metric with the baseline, in tables and in words."""
 
 import math
+from dataclasses import replace
 
 from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
@@ -74,6 +75,12 @@ def comparison_tables(plan: Plan, summaries: list[Summary]) -> tuple[Table, Tabl
     align = "lrllrr" + "l" * len(equality) + "l"
     primary, exploratory = (Table([*head, "verdict"], align, rows[kind]) for kind in (False, True))
     return primary, exploratory
+
+
+def narrow_comparison_tables(plan: Plan, summaries: list[Summary]) -> list[Table]:
+    """Return the tables of the comparisons, with verdicts short enough for a printed page."""
+    tables = comparison_tables(plan, summaries)
+    return [replace(t, rows=[[*row[:-1], row[-1].partition(":")[0]] for row in t.rows]) for t in tables]
 
 
 def in_sentences(plan: Plan, chosen: list[Summary]) -> list[str]:

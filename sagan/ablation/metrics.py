@@ -11,8 +11,8 @@ NAMES = {
     "density": "density",
     "coverage": "coverage",
     "intra_fid": "intra-class Fréchet distance",
-    "agreement_gap": "gap between the parts",
-    "agreement_chance": "gap at chance",
+    "agreement_gap": "gap between the parts (degrees, or share of cells)",
+    "agreement_chance": "gap at chance (degrees, or share of cells)",
     "agreement_both_parts": "share of images with both parts",
 }
 PUBLISHED = {"fid": "FID", "intra_fid": "intra-class FID"}  # only with the Inception network
@@ -22,8 +22,14 @@ NAMED = re.compile(rf"(\w+?)_({'|'.join(EXTRACTORS)})(?:_(\w+))?")  # measure, e
 
 def readable(metric: str) -> str:
     """Return a metric's readable name, such as "KID (EfficientNet-lite0)"; unknown names lose their underscores."""
+    name, network = name_and_network(metric)
+    return f"{name} ({network})" if network else name
+
+
+def name_and_network(metric: str) -> tuple[str, str]:
+    """Return a metric's readable name and the network of its features, "" for Inception or if it has none."""
     if found := NAMED.fullmatch(metric):
         measure, extractor, variant = found.groups()
         network = " ".join([EXTRACTORS[extractor], *([variant.replace("_", "-")] if variant else [])])
-        return f"{NAMES.get(measure, measure.replace('_', ' '))} ({network})"
-    return PUBLISHED.get(metric) or NAMES.get(metric) or metric.replace("_", " ")
+        return NAMES.get(measure, measure.replace("_", " ")), network
+    return PUBLISHED.get(metric) or NAMES.get(metric) or metric.replace("_", " "), ""

@@ -1,8 +1,6 @@
 """The state of a run, read from its directory. A damaged file makes that run "damaged" and affects no other."""
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -14,7 +12,7 @@ from sagan.config.plain_yaml import load_yaml
 from sagan.evaluation import comparable_terms
 from sagan.runs.directory import newest_step
 from sagan.runs.log import in_progress
-from sagan.runs.records import is_record, json_lines, own_evaluations
+from sagan.runs.records import is_record, json_lines, last_recorded_step, own_evaluations
 
 FAILURE = "failure.json"  # in a run directory: why the run ended early
 MEASURED = ("speed/", "memory/", "attention/gamma/")  # prefixes of values that a report also needs
@@ -32,7 +30,7 @@ def status(job: Job) -> tuple[str, str]:
             left = len(missing_draws(job))
             return "finished", f"{left} of {job.noise_draws} draws of z are not scored" if left else ""
         if in_progress(job.run_dir):
-            return "in progress", f"at step {last_step(job.run_dir)} of {job.steps}"
+            return "in progress", f"at step {last_recorded_step(job.run_dir)} of {job.steps}"
         failure = read_failure(job.run_dir)
     except DamagedError as error:
         return "damaged", str(error)
@@ -151,21 +149,6 @@ def missing_draws(job: Job) -> list[int]:
     first = job.config.evaluation.seed
     there = final_draws(job)
     return [seed for seed in range(first, first + job.noise_draws) if seed not in there]
-
-
-def last_step(run_dir: Path) -> int:
-    """Return the newest step in a run's records, read from the end of the file."""
-    file = run_dir / "metrics.jsonl"
-    if not file.is_file():
-        return 0
-    with open(file, "rb") as content:
-        content.seek(0, os.SEEK_END)
-        content.seek(max(0, content.tell() - 2**15))
-        lines = content.read().splitlines()
-    for line in reversed(lines):
-        with suppress(ValueError, KeyError, TypeError):
-            return int(json.loads(line)["step"])
-    return 0
 
 
 def beginning(value: object) -> str:

@@ -95,7 +95,7 @@ class Plan:
 
 GIVEN = {f.name for f in fields(Plan)} - {"file", "size"}
 NEEDED = ("question", "preset", "baseline", "metric", "seeds", "variants")
-REPLACED = ("metric", "seeds", "primary", "margin", "exploratory_seeds", "noise_draws", "processes")
+REPLACED = ("question", "metric", "seeds", "primary", "margin", "exploratory_seeds", "noise_draws", "processes")
 ADDED = ("settings", "evaluation", "variants")
 
 

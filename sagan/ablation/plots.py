@@ -13,7 +13,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator
 
 from sagan.ablation.comparison import compared
-from sagan.ablation.figures import DPI, label_points, remove, save
+from sagan.ablation.figures import DPI, remove, save
+from sagan.ablation.labels import label_points
 from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import Row
@@ -25,6 +26,7 @@ from sagan.evaluation.directions import direction
 COLUMNS = 4  # of small panels
 TICKS = 4  # most on the axis of such a panel
 SMALL = 8  # font size
+BAND, BASELINE_BAND = 0.2, 0.1  # opacity
 COSTS = {
     "parameters": "parameters of G and D",
     "flops": "FLOPs per image, forward through G and D",
@@ -129,7 +131,7 @@ def score_against_steps(plan: Plan, curves: list[Row], styles: dict[str, Style])
     )
     for axis, variant in zip(axes.flat, others, strict=False):
         for name in dict.fromkeys((plan.baseline, variant)):
-            draw_curves(axis, list(known[name].values()), styles[name], 1.0 if name == variant else 0.55)
+            draw_curves(axis, list(known[name].values()), styles[name], BAND if name == variant else BASELINE_BAND)
         axis.set_title(variant, fontsize=9)
         axis.grid(alpha=0.25)
         axis.tick_params(labelsize=SMALL)
@@ -155,14 +157,17 @@ def seed_curves(curves: list[Row], variant: str, metric: str) -> dict[int, Curve
     return {seed: (sorted(by_step), [by_step[s] for s in sorted(by_step)]) for seed, by_step in seeds.items()}
 
 
-def draw_curves(axis: Axes, curves: list[Curve], style: Style, alpha: float) -> None:
-    """Draw complete curves as their mean in a band from lowest to highest seed, and the others seed by seed."""
+def draw_curves(axis: Axes, curves: list[Curve], style: Style, band: float) -> None:
+    """Draw complete curves as their mean in a band from lowest to highest seed, and the others seed by seed.
+
+    `band` is the opacity of the band.
+    """
     single = alone(curves)
     complete = [curve for curve in curves if curve not in single]
-    look: dict[str, Any] = dict(color=style.color, linestyle=style.dash, alpha=alpha)
+    look: dict[str, Any] = dict(color=style.color, linestyle=style.dash)
     if complete:
         last, values = complete[0][0], np.array([values for _, values in complete])  # (steps,), (seeds, steps)
-        axis.fill_between(last, values.min(0), values.max(0), color=style.color, alpha=0.18 * alpha, linewidth=0)
+        axis.fill_between(last, values.min(0), values.max(0), color=style.color, alpha=band, linewidth=0)
         axis.plot(last, values.mean(0), linewidth=1.6, marker=style.marker, markersize=3, **look)
     for steps, scores in single:
         axis.plot(steps, scores, linewidth=0.8, marker=style.marker, markersize=2, **look)
@@ -179,13 +184,13 @@ def curve_legend(plan: Plan, known: dict[str, dict[int, Curve]], styles: dict[st
     """Return the legend of the curves."""
     base = styles[plan.baseline]
     curves = [list(by_seed.values()) for by_seed in known.values()]
-    look: dict[str, Any] = dict(color=base.color, alpha=0.55, marker=base.marker, markersize=3)
+    look: dict[str, Any] = dict(color=base.color, marker=base.marker, markersize=3)
     handles: list[Line2D | Patch] = []
     if known[plan.baseline]:
         handles.append(Line2D([], [], label=f"{plan.baseline}, baseline", **look))
     if any(len(alone(of)) < len(of) for of in curves):
         handles.append(Line2D([], [], color=GREY, linewidth=1.6, label="mean over seeds"))
-        handles.append(Patch(color=GREY, alpha=0.18, linewidth=0, label="lowest to highest seed, from three seeds on"))
+        handles.append(Patch(color=GREY, alpha=BAND, linewidth=0, label="lowest to highest seed, from three seeds on"))
     if any(map(alone, curves)):
         handles.append(Line2D([], [], color=GREY, linewidth=0.8, label="one seed"))
     return handles
@@ -208,7 +213,8 @@ def score_against_cost(plan: Plan, results: list[Row], summaries: list[Summary],
         for variant, cost in costs[column].items():
             point_and_interval(axis, cost, scores[variant], styles[variant])
         axis.margins(0.14)
-        axis.set_xlabel(COSTS[column], fontsize=9)
+        missing = ", ".join(v for v in scores if v not in costs[column])
+        axis.set_xlabel(COSTS[column] + (f"\nnot measured: {missing}" if missing else ""), fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.tick_params(labelsize=SMALL)
@@ -218,7 +224,9 @@ def score_against_cost(plan: Plan, results: list[Row], summaries: list[Summary],
     figure.canvas.draw()  # makes the layout final
     figure.set_layout_engine("none")
     for axis, column in zip(axes.flat, shown, strict=True):
-        label_points(axis, {v: (cost, scores[v].mean) for v, cost in costs[column].items()}, 7.5)
+        points = {v: (cost, scores[v].mean) for v, cost in costs[column].items()}
+        spans = [(x, scores[v].low, scores[v].high) for v, (x, _) in points.items() if not math.isnan(scores[v].low)]
+        label_points(axis, points, {v: styles[v].color for v in points}, 7.5, spans)
     save(figure, plan.folder / "cost")
 
 
@@ -239,4 +247,5 @@ def point_and_interval(axis: Axes, x: float, score: Interval, style: Style) -> N
     if not hollow:
         axis.plot([x, x], [score.low, score.high], color=style.color, linewidth=0.7, alpha=0.4, zorder=1)
     face, edge = ("white", style.color) if hollow else (style.color, "white")
-    axis.plot(x, score.mean, style.marker, color=face, markersize=6, markeredgecolor=edge)
+    size, order = (7.5, 2) if style.marker == "s" else (6, 3)  # a circle hides no square
+    axis.plot(x, score.mean, style.marker, color=face, markersize=size, markeredgecolor=edge, zorder=order)

@@ -39,9 +39,9 @@ def seeds_needed(effect: float, level: float, power: float = POWER) -> int | Non
     """Return the fewest seeds, at least MIN_PAIRS, that detect an effect with `power`; None if MOST_SEEDS do not."""
     low, high = MIN_PAIRS - 1, MIN_PAIRS
     while paired_t_power(effect, high, level) < power:
-        low, high = high, 2 * high
-        if high > MOST_SEEDS:
+        if high >= MOST_SEEDS:
             return None
+        low, high = high, min(2 * high, MOST_SEEDS)
     while high - low > 1:  # power grows with the number of seeds
         middle = (low + high) // 2
         low, high = (low, middle) if paired_t_power(effect, middle, level) >= power else (middle, high)

@@ -20,7 +20,7 @@ def power_table(plan: Plan, jobs: list[Job], deviation: float | None, wanted: fl
     Raise ConfigError if the plan has no primary comparisons, UserError if no standard deviation is known.
     """
     if not plan.compared:
-        raise ConfigError(f"{plan.file}: primary: missing: --power is about the primary comparisons")
+        raise ConfigError(f"{plan.file}: primary: no comparisons: --power is about those that get a verdict")
     known: Deviations = {"as given": (deviation, None)} if deviation else known_deviations(plan, jobs)
     level, pairs = ALPHA / len(plan.compared), max(len(plan.seeds), MIN_PAIRS)
     head = ["comparison", "standard deviation", f"{pairs} seeds can show"]

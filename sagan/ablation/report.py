@@ -2,10 +2,11 @@
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from sagan.ablation import plots
-from sagan.ablation.comparison import comparison, comparison_tables, left_out, without_score
+from sagan.ablation.comparison import comparison, comparison_tables, left_out, narrow_comparison_tables, without_score
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import FIRST, LAST, Row, collect, protocol, recorded, write_table
 from sagan.ablation.samples import sample_sheet
@@ -16,15 +17,17 @@ from sagan.ablation.sections import (
     endings,
     gallery,
     heading,
+    narrow_scores_tables,
     noise,
     provenance,
-    scores_table,
+    title,
 )
 from sagan.ablation.styles import variant_styles
 from sagan.ablation.tables import latex, markdown
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import Summary, summarize, summary_rows
 from sagan.config import UserError
+from sagan.config.types import shown
 from sagan.runtime.files import write_atomically
 
 BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.DOTALL)
@@ -35,16 +38,21 @@ PICTURES = [f"{name}.{kind}" for name in ("forest", "curves", "cost") for kind i
 WRITTEN = ("report.md", "summary.csv", "curves.csv", "comparison.tex", "scores.tex", *PICTURES, "samples.png")
 
 
-def refuse_foreign_files(folder: Path) -> None:
-    """Raise UserError if a folder without this program's report has a file that the report would replace."""
-    report = folder / "report.md"
-    ours = report.is_file() and REPRODUCED in report.read_text("utf-8", errors="replace")
+def refuse_foreign_files(plan: Plan, known: Collection[object]) -> None:
+    """Raise UserError if a plan's report would replace a file that is not of an earlier report of the plan.
+
+    `known` are the runs of this plan in the folder's results.csv, which prove that its report is this plan's.
+    """
+    folder, file = plan.folder, plan.folder / "report.md"
+    report = file.read_text("utf-8", errors="replace") if file.is_file() else ""
     found = [name for name in WRITTEN if (folder / name).exists()]
-    if found and not ours and not (folder / "results.csv").is_file():
+    first, move = report.partition("\n")[0], "move it away, or give the plan a folder of its own"
+    if found and REPRODUCED not in report and not (folder / "results.csv").is_file():
         raise UserError(
-            f"{folder / found[0]}: no report of sagan ablate is beside it, and the report would replace it; "
-            "move it away, or give the plan a folder of its own"
+            f"{folder / found[0]}: no report of sagan ablate is beside it, and the report would replace it; {move}"
         )
+    if REPRODUCED in report and not known and first != title(plan):
+        raise UserError(f"{file}: the report of another plan, {shown(first.lstrip('# '))}; {move}")
 
 
 def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
@@ -64,8 +72,8 @@ def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
     draw(plan, jobs, results, curves, summaries)
     texts = {
         "report.md": report_text(plan, jobs, command, results, summaries, facts),
-        "comparison.tex": latex(*comparison_tables(plan, summaries)),
-        "scores.tex": latex(scores_table(summaries)),
+        "comparison.tex": latex(*narrow_comparison_tables(plan, summaries)),
+        "scores.tex": "\n".join(map(latex, narrow_scores_tables(summaries))),
     }
     readme = folder / "README.md"
     if readme.is_file() and BLOCK.search(old := readme.read_text("utf-8", errors=UNCHANGED)):

@@ -8,10 +8,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sagan.ablation.executors import EXECUTORS
-from sagan.ablation.outcomes import is_done, last_step, status
+from sagan.ablation.outcomes import is_done, status
 from sagan.ablation.variants import Job
 from sagan.config import LOCAL, UserError
 from sagan.evaluation import build_extractor
+from sagan.runs.records import last_recorded_step
 from sagan.training.signals import stop_requests
 
 SECONDS = 30.0  # between lines, if there is no bar
@@ -51,7 +52,7 @@ class Display:
     def __init__(self, jobs: list[Job], waiting: list[Job]):
         self.total = len(jobs)
         self.ended = Counter({"ended earlier": len(jobs) - len(waiting)})
-        self.steps = {job: last_step(job.run_dir) for job in waiting}
+        self.steps = {job: last_recorded_step(job.run_dir) for job in waiting}
         total, initial = sum(j.steps for j in waiting), sum(self.steps.values())
         self.bar = tqdm(total=total, initial=initial, unit="step", dynamic_ncols=True, disable=None)
         self.start = (time.monotonic(), initial)
@@ -73,7 +74,7 @@ class Display:
                 return
             tqdm.write(f"{ended.variant}, seed {ended.seed}: {state}{f' ({reason})' if reason else ''}", sys.stderr)
         for job in self.active:
-            self.steps[job] = last_step(job.run_dir)
+            self.steps[job] = last_recorded_step(job.run_dir)
         done = sum(self.steps.values())
         runs = ", ".join(f"{n} {state}" for state, n in self.ended.items() if n and state != "waiting")
         if not self.bar.disable:

@@ -1,14 +1,17 @@
 """The other sections of report.md: what was run, all scores, costs, endings, pictures, commands."""
 
+import itertools
 import math
 import shlex
 from collections import Counter
+from dataclasses import replace
 from statistics import fmean, median, stdev
 
 from sagan.ablation.comparison import interval_text
-from sagan.ablation.metrics import readable
+from sagan.ablation.metrics import name_and_network, readable
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import ENDED, Row
+from sagan.ablation.statistics import MIN_PAIRS
 from sagan.ablation.tables import Table, markdown
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import Summary, scores_of
@@ -27,23 +30,29 @@ VERDICTS_WAIT = (
     " A comparison of at least five seeds gets its verdict once all of its runs have ended: stopping as soon as a "
     "verdict appears would raise the error rate."
 )
+PRINTED_METRICS = 3
+"""Metrics side by side in a LaTeX table: what the text width of an A4 page holds."""
 REPRODUCED = "To reproduce the whole plan:"
 """A line of every report, by which its folder is known."""
+
+
+def title(plan: Plan) -> str:
+    """Return the first line of a plan's report."""
+    return f"# {plan.name}" + (f", size `{plan.size}`" if plan.size else "")
 
 
 def heading(plan: Plan, results: list[Row]) -> list[str]:
     """Return the question and the progress of the runs."""
     counts = Counter(str(row["status"]) for row in results)
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
-    size = f", size `{plan.size}`" if plan.size else ""
     explored = f" (exploratory variants: {numbers(plan.exploratory_seeds)})" if plan.exploratory_seeds else ""
     to_come = sum(n for state, n in counts.items() if state not in ENDED)
     interim = [
-        "**The plan is not complete.**" + (VERDICTS_WAIT if plan.compared else ""),
+        "**The plan is not complete.**" + (VERDICTS_WAIT if plan.compared and len(plan.seeds) >= MIN_PAIRS else ""),
         "",
     ]
     return [
-        f"# {plan.name}{size}",
+        title(plan),
         "",
         plan.question.strip(),
         "",
@@ -96,6 +105,19 @@ def scores_table(summaries: list[Summary]) -> Table:
         scores = [f"{interval_text(s.score)}{of}" if s else "" for s, of in zip(known, few, strict=True)]
         rows.append([f"`{variant}`", str(seeds), *scores])
     return Table(["variant", "seeds", *map(readable, metrics)], "lr" + "l" * len(metrics), rows)
+
+
+def narrow_scores_tables(summaries: list[Summary]) -> list[Table]:
+    """Return the table of every metric in parts that fit a printed page, each of one feature extractor."""
+    metrics = list(dict.fromkeys(s.metric for s in summaries))
+    tables = []
+    for network, group in itertools.groupby(metrics, lambda metric: name_and_network(metric)[1]):
+        names = list(group)
+        for part in (names[i : i + PRINTED_METRICS] for i in range(0, len(names), PRINTED_METRICS)):
+            table = scores_table([s for s in summaries if s.metric in part])
+            head = [*table.head[:2], *(name_and_network(metric)[0] for metric in part)]
+            tables.append(replace(table, head=head, note=f"Features of {network}." if network else ""))
+    return tables
 
 
 def all_scores(summaries: list[Summary]) -> list[str]:

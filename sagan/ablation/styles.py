@@ -1,17 +1,17 @@
 """One colour for each kind of attention in every plot, and markers that distinguish variants of the same colour.
 
-The colours are Okabe and Ito's, with grey and indigo instead of yellow, which is hard to see on white. They can be told
-apart with the common forms of colour blindness; more than nine could not.
+The colours are Okabe and Ito's, with indigo, brown and grey instead of yellow, which is hard to see on white. They can
+be told apart with the common forms of colour blindness. Kinds that are not listed are grey.
 """
 
 from dataclasses import dataclass
 
 BLACK, GREY, BLUE, ORANGE, GREEN = "#000000", "#555555", "#0072B2", "#E69F00", "#009E73"
-VERMILLION, SKY, PINK, INDIGO = "#D55E00", "#56B4E9", "#CC79A7", "#332288"
-PALETTE = (BLACK, BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY, INDIGO, GREY)
+VERMILLION, SKY, PINK, INDIGO, BROWN = "#D55E00", "#56B4E9", "#CC79A7", "#332288", "#8B4513"
+PALETTE = (BLACK, BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY, INDIGO, BROWN, GREY)
 KIND_STYLES: dict[str, tuple[str, str]] = {
     "none": (BLACK, "o"),
-    "residual": (GREY, "s"),
+    "residual": (BROWN, "s"),
     "sagan": (BLUE, "o"),
     "multihead": (VERMILLION, "o"),
     "additive": (SKY, "s"),

@@ -15,6 +15,8 @@ class Table:
     align: str
     """A letter for each column: l (left) or r (right)."""
     rows: list[list[str]]
+    note: str = ""
+    """A line below the table, in LaTeX."""
 
 
 def markdown(table: Table) -> list[str]:
@@ -33,7 +35,10 @@ def latex(*tables: Table) -> str:
     lines = [f"\\begin{{tabular}}{{{align}}}", "\\toprule", _latex_line(head)]
     for table in filter(lambda t: t.rows, tables):
         lines += ["\\midrule", *map(_latex_line, table.rows)]
-    return "\n".join(["% needs \\usepackage{booktabs}", *lines, "\\bottomrule", "\\end{tabular}", ""])
+    lines.append("\\bottomrule")
+    if note := tables[0].note:
+        lines.append(f"\\multicolumn{{{len(align)}}}{{l}}{{\\footnotesize {latex_cell(note)}}} \\\\")
+    return "\n".join(["% needs \\usepackage{booktabs}", *lines, "\\end{tabular}", ""])
 
 
 def _latex_line(cells: list[str]) -> str:

@@ -92,12 +92,6 @@ def plain_step(state: TrainState, inputs: Iterator[Inputs]) -> None:
     state.step += 1
 
 
-def useful_flops(plain: TrainState) -> int:
-    """Return the FLOPs of a step of the plain form."""
-    inputs = noise_inputs(plain)
-    return counted_flops(lambda: plain_step(plain, inputs))
-
-
 def counted_flops(step: Step) -> int:
     """Return the FLOPs that a step carries out.
 

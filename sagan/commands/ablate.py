@@ -77,10 +77,10 @@ def ablate(
     seeds = chosen("seeds", options.seeds, content.seeds, plan)
     jobs = plan_jobs(content, overrides)
     known = known_rows(content.folder, jobs)  # refuses the results of another plan
-    check_writable(content.folder, "the folder of the report", folder=True)
-    refuse_foreign_files(content.folder)
     if options.power:
         return print(printable(power_table(content, jobs, options.power_sd, options.power_difference)))
+    check_writable(content.folder, "the folder of the report", folder=True)
+    refuse_foreign_files(content, known)
     if not options.report_only:
         wanted: list[Job] = [j for j in jobs if j.variant in variants and j.seed in seeds]
         running.require_inputs(wanted)

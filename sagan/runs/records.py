@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,21 @@ def json_lines(file: Path, containing: str = "") -> Iterator[Any]:
                 yield json.loads(line)
             except (ValueError, RecursionError):
                 continue
+
+
+def last_recorded_step(run_dir: Path) -> int:
+    """Return the newest step in a run's metrics.jsonl, read from the end of the file."""
+    file = run_dir / "metrics.jsonl"
+    if not file.is_file():
+        return 0
+    with open(file, "rb") as content:
+        content.seek(0, os.SEEK_END)
+        content.seek(max(0, content.tell() - 2**15))
+        lines = content.read().splitlines()
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):
+            return int(json.loads(line)["step"])
+    return 0
 
 
 def is_record(value: Any) -> bool:

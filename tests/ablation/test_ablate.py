@@ -12,13 +12,12 @@ import pytest
 import yaml
 
 from sagan.ablation.executors import EXECUTORS, slot_environment
-from sagan.ablation.outcomes import last_step
 from sagan.ablation.plan import load_plan
 from sagan.ablation.results import read_table, write_table
 from sagan.ablation.variants import plan_jobs
 from sagan.commands.app import main
 from sagan.runs.directory import checkpoints, newest_step
-from sagan.runs.records import read_records
+from sagan.runs.records import last_recorded_step, read_records
 
 METRIC = "fid_efficientnet_lite0"
 PLAN = {
@@ -106,13 +105,13 @@ def test_stopped_and_started_at_will(question, tmp_path):
     command = [sys.executable, "-m", "sagan", "ablate", "q/plan.yaml", *endless]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
-    while last_step(run_dir) < 2:
+    while last_recorded_step(run_dir) < 2:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and "the same command resumes them" in output
-    step = last_step(run_dir)
+    step = last_recorded_step(run_dir)
     assert [p.name for p in checkpoints(run_dir)][-1] == f"step-{step:08d}.pt"
     assert table(folder) == {} and "seed 0: interrupted: at step" in (folder / "report.md").read_text()
     assert main(["ablate", "q/plan.yaml", "--training.steps", str(step + 1)]) == 0
@@ -154,7 +153,7 @@ def test_a_run_whose_ablate_was_killed_is_waited_for_and_taken_over(question, tm
     endless = ["--training.steps", "1000000", "--evaluation.every", "1000000"]
     command = [sys.executable, "-m", "sagan", "ablate", "q/plan.yaml", *endless]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: last_step(run_dir) >= 2, first)
+    wait_for(lambda: last_recorded_step(run_dir) >= 2, first)
     (orphan,) = children_of(first.pid)
     request.addfinalizer(lambda: orphan in children_of(1) and os.kill(orphan, signal.SIGKILL))
     first.kill()
@@ -168,7 +167,7 @@ def test_a_run_whose_ablate_was_killed_is_waited_for_and_taken_over(question, tm
     os.kill(orphan, signal.SIGTERM)  # which saves itself
     wait_for(lambda: "none, seed 0: the other process has ended; taking the run over" in said.read_text(), second)
     saved = newest_step(run_dir)
-    wait_for(lambda: last_step(run_dir) > saved + 1, second)
+    wait_for(lambda: last_recorded_step(run_dir) > saved + 1, second)
     second.send_signal(signal.SIGTERM)
     assert second.wait(60) == 0
     steps = [r["step"] for r in read_records(run_dir / "metrics.jsonl") if "loss/generator" in r]

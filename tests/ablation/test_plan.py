@@ -23,6 +23,7 @@ PLAN = {
     "sizes": {
         "small": None,
         "big": {
+            "question": "Which, if large?",
             "seeds": [1],
             "metric": "recall_efficientnet_lite0",
             "processes": 2,
@@ -69,7 +70,8 @@ def test_a_size_replaces_and_adds(make_plan):
         ("none", 1, 20, 4),
         ("large", 1, 20, 16),
     ]
-    assert plan.metric == "recall_efficientnet_lite0" and plan.folder == plan.file.parent / "big"
+    assert plan.question == "Which, if large?" and plan.metric == "recall_efficientnet_lite0"
+    assert plan.folder == plan.file.parent / "big"
     assert jobs[0].config.evaluation.extractor.name == "efficientnet-lite0"
     assert jobs[0].module[:4] == ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
@@ -121,7 +123,7 @@ WRONG = {
     ),
     "no scores": ({"evaluation": {"every": 0}}, "evaluation.every 0: expected a number of steps"),
     "another extractor's metric": ({"metric": "fid"}, "metric fid: expected one of fid_efficientnet_lite0, kid"),
-    "size with an unknown key": ({"sizes": {"s": {"steps": 3}}}, "sizes.s.steps: expected one of metric, seeds"),
+    "size with an unknown key": ({"sizes": {"s": {"steps": 3}}}, "sizes.s.steps: expected one of question, metric, seeds"),
     "processes": ({"processes": 0}, "processes 0: expected a number above 0"),
     "noise draws": ({"noise_draws": True}, "noise_draws True: expected a number above 0"),
     "primary without a variant": ({"primary": ["none"]}, r"primary \['none'\]: expected a list of some of large"),

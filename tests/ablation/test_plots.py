@@ -7,12 +7,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 
 from sagan.ablation import plots, samples
-from sagan.ablation.figures import label_points
+from sagan.ablation.labels import label_points
 from sagan.ablation.plan import Plan
-from sagan.ablation.plots import alone, axis_label, seed_curves
-from sagan.ablation.styles import KIND_STYLES, PALETTE, variant_styles
+from sagan.ablation.plots import BAND, BASELINE_BAND, alone, axis_label, seed_curves
+from sagan.ablation.styles import GREY, KIND_STYLES, PALETTE, variant_styles
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import summarize
 from sagan.attention import KINDS
@@ -53,7 +54,7 @@ def test_colours_differ_for_everybody(sight):
 
 def test_every_kind_has_a_style_of_its_own():
     assert list(KINDS) and set(KIND_STYLES) == set(KINDS)
-    assert len(set(KIND_STYLES.values())) == len(KINDS) and {c for c, _ in KIND_STYLES.values()} == set(PALETTE)
+    assert len(set(KIND_STYLES.values())) == len(KINDS) and {c for c, _ in KIND_STYLES.values()} == {*PALETTE} - {GREY}
 
 
 def test_styles_of_variants():
@@ -135,20 +136,26 @@ def test_the_cost_plot_names_what_is_compared(drawn):
         assert len(spans) == 2  # two seeds have no interval, and a hollow mark
         assert sorted(line.get_markerfacecolor() == "white" for line in axis.lines if len(line.get_xdata()) == 1) == [
             False, False, True]  # fmt: skip
+    partly = [{k: v for k, v in row.items() if k != "flops" or row["variant"] != "two"} for row in results]
+    axis = drawn(plots.score_against_cost, plan, partly, summaries, styles).axes[1]
+    assert axis.get_xlabel() == f"{plots.COSTS['flops']}\nnot measured: two"
     for row in results:
         row["parameters"], row["flops"] = 1000 + len(row["variant"]), 5e6  # the first differs by less than 1 %
     figure = drawn(plots.score_against_cost, plan, results, summaries, styles)
     assert [a.get_xlabel() for a in figure.axes] == ["images/s in training"]
 
 
-def test_names_cover_neither_each_other_nor_points():
+@pytest.mark.parametrize("crowded", [1.0, 0.1], ids=["apart", "together"])
+def test_names_cover_neither_each_other_nor_points(crowded):
     random = np.random.default_rng(0)
-    points = {f"variant-{i}": (float(x), float(y)) for i, (x, y) in enumerate(random.normal(size=(19, 2)))}
+    places = random.normal(size=(19, 2)) * np.where(np.arange(19) < 12, crowded, 1)[:, None]
+    points = {f"variant-{i}": (float(x), float(y)) for i, (x, y) in enumerate(places)}
     figure, axes = plt.subplots(figsize=(6, 5))
     axes.plot(*zip(*points.values(), strict=True), "o")
     axes.margins(0.15)
     figure.canvas.draw()
-    label_points(axes, points, 7.5)
+    colors = {name: f"#0000{i:02x}" for i, name in enumerate(points)}
+    label_points(axes, points, colors, 7.5, [])
     renderer = figure.canvas.get_renderer()
     texts = [t for t in axes.texts if t.get_text()]
     boxes = [t.get_window_extent(renderer) for t in texts]
@@ -157,6 +164,14 @@ def test_names_cover_neither_each_other_nor_points():
     assert not any(box.contains(x, y) for box in boxes for x, y in places)
     frame = axes.get_window_extent(renderer)
     assert all(frame.x0 <= b.x0 and b.x1 <= frame.x1 and frame.y0 <= b.y0 and b.y1 <= frame.y1 for b in boxes)
+    pixels = {name: axes.transData.transform(point) for name, point in points.items()}
+    joined = {t.arrow_patch.get_edgecolor() for t in axes.texts if t.arrow_patch is not None}
+    for text, box in zip(texts, boxes, strict=True):
+        if to_rgba(colors[text.get_text()]) not in joined:  # nothing but the distance says whose name it is
+            away = {n: np.hypot(*(p - np.clip(p, box.min, box.max))) for n, p in pixels.items()}
+            own = away.pop(text.get_text())
+            assert own * 1.4 < min(away.values())
+    assert crowded == 1 or len(joined) > 5
     plt.close(figure)
 
 
@@ -181,6 +196,17 @@ def test_bands_only_of_three_complete_curves(drawn):
     assert {v: len(a.lines) for v, a in panels.items()} == {"a": 2, "two": 3, "one": 2}
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words[0] == "none, baseline" and words[-1] == "one seed"
+    lines = [line for axis in figure.axes for line in axis.lines]
+    assert {line.get_color() for line in lines} == {style.color for style in styles.values()}  # as in the other plots
+    assert {line.get_alpha() for line in lines} == {None}
+
+
+def test_bands_of_the_control_and_the_baseline_differ_for_everybody():
+    def on_white(color, opacity):
+        return "#" + "".join(f"{round(255 - opacity * (255 - int(color[i : i + 2], 16))):02x}" for i in (1, 3, 5))
+
+    control, baseline = on_white(KIND_STYLES["residual"][0], BAND), on_white(KIND_STYLES["none"][0], BASELINE_BAND)
+    assert min(np.linalg.norm(lab(control, sight) - lab(baseline, sight)) for sight in SIGHT) > 5
 
 
 def test_labels_of_axes():

@@ -56,6 +56,11 @@ def test_the_smallest_effect_has_the_power_that_is_asked():
     assert seeds_needed(9.0, 0.05) == 5 and seeds_needed(1e-4, 0.05) is None
 
 
+def test_the_most_seeds_are_searched_to_the_end():
+    effect = smallest_effect(9_000, 0.025)
+    assert seeds_needed(effect * 1.0001, 0.025) in (8_999, 9_000) and seeds_needed(0.001, 0.025) is None
+
+
 def test_interval_of_a_standard_deviation():
     values = np.random.default_rng(0).normal(size=10)
     deviation, low, high = deviation_interval(values)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from sagan.ablation.comparison import interval_text, rounded
+from sagan.ablation.metrics import name_and_network
 from sagan.ablation.plan import load_plan
 from sagan.ablation.report import write_report
 from sagan.ablation.results import read_table, write_table
@@ -133,6 +134,20 @@ def test_the_tables_beside_it(report, plan):
     assert len(rows) == 25 and [*rows[0]][:4] == ["variant", "seed", "steps", METRIC]
     text = (plan.folder / "comparison.tex").read_text()
     assert r"\texttt{good} & 5 & 0.311 [0.289, 0.333] & $-$0.1992 [" in text and r"97.5 \%" in text
+    assert ": " not in text.replace("usepackage", "")  # verdicts without their reasons
+
+
+def test_printed_scores_are_narrow_and_name_their_network_once(report, plan):
+    text = (plan.folder / "scores.tex").read_text()
+    tables = text.split(r"\begin{tabular}")[1:]
+    heads = [table.splitlines()[2] for table in tables]
+    assert all(head.count("&") <= 4 for head in heads) and not any("EfficientNet" in head for head in heads)
+    notes = [r"\multicolumn" in table for table in tables]
+    assert any(notes) and all("Features of EfficientNet-lite0." in t for t, n in zip(tables, notes, strict=True) if n)
+    names = [name for head in heads for name in head.removesuffix(r" \\").split(" & ")[2:]]
+    assert sorted(names) == sorted(
+        {name_and_network(row["metric"])[0] for row in read_table(plan.folder / "summary.csv")}
+    )
 
 
 def test_a_page_gets_the_table_between_its_markers(report, plan):
