@@ -17,7 +17,7 @@ from cyclopts import App, Argument, ArgumentCollection, Group, Parameter, except
 
 from sagan.commands.help import HelpPage
 from sagan.commands.options import Typed
-from sagan.commands.words import normalise
+from sagan.commands.words import normalize
 from sagan.config import Config, ConfigError, Setting, UntrustedCode, UserError, file_settings, flatten, read
 from sagan.config.errors import one_line
 from sagan.config.reading import no_such_option, option_types
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     if logging.lastResort:  # warnings quote names from files as well
         logging.lastResort.setFormatter(PrintableFormatter())
     try:
-        run(normalise(words), given)
+        run(normalize(words), given)
         sys.stdout.flush()
     except BrokenPipeError:  # from `sagan ... | head`; without this, Python would complain again on exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

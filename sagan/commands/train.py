@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 from sagan.commands.options import Flat, Given, Preset
 from sagan.config import DRAWN, LOCAL, Config, ConfigError, to_yaml
 from sagan.config.types import NonNegative
+from sagan.config.writing import MACHINE_OPTIONS
 from sagan.presets import describe_preset, load_settings, presets
 from sagan.runtime.wording import counted, printable
 
@@ -45,8 +46,9 @@ def train(
       sagan train own-images --data.path my-images       # your own images
       torchrun --nproc_per_node 2 -m sagan train cifar10 # on two GPUs
     """
-    if preset is None and not given.of(Config) and not options.print_config:
-        usage = "usage: sagan train PRESET [--option value ...]"
+    said = {setting.key for setting in given.of(Config)}
+    if preset is None and said <= {*MACHINE_OPTIONS} and not options.print_config:
+        usage = "usage: sagan train [PRESET] [--option value ...]"
         raise ConfigError(f"PRESET is missing\n{usage}\n\npresets:\n{preset_table()}")
     config = load_settings(preset, given.of(Config))
     if options.print_config:

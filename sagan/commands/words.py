@@ -15,7 +15,7 @@ NEGATIVE = re.compile(r"--((?:\w+\.)*)no[-_]([\w.-]+)")
 VALUES = ("true", "false", "null")
 
 
-def normalise(words: list[str]) -> list[str]:
+def normalize(words: list[str]) -> list[str]:
     """Return the words of a command line in the forms that the library reads."""
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]

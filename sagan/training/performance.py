@@ -152,7 +152,7 @@ class CapturedUpdates:
         """Capture an update, or give up all graphs."""
         stream = torch.cuda.current_stream(state.device) if state.device.type == "cuda" else None
         try:
-            self.replays[name] = self.capture(name, compute, apply, state, inputs)
+            self.replays[name] = self.capture(compute, apply, state, inputs)
         except RuntimeError as error:
             if stream is not None:  # a capture that fails leaves its own stream in place
                 torch.cuda.set_stream(stream)
@@ -164,9 +164,7 @@ class CapturedUpdates:
             what = f"eager, without CUDA graphs: the {name}'s update cannot be captured"
             log.warning("training.performance auto: %s: %s", what, str(error).splitlines()[0])
 
-    def capture(
-        self, name: str, compute: Compute, apply: Apply, state: TrainState, inputs: Inputs
-    ) -> Callable[[], Metrics]:
+    def capture(self, compute: Compute, apply: Apply, state: TrainState, inputs: Inputs) -> Callable[[], Metrics]:
         """Return a function that replays an update."""
         graphs = self.graphs = self.graphs or Graphs(state.device)
         leave_unchanged(state, lambda: graphs.warm_up(lambda: apply(state, compute(state, inputs)[0], inputs)))

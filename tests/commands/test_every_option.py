@@ -9,7 +9,7 @@ from cyclopts import App
 
 from sagan.commands import app
 from sagan.commands.options import Typed
-from sagan.commands.words import normalise
+from sagan.commands.words import normalize
 from sagan.config import ConfigError
 from sagan.config.types import convert
 
@@ -66,7 +66,7 @@ def understood(verb, words, kinds, monkeypatch):
     given = Typed()
     monkeypatch.setattr(app, "read", stop)
     with pytest.raises(Parsed):
-        app.run(normalise([verb, "name", *["user/name"] * (verb == "push"), *words]), given)
+        app.run(normalize([verb, "name", *["user/name"] * (verb == "push"), *words]), given)
     return {s.key: convert(kinds[f"--{s.key}"], s.value, s.key) for s in given.settings}
 
 

@@ -31,8 +31,9 @@ def test_the_version(capsys):
         ),
         (
             ["train"],
-            "sagan train: error: PRESET is missing\nusage: sagan train PRESET [--option value ...]\n\npresets:\n",
+            "sagan train: error: PRESET is missing\nusage: sagan train [PRESET] [--option value ...]\n\npresets:\n",
         ),
+        (["train", "--device", "cpu", "--run_dir", "x", "--dry-run"], "sagan train: error: PRESET is missing\n"),
         (
             ["train", "quickstart", "--training.step", "3"],
             "--training.step: there is no such option; did you",

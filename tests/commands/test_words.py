@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from sagan.commands.app import main
-from sagan.commands.words import normalise
+from sagan.commands.words import normalize
 from sagan.config import to_config
 from sagan.presets import load_config
 
@@ -86,7 +86,7 @@ def test_flags_stand_anywhere_without_a_value(config_of, capsys):
     ],
 )
 def test_the_words_that_are_changed_before_they_are_read(typed, read):
-    assert normalise(typed.split()) == read.split()
+    assert normalize(typed.split()) == read.split()
 
 
 WRONG = {
