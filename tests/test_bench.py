@@ -37,8 +37,7 @@ def test_the_report_follows_from_the_measurements(make_config, tmp_path, capsys,
     said = capsys.readouterr().out
     assert json.loads((tmp_path / "bench.json").read_text()) == result
 
-    plain = forms.plain_state(make_config(), CPU)
-    flops = forms.counted_flops(lambda: forms.plain_step(plain, forms.noise_inputs(plain)))
+    flops = forms.counted_flops(forms.plain_form(make_config(), CPU))
     known = {
         "speedup_over_plain": 4.0,
         "images_per_second": 8.0,
@@ -63,6 +62,19 @@ def test_the_report_follows_from_the_measurements(make_config, tmp_path, capsys,
         "parts, each alone: d 300.0 ms (75 %), g 100.0 ms (25 %)",
     ):
         assert words in said
+
+
+def test_a_form_that_fails_is_left_out_with_what_depends_on_it(make_config, tmp_path, capsys, monkeypatch, quick):
+    def short(config, device):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 GiB")
+
+    monkeypatch.setattr(bench, "plain_form", short)
+    result = bench.bench(make_config(), tmp_path / "bench.json")
+    said = capsys.readouterr()
+    assert "plain: left out: CUDA out of memory. Tried to allocate 9 GiB" in said.err
+    assert not any("plain" in key or key == "gflops" for key in result) and list(result["forms"]) == ["auto"]
+    assert result["executed_gflops"] > 0 and "plain" not in said.out
+    assert json.loads((tmp_path / "bench.json").read_text()) == result
 
 
 def test_fused_attention_counts_as_its_products_in_every_version_of_torch():

@@ -25,7 +25,7 @@ from experiments.scaling import predict
 from sagan.ablation.plan import load_plan
 from sagan.ablation.variants import plan_jobs
 from sagan.attention import KINDS, Place, build_attention
-from sagan.benchmark.forms import counted_flops, noise_inputs, plain_state, plain_step
+from sagan.benchmark.forms import counted_flops
 from sagan.config import AttentionConfig
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.models.sizes import DISCRIMINATOR_WIDTHS, GENERATOR_WIDTHS
@@ -180,8 +180,8 @@ def test_the_page_of_more_processes_derives_its_shares():
     (two,) = (row for row in rows(EXPERIMENTS / "scaling/training.csv") if row["processes"] == "2")
     assert f"Averaging takes {100 * float(two['average_ms']) / float(two['step_ms']):.0f} % of a step of two" in text
     predicted = [row for row in rows(EXPERIMENTS / "scaling/predicted.csv") if row["preset"] == "imagenet"]
-    (cost,) = {f"{100 * (1 - float(row['efficiency'])):.0f}" for row in predicted if int(row["gpus"]) > 8}
-    assert f"That costs {cost} % beyond one machine." in text
+    least, most = sorted(f"{100 * (1 - float(row['efficiency'])):.0f}" for row in predicted if int(row["gpus"]) > 8)
+    assert f"That costs {least} to {most} % beyond one machine." in text
 
 
 def test_the_extractors_of_torch_fidelity_are_counted():
@@ -198,9 +198,7 @@ def test_speedup_and_arithmetic_follow_from_the_images_per_second(row):
     assert float(row["speedup"]) == pytest.approx(fast / plain_form, abs=0.01)
     widths = [f"model.{n}.channels={row[f'{n}_base_width']}" for n in ("generator", "discriminator")]
     config = load_config("cifar10", [*widths, "training.batch_size=2", "training.precision=float32", "device=cpu"])
-    plain = plain_state(config, torch.device("cpu"))
-    inputs = noise_inputs(plain)
-    per_image = counted_flops(lambda: plain_step(plain, inputs)) / 2
+    per_image = counted_flops(plain_form(config, torch.device("cpu"))) / 2
     assert float(row["gflops"]) == pytest.approx(fast * per_image / 1e9, rel=0.01)
 
 

@@ -7,11 +7,14 @@ On a CPU it does what needs no GPU, at small sizes, so that the script itself is
 
 import argparse
 import json
+import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -26,6 +29,8 @@ SIZES = {
         "quickstart": ["quickstart", "--training.batch_size", "4", "--model.generator.channels", "4"],
     },
 }
+FORMS = {"cuda": {"auto", "eager", "compiled", "graphs", "plain"}, "cpu": {"auto", "plain"}}
+"""What `sagan bench` has to measure."""
 TRAINED = {"cuda": ["--training.steps", "1500"], "cpu": ["--training.steps", "4", "--training.batch_size", "4"]}
 SCORED = {"cuda": "2000", "cpu": "20"}
 EXTRACTOR = ["--extractor.name", "efficientnet-lite0"]
@@ -60,12 +65,15 @@ def report(device: str, end: float, folder: Path) -> tuple[list[str], int]:
         print(f"{title} ({left:.0f} s left)", flush=True)
         limit = min(left, TEST_SECONDS) if title == "Tests" else left
         code, said = run(command, limit) if left > 5 else (None, "no time was left")
+        numbers = json.loads(result.read_text()) if result is not None and result.is_file() else {}
+        missing = FORMS[device] - numbers.get("forms", {}).keys() if code == 0 and result is not None else set()
         words = {0: "passed", None: "left out"}.get(code, f"failed with exit code {code}")
-        failures += code != 0
+        words = f"failed without {', '.join(sorted(missing))}" if missing else words
+        failures += code != 0 or bool(missing)
         lines += ["", f"## {title}: {words}", "", f"`{' '.join(command)}`, {time.monotonic() - started:.0f} s", ""]
         lines += ["```text", *said.strip().splitlines()[-40:], "```"]
-        if result is not None and result.is_file():
-            lines += ["", "```json", json.dumps(json.loads(result.read_text()), indent=1), "```"]
+        if numbers:
+            lines += ["", "```json", json.dumps(numbers, indent=1), "```"]
     return lines, failures
 
 
@@ -76,8 +84,17 @@ def parts(device: str, folder: Path) -> list[tuple[str, list[str], Path | None]]
     on_gpu = ["tests/training/test_gpu.py", "tests/training/test_recording.py", "tests/data/test_batches.py"]
     marker = ["-m", "not slow and not gpu", *tests]
     if device == "cuda":  # only a thread can end a test that hangs in a driver
-        marker = ["-m", "gpu", "--timeout-method=thread", *on_gpu]
-    found: list[tuple[str, list[str], Path | None]] = [("Tests", [python, "-m", "pytest", "-q", "-rs", *marker], None)]
+        marker = ["-m", "gpu", "--timeout=90", "--timeout-method=thread", *on_gpu]
+    tests = [
+        python,
+        "-m",
+        "pytest",
+        "-v",
+        "-rs",
+        "--durations=5",
+        *marker,
+    ]  # the last name is that of a test that hangs
+    found: list[tuple[str, list[str], Path | None]] = [("Tests", tests, None)]
     run_dir = str(folder / "run")
     found.append((
         "Training",
@@ -87,20 +104,31 @@ def parts(device: str, folder: Path) -> list[tuple[str, list[str], Path | None]]
     number = SCORED[device]
     sizes = ["--num_samples", number, "--num_real", number, "--device", device]
     found.append(("Evaluation", [*sagan, "evaluate", run_dir, *EXTRACTOR, *sizes], None))
-    for name, words in SIZES[device].items():
+    for name, size in SIZES[device].items():
         file = folder / f"{name}.json"
-        found.append((f"Step of {name}", [*sagan, "bench", *words, "--device", device, "--json", str(file)], file))
+        found.append((f"Step of {name}", [*sagan, "bench", *size, "--device", device, "--json", str(file)], file))
     return found
 
 
 def run(command: list[str], seconds: float) -> tuple[int, str]:
-    """Run a command for at most so long. Return its exit code, 124 if it took longer, and what it said."""
-    try:
-        done = subprocess.run(command, cwd=ROOT, timeout=seconds, text=True, capture_output=True, check=False)
-    except subprocess.TimeoutExpired as expired:
-        said = expired.stdout or b""
-        return 124, said.decode(errors="replace") if isinstance(said, bytes) else said
-    return done.returncode, done.stdout + done.stderr
+    """Run a command for at most `seconds`. Return its exit code, 124 if it took longer, and what it said.
+
+    Its output goes to a file, so that what it said before it hung is known, and its own processes end with it.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = 124
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        output.seek(0)
+        return code, output.read().decode(errors="replace")
 
 
 def machine(device: str) -> list[str]:

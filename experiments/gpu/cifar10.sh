@@ -29,7 +29,11 @@ for preset in $PRESETS; do
         timeout "$left" $SAGAN evaluate "$RUNS/$preset" --extractor.name "$extractor" --num_samples "$NUMBER" \
             >"$scores.part"
         code=$?
-        [ "$code" -eq 124 ] && exit 75
+        if [ "$code" -eq 124 ]; then
+            [ "$left" -lt $((MINUTES * 60 - 30)) ] && exit 75
+            echo "the scores by $extractor take longer than MINUTES=$MINUTES, and begin anew each time" >&2
+            exit 1
+        fi
         if [ "$code" -ne 0 ]; then
             # Inception's weights are a download, which not every machine can make.
             [ "$extractor" = inception ] && { echo "no scores by inception here" >&2; continue; }

@@ -15,7 +15,7 @@ from sagan.presets import load_config
 HERE = Path(__file__).parent
 IMAGES = 64  # of each GPU
 # Milliseconds of one H100, by ../speed/README.md: arithmetic of so many images, and kernels.
-STEP_MS = {"cifar10": 8 + 4, "imagenet": 80 / 4 + 6}
+STEP_MS = {"cifar10": 8 + 5, "imagenet": 80 / 4 + 7}
 GPUS = (8, 64, 512)
 MACHINE = 8  # GPUs that NVLink joins
 # Assumed, in GB/s of a sum over all GPUs and ms for each round of messages, within a machine and beyond it.

@@ -6,7 +6,7 @@ Lengths are in points of the page. Plain numbers, because numpy is slow for sing
 import math
 import random
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from matplotlib.axes import Axes
 
@@ -128,7 +128,7 @@ def label_points(
     figure = axes.get_figure(root=True)
     assert figure is not None
     renderer, scale = figure.canvas.get_renderer(), 72 / figure.dpi  # pyright: ignore[reportAttributeAccessIssue]
-    look = dict(xytext=(0, 0), textcoords="offset points", ha="center", va="center", fontsize=fontsize, color=DARK)
+    look: Any = dict(xytext=(0, 0), textcoords="offset points", ha="center", va="center", fontsize=fontsize, color=DARK)
     texts = {name: axes.annotate(name, point, zorder=5, **look) for name, point in points.items()}
     boxes = {name: text.get_window_extent(renderer) for name, text in texts.items()}
 
@@ -140,7 +140,7 @@ def label_points(
         points={name: on_page(*point) for name, point in points.items()},
         sizes={name: (box.width * scale, box.height * scale) for name, box in boxes.items()},
         spans=[(on_page(x, low), on_page(x, high)) for x, low, high in spans],
-        frame=Box(*(axes.get_window_extent(renderer).padded(-GAP / scale).extents * scale)),
+        frame=Box(*(edge * scale for edge in axes.get_window_extent(renderer).padded(-GAP / scale).extents)),
     ).best()
     for name, box in labels.boxes.items():
         own = on_page(*points[name])

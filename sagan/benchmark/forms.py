@@ -54,6 +54,13 @@ def noise_batches(state: TrainState) -> Iterator[Batch]:
         yield images, y, None
 
 
+def plain_form(config: Config, device: torch.device) -> Step:
+    """Return a step of the plain form."""
+    state = plain_state(config, device)
+    inputs = noise_inputs(state)
+    return lambda: plain_step(state, inputs)
+
+
 def plain_state(config: Config, device: torch.device) -> TrainState:
     """Return the same model in the default layout and float32, with resampling by its definition."""
     state = build_state(config, device, torch.float32)

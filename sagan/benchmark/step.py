@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,15 +24,14 @@ from sagan.benchmark.forms import (
     mimicry_step,
     noise_inputs,
     our_step,
-    plain_state,
-    plain_step,
+    plain_form,
 )
+from sagan.benchmark.in_words import report
 from sagan.benchmark.parts import StepInParts, loaded_inputs
 from sagan.config import Config
 from sagan.config.errors import one_line
 from sagan.runtime.device import activation_dtype, choose_device, device_name, full_float32, prepare, wait_for
 from sagan.runtime.files import write_atomically
-from sagan.runtime.wording import counted
 from sagan.training.diagnostics import peak_memory
 from sagan.training.health import FiniteWatch
 from sagan.training.least_memory import require_memory_for
@@ -62,33 +62,29 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
 
 
 def measured(config: Config, device: torch.device) -> dict:
-    """Return the speed of the forms and of the parts, FLOPs, memory and ceilings."""
+    """Return the speed of the forms and of the parts, FLOPs, memory and ceilings.
+
+    A form that fails here, for example because memory is short, is left out with everything that depends on it.
+    """
     dtype = activation_dtype(config.training.precision, device)
     auto = our_step(config, device, dtype, "auto")
     auto()
     memory = peak_memory(device)  # before the other forms take theirs
-    forms = {"auto": auto, **(modes_on_gpu(config, device, dtype) if device.type == "cuda" else {})}
-    plain = plain_state(config, device)
-    inputs = noise_inputs(plain)
-    forms["plain"] = lambda: plain_step(plain, inputs)
-    if mimicry := mimicry_step(config, device):
-        forms["mimicry"] = mimicry
-    eager = our_step(config, device, dtype, "eager")
-    executed, useful = counted_flops(eager), counted_flops(forms["plain"])
+    modes = ("eager", "compiled", "graphs") if device.type == "cuda" else ()
+    makers: dict[str, Callable[[], Step | None]] = {
+        **{mode: partial(our_step, config, device, dtype, mode) for mode in modes},
+        "plain": partial(plain_form, config, device),
+        "mimicry": partial(mimicry_step, config, device),
+    }
+    forms = {"auto": auto, **working(makers)}
+    flops = {name: counted_flops(forms[form]) for name, form in eager_forms(forms, device).items()}
     times = rounds(forms, device)
     median = {name: statistics.median(values) for name, values in times.items()}
     images = config.training.batch_size
     result = {
-        "speedup_over_plain": median["plain"] / median["auto"],
         "images_per_second": images / median["auto"],
-        "plain_images_per_second": images / median["plain"],
-        "gflops": useful / median["auto"] / 1e9,
-        "executed_gflops": executed / median["auto"] / 1e9,
-        "plain_gflops": useful / median["plain"] / 1e9,
-        "matmul_gflops": ceiling(torch.float32, device),
-        "useful_gflop_per_image": useful / images / 1e9,
-        "executed_gflop_per_image": executed / images / 1e9,
         "seconds_per_step": median["auto"],
+        "matmul_gflops": ceiling(torch.float32, device),
         "forms": {name: spread(values) for name, values in times.items()},
         "parts": parts(config, device, dtype),
         "peak_memory_gib": memory,
@@ -98,26 +94,47 @@ def measured(config: Config, device: torch.device) -> dict:
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        **comparisons(median, flops, images),
     }
-    if "mimicry" in median:
-        result["speedup_over_mimicry"] = median["mimicry"] / median["auto"]
     if dtype != torch.float32:
         result["matmul_gflops_bf16"] = ceiling(dtype, device)
     return result
 
 
-def modes_on_gpu(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str, Step]:
-    """Return a step, already taken once, in each mode of `training.performance` that works here."""
+def working(makers: dict[str, Callable[[], Step | None]]) -> dict[str, Step]:
+    """Return the forms that work here, each already called once. A maker returns None if its form is not installed."""
     forms: dict[str, Step] = {}
-    for mode in ("eager", "compiled", "graphs"):
+    for name, make in makers.items():
         try:
-            form = our_step(config, device, dtype, mode)
-            form()
-        except Exception as error:  # of the compiler, or of a capture: the other forms still count
-            print(f"{mode}: left out: {one_line(error)}", file=sys.stderr)
-        else:
-            forms[mode] = form
+            form = make()
+            if form is not None:
+                form()
+                forms[name] = form
+        except Exception as error:  # of the compiler, of a capture, or of memory: the other forms still count
+            print(f"{name}: left out: {one_line(error)}", file=sys.stderr)
     return forms
+
+
+def eager_forms(forms: dict[str, Step], device: torch.device) -> dict[str, str]:
+    """Return the forms whose FLOPs are the executed and the useful ones; graphs and compiled steps hide theirs."""
+    ours = "eager" if device.type == "cuda" else "auto"
+    return {name: form for name, form in {"executed": ours, "useful": "plain"}.items() if form in forms}
+
+
+def comparisons(median: dict[str, float], flops: dict[str, int], images: int) -> dict[str, float]:
+    """Return the ratios of the forms' times and the rates of FLOPs, of those that were measured."""
+    found = {}
+    for form in ("plain", "mimicry"):
+        if form in median:
+            found[f"speedup_over_{form}"] = median[form] / median["auto"]
+    if "plain" in median:
+        found["plain_images_per_second"] = images / median["plain"]
+        found["plain_gflops"] = flops["useful"] / median["plain"] / 1e9
+    for kind, rate in (("useful", "gflops"), ("executed", "executed_gflops")):
+        if kind in flops:
+            found[rate] = flops[kind] / median["auto"] / 1e9
+            found[f"{kind}_gflop_per_image"] = flops[kind] / images / 1e9
+    return found
 
 
 def spread(seconds: list[float]) -> dict[str, float]:
@@ -202,37 +219,3 @@ def quickest(function: Callable[[], object], device: torch.device) -> float:
     for _ in range(6 if seconds < 1 else 0):
         seconds = min(seconds, timed(function, device))
     return seconds
-
-
-def report(result: dict) -> str:
-    """Return the result in words."""
-    ceilings = {"float32": result["matmul_gflops"], "bfloat16": result.get("matmul_gflops_bf16")}
-    names = {"auto": "this program", "plain": "plain", "mimicry": "torch-mimicry"}
-    images, lines = result["batch_size"], []
-    for form, times in result["forms"].items():
-        low, high = images / times["slowest"], images / times["fastest"]
-        lines.append(
-            f"  {names.get(form, form):13} {images / times['median']:8.1f} images/s (from {low:.1f} to {high:.1f}, "
-            f"{counted(times['rounds'], 'round')})"
-        )
-    best = ceilings[result["precision"]]
-    whole = sum(result["parts"].values())
-    shares = ", ".join(f"{name} {1e3 * s:.1f} ms ({100 * s / whole:.0f} %)" for name, s in result["parts"].items())
-    mimicry = f", over torch-mimicry {result['speedup_over_mimicry']:.2f}" if "speedup_over_mimicry" in result else ""
-    return "\n".join(
-        [
-            f"{result['device']}, {counted(result['threads'], 'thread')}, {result['precision']}, "
-            f"{counted(images, 'image')}, torch {result['torch']}, no TF32",
-            *lines,
-            f"  speedup over plain {result['speedup_over_plain']:.2f}{mimicry}",
-            f"  useful {result['gflops']:.1f} GFLOP/s, executed {result['executed_gflops']:.1f}: "
-            f"{result['executed_gflops'] / best:.2f} of the best product or convolution in {result['precision']} "
-            f"({best:.0f})",
-            f"  plain {result['plain_gflops']:.1f} GFLOP/s: {result['plain_gflops'] / result['matmul_gflops']:.2f} of "
-            f"the best in float32 ({result['matmul_gflops']:.0f})",
-            f"  {result['useful_gflop_per_image']:.2f} useful GFLOP an image and step, "
-            f"{result['executed_gflop_per_image']:.2f} executed",
-            f"  parts, each alone: {shares}",
-            f"  peak memory {result['peak_memory_gib']:.2f} GiB",
-        ]
-    )

@@ -38,10 +38,11 @@ class TrainingBatches:
         start: int = 0,
         workers: int = 0,
         device: torch.device | str = "cpu",
+        spare: int = 0,
     ):
         if batch_size % world_size:
             raise ConfigError(f"training.batch_size {batch_size}: not a multiple of the {world_size} processes")
-        self.dataset = dataset.to(torch.device(device))
+        self.dataset = dataset.to(torch.device(device), spare)
         self.seed, self.batch_size, self.flip = seed, batch_size, flip
         self.share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         self.start = start

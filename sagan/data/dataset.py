@@ -108,8 +108,11 @@ class Dataset:
     def forget_cached(self) -> None:
         """Drop the system's cache of the files, if the source can, so that a benchmark measures the disk."""
 
-    def to(self, device: torch.device | str) -> "Dataset":
-        """Return the data set with its images on that device if they are in memory and fit; otherwise return itself."""
+    def to(self, device: torch.device | str, spare: int = 0) -> "Dataset":
+        """Return the data set with its images on that device if they are in memory and fit; otherwise return itself.
+
+        `spare` bytes of a GPU's memory stay free.
+        """
         return self
 
     def forget_labels(self) -> None:
@@ -146,13 +149,15 @@ class MemoryDataset(Dataset):
     def batch(self, indices: Tensor) -> Tensor:
         return self.images[indices.to(self.images.device)]
 
-    def to(self, device: torch.device | str) -> Dataset:
+    def to(self, device: torch.device | str, spare: int = 0) -> Dataset:
         device = torch.device(device)
         if self.images.device.type == device.type and device.index in (None, self.images.device.index):
             return self
-        if device.type == "cuda" and self.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
-            log.warning("the images (%d MiB) would fill the GPU; they stay in main memory", self.nbytes >> 20)
-            return self
+        if device.type == "cuda":
+            free = torch.cuda.mem_get_info(device)[0]
+            if self.nbytes > min(free // 2, free - spare):
+                log.warning("the images (%d MiB) would fill the GPU; they stay in main memory", self.nbytes >> 20)
+                return self
         moved = copy.copy(self)
         moved.images = self.images.to(device)
         return moved

@@ -18,7 +18,7 @@ from sagan.data.rules import Rule
 from sagan.evaluation.extractors import Extractor
 from sagan.runtime import distributed
 
-GATHER_ROWS = 4096  # rows that a process sends at a time, which bounds the memory that a gather takes on a GPU
+GATHER_ROWS = 4096  # rows that a process sends at a time, which bounds the memory that a gather takes
 
 
 class Features(NamedTuple):
@@ -84,11 +84,10 @@ def gather_rows(local: Tensor, bounds: list[int]) -> Tensor:
     if world == 1:
         return local
     longest = max(stop - start for start, stop in zip(bounds, bounds[1:], strict=False))
-    device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
     table = torch.empty(n, local.shape[1]) if rank == 0 else local
     for first in range(0, longest, GATHER_ROWS):
         rows = min(GATHER_ROWS, longest - first)
-        block = torch.zeros(rows, local.shape[1], device=device)  # padded, because shares may differ in length
+        block = torch.zeros(rows, local.shape[1])  # on the CPU, over gloo; padded, because shares may differ in length
         mine = local[first : first + rows]
         block[: len(mine)] = mine
         blocks = [torch.empty_like(block) for _ in range(world)] if rank == 0 else None

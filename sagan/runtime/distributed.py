@@ -119,12 +119,18 @@ def average(tensors: list[Tensor]) -> None:
     """Replace each float tensor by its mean over the processes, in one message."""
     if world_size() == 1 or not tensors:
         return
-    flat = torch.cat([t.detach().flatten().float() for t in tensors])
+    stored = [in_memory_order(t.detach()) for t in tensors]
+    flat = torch.cat([t.flatten().float() for t in stored])
     dist.all_reduce(flat)
     flat /= world_size()
-    means = [m.view_as(t) for m, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
+    means = [m.view_as(t) for m, t in zip(flat.split([t.numel() for t in stored]), stored, strict=True)]
     # torch's own DistributedDataParallel calls this private function too.
-    torch._foreach_copy_([t.detach() for t in tensors], means)
+    torch._foreach_copy_(stored, means)
+
+
+def in_memory_order(tensor: Tensor) -> Tensor:
+    """Return a view with dimensions in the order of memory: flattening a channels-last tensor then copies nothing."""
+    return tensor.permute(sorted(range(tensor.ndim), key=lambda d: (-tensor.stride(d), -tensor.size(d))))
 
 
 def barrier() -> None:

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+
 from sagan.config import UserError
 from sagan.data import TrainingBatches
 from sagan.runtime.distributed import any_process, rank, world_size
-from sagan.training.input_buffers import InputBuffers, ahead, pack_inputs
+from sagan.training.input_buffers import Block, InputBuffers, ahead, pack_inputs
 from sagan.training.inputs import Inputs, step_inputs
+from sagan.training.least_memory import update_memory
 from sagan.training.run import Run
 
 
@@ -59,6 +62,7 @@ def feed_of(run: Run) -> Feed:
         start=state.step * training.d_steps,
         workers=config.data.workers,
         device=state.device,
+        spare=update_memory(config, world_size()) if state.device.type == "cuda" else 0,
     )
     state.images = batches.resident
     generator = state.generator
@@ -66,5 +70,13 @@ def feed_of(run: Run) -> Feed:
     updates = training.d_steps + 1
     if state.device.type == "cpu":
         return Feed(inputs, updates, lambda inputs: inputs)
-    blocks = ahead((pack_inputs(i, pin=state.device.type == "cuda") for i in inputs), depth=2 * updates)
-    return Feed(blocks, updates, InputBuffers(state.device).load)
+    return Feed(ahead(packed(inputs, state.device), 2 * updates), updates, InputBuffers(state.device).load)
+
+
+def packed(inputs: Iterator[Inputs], device: torch.device) -> Iterator[Block]:
+    """Yield each update's inputs as a block, in pinned memory if it goes to a GPU."""
+    on_gpu = device.type == "cuda"
+    if on_gpu:  # a thread begins on the first GPU, and pinning would take memory there in every process of the machine
+        torch.cuda.set_device(device)
+    for of_update in inputs:
+        yield pack_inputs(of_update, pin=on_gpu)

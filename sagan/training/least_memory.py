@@ -32,16 +32,25 @@ def require_memory_for(config: Config, device: torch.device, processes: int = 1)
     once = sum(p.numel() * p.element_size() for n in networks for p in n.parameters())
     weights = COPIES * once * sharing + (SAVED * once if device.type == "cpu" else 0)  # one process saves
     require_memory(weights, device, widths)
-    if any(part.attention.kind not in KINDS for part in (model.generator, model.discriminator)):
-        return  # its code may need values, and meta tensors have none
-    batch = training.batch_size // (training.micro_batches * processes)
-    per_image = activation_bytes(config, *networks) // (1 if training.precision == "float32" else 2)
     require_memory(
-        weights + batch * per_image * sharing,
+        weights + update_memory(config, processes, networks) * sharing,
         device,
         f"training.batch_size {training.batch_size} and training.micro_batches {training.micro_batches} with "
         f"{config.data.size[0]}x{config.data.size[1]} images",
     )
+
+
+def update_memory(config: Config, processes: int, networks: tuple[nn.Module, nn.Module] | None = None) -> int:
+    """Return the least bytes of activations that a process keeps in an update; 0 for attention from outside.
+
+    `networks` are G and D on the meta device, if they are at hand.
+    """
+    model, training = config.model, config.training
+    if any(part.attention.kind not in KINDS for part in (model.generator, model.discriminator)):
+        return 0  # its code may need values, and meta tensors have none
+    networks = networks or (build_skeleton(build_generator, config), build_skeleton(build_discriminator, config))
+    per_image = activation_bytes(config, *networks) // (1 if training.precision == "float32" else 2)
+    return training.batch_size // (training.micro_batches * processes) * per_image
 
 
 def is_small(config: Config, device: torch.device) -> bool:

@@ -156,13 +156,15 @@ class CapturedUpdates:
         except RuntimeError as error:
             if stream is not None:  # a capture that fails leaves its own stream in place
                 torch.cuda.set_stream(stream)
+            cause = error.__context__ or error  # a broken capture raises an error of its own at its end
             awaited = world_size() > 1 and state.config.model.generator.norm_sync
-            if self.required or awaited or isinstance(error, DistError):
+            if self.required or awaited or any(isinstance(e, DistError) for e in (error, cause)):
                 raise  # the messages of a capture that stops halfway would meet those of others out of turn
             self.failed = True
             self.release()
             what = f"eager, without CUDA graphs: the {name}'s update cannot be captured"
-            log.warning("training.performance auto: %s: %s", what, str(error).splitlines()[0])
+            reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+            log.warning("training.performance auto: %s: %s", what, reason)
 
     def capture(self, compute: Compute, apply: Apply, state: TrainState, inputs: Inputs) -> Callable[[], Metrics]:
         """Return a function that replays an update."""

@@ -123,7 +123,10 @@ WRONG = {
     ),
     "no scores": ({"evaluation": {"every": 0}}, "evaluation.every 0: expected a number of steps"),
     "another extractor's metric": ({"metric": "fid"}, "metric fid: expected one of fid_efficientnet_lite0, kid"),
-    "size with an unknown key": ({"sizes": {"s": {"steps": 3}}}, "sizes.s.steps: expected one of question, metric, seeds"),
+    "size with an unknown key": (
+        {"sizes": {"s": {"steps": 3}}},
+        "sizes.s.steps: expected one of question, metric",
+    ),
     "processes": ({"processes": 0}, "processes 0: expected a number above 0"),
     "noise draws": ({"noise_draws": True}, "noise_draws True: expected a number above 0"),
     "primary without a variant": ({"primary": ["none"]}, r"primary \['none'\]: expected a list of some of large"),

@@ -23,12 +23,13 @@ class Operations(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.counted, self.between = Counter(), Counter()
+        self.counted, self.between, self.launched = Counter(), Counter(), Counter()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         if not function.is_view and function.namespace == "aten":
             self.counted[str(function)] += 1
+            self.launched[str(function)] += kernels(str(function), args)
             inputs = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
             outputs = [a for a in tree_leaves(result) if isinstance(a, torch.Tensor)]
             copies = function.overloadpacket in (torch.ops.aten.copy_, torch.ops.aten._to_copy)
@@ -41,6 +42,20 @@ class Operations(TorchDispatchMode):
     @property
     def total(self):
         return sum(self.counted.values())
+
+
+def kernels(name, args):
+    """Return about how many kernels an operation launches: on a GPU a list takes one only if its operands fit together.
+
+    `check_fast_path_restrictions` of torch's ForeachUtils.h: the same shapes and strides in all lists.
+    """
+    if name.startswith(("aten.empty", "aten.new_empty", "aten.promote_types")):
+        return 0
+    lists = [a for a in args if isinstance(a, list | tuple) and a and isinstance(a[0], torch.Tensor)]
+    if not name.startswith("aten._foreach"):
+        return 1
+    fit = all(len({(t.shape, t.stride()) for t in operands}) == 1 for operands in zip(*lists, strict=True))
+    return 1 if fit else len(lists[0])
 
 
 def to_gpu(network):

@@ -1,5 +1,6 @@
 """A step, and whatever else runs on a GPU, on a GPU that does not exist: devices, waits, copies, number of kernels."""
 
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -88,11 +89,15 @@ SPEED = (ROOT / "experiments/speed/README.md").read_text()
 )
 def test_a_step_takes_few_kernels(preset, before):
     """The limit is on the operations that reach the device, views excepted. Layers on their own took 1,900."""
-    found = operations(torch.bfloat16, preset=preset, classes=1000 if preset == "imagenet" else 10).total
+    step = operations(torch.bfloat16, preset=preset, classes=1000 if preset == "imagenet" else 10)
+    found, launched = step.total, step.launched.total()
     assert found <= 1400 or preset == "imagenet"
     assert f"| `{preset}` | {before or 'not counted'} | {found:,} |" in SPEED
+    size = {"cifar10": "32×32, 64", "imagenet": "128×128, 256"}.get(preset, "")
+    assert not size or re.search(rf"\| {size} \| [^|]* \| [^|]* \| {4e-3 * launched:.0f} \|", SPEED)
     if before:
-        assert f"takes {found:,} operations" in (ROOT / "experiments/gpu/README.md").read_text()
+        assert f"launches about {launched:,} kernels" in " ".join(SPEED.split())
+        assert f"takes {found:,} operations" in " ".join((ROOT / "experiments/gpu/README.md").read_text().split())
 
 
 @pytest.mark.parametrize(
