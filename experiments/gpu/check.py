@@ -16,6 +16,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+from xml.etree import ElementTree
 
 import torch
 
@@ -70,7 +71,10 @@ def report(device: str, end: float, folder: Path) -> tuple[list[str], int]:
         words = {0: "passed", None: "left out"}.get(code, f"failed with exit code {code}")
         words = f"failed without {', '.join(sorted(missing))}" if missing else words
         failures += code != 0 or bool(missing)
-        lines += ["", f"## {title}: {words}", "", f"`{' '.join(command)}`, {time.monotonic() - started:.0f} s", ""]
+        shown = " ".join(command).replace(sys.executable, "python").replace(str(folder), "OUT")
+        said = said.replace(str(folder), "OUT").replace(f"{ROOT}/", "")
+        lines += ["", f"## {title}: {words}", "", f"`{shown}`, {time.monotonic() - started:.0f} s", ""]
+        lines += tests_table(folder / "tests.xml") if title == "Tests" else []
         lines += ["```text", *said.strip().splitlines()[-40:], "```"]
         if numbers:
             lines += ["", "```json", json.dumps(numbers, indent=1), "```"]
@@ -80,21 +84,15 @@ def report(device: str, end: float, folder: Path) -> tuple[list[str], int]:
 def parts(device: str, folder: Path) -> list[tuple[str, list[str], Path | None]]:
     """Return title, command and file of numbers of every part, the quick and the telling ones first."""
     python, sagan = sys.executable, [sys.executable, "-m", "sagan"]
-    tests = [f"tests/training/test_{name}.py" for name in ("fake_gpu", "performance", "inputs", "gpu")]
-    on_gpu = ["tests/training/test_gpu.py", "tests/training/test_recording.py", "tests/data/test_batches.py"]
-    marker = ["-m", "not slow and not gpu", *tests]
     if device == "cuda":  # only a thread can end a test that hangs in a driver
-        marker = ["-m", "gpu", "--timeout=90", "--timeout-method=thread", *on_gpu]
-    tests = [
-        python,
-        "-m",
-        "pytest",
-        "-v",
-        "-rs",
-        "--durations=5",
-        *marker,
-    ]  # the last name is that of a test that hangs
-    found: list[tuple[str, list[str], Path | None]] = [("Tests", tests, None)]
+        files = ["tests/training/test_gpu.py", "tests/training/test_recording.py", "tests/data/test_batches.py"]
+        chosen = ["-m", "gpu", "--timeout=90", "--timeout-method=thread", *files]
+    else:
+        files = [f"tests/training/test_{name}.py" for name in ("fake_gpu", "performance", "inputs", "gpu")]
+        chosen = ["-m", "not slow and not gpu", *files]
+    # With -v the last line names the test that hangs.
+    tests = [python, "-m", "pytest", "-v", "-rs", "-o", "junit_family=xunit1", f"--junitxml={folder / 'tests.xml'}"]
+    found: list[tuple[str, list[str], Path | None]] = [("Tests", [*tests, *chosen], None)]
     run_dir = str(folder / "run")
     found.append((
         "Training",
@@ -108,6 +106,19 @@ def parts(device: str, folder: Path) -> list[tuple[str, list[str], Path | None]]
         file = folder / f"{name}.json"
         found.append((f"Step of {name}", [*sagan, "bench", *size, "--device", device, "--json", str(file)], file))
     return found
+
+
+def tests_table(file: Path) -> list[str]:
+    """Return a table of the tests that ran, with the numbers that they recorded, from pytest's XML file."""
+    if not file.is_file():  # pytest did not get to its end
+        return []
+    rows = ["| test | result | s | measured |", "|---|---|---:|---|"]
+    for case in ElementTree.parse(file).getroot().iter("testcase"):
+        result = next((child.tag for child in case if child.tag in ("failure", "error", "skipped")), "passed")
+        found = "; ".join(f"{p.get('name')} {p.get('value')}" for p in case.iter("property"))
+        if result != "skipped":
+            rows.append(f"| `{case.get('name')}` | {result} | {float(case.get('time') or 0):.1f} | {found} |")
+    return [*rows, ""]
 
 
 def run(command: list[str], seconds: float) -> tuple[int, str]:
@@ -146,6 +157,8 @@ def machine(device: str) -> list[str]:
             "memory": f"{properties.total_memory / 2**30:.0f} GiB",
             "cuda": str(torch.version.cuda),
             "cudnn": str(torch.backends.cudnn.version()),
+            "nccl": ".".join(map(str, torch.cuda.nccl.version())),
+            "driver": run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], 20)[1].split()[0],
         }
     return [f"- {name}: {value}" for name, value in facts.items()]
 

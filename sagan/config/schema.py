@@ -179,7 +179,8 @@ class TrainingConfig:
     """Activation dtype; weights are float32. auto: bf16 if the device is faster with it, else float32, without TF32."""
     performance: Literal["auto", "eager", "compiled", "graphs"] = "auto"
     """How updates run. eager: one operation after another; compiled: by torch.compile; graphs: captured as CUDA graphs;
-    auto: graphs on a GPU if they can be captured, else eager."""
+    auto: graphs on a GPU, or eager updates and a warning if they cannot be captured. With norm_sync in several processes
+    a failed capture is an error."""
     d_steps: Positive = 1
     """Discriminator updates per generator update."""
     micro_batches: Positive = 1

@@ -70,7 +70,9 @@ def steps_of(make_config, device, *overrides, dtype=torch.float32):
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("overrides", CASES.values(), ids=list(CASES))
 @pytest.mark.parametrize(("device", "mode"), MODES)
-def test_every_way_to_run_updates_agrees_with_eager_ones(make_config, monkeypatch, device, mode, overrides):
+def test_every_way_to_run_updates_agrees_with_eager_ones(
+    make_config, monkeypatch, record_property, device, mode, overrides
+):
     """`optimizer.eps` keeps Adam from turning differences in rounding into whole learning rates."""
     monkeypatch.setattr(performance, "BACKEND", "aot_eager")
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
@@ -79,14 +81,22 @@ def test_every_way_to_run_updates_agrees_with_eager_ones(make_config, monkeypatc
         steps_of(make_config, device, "optimizer.eps=1e-3", f"training.performance={m}", *overrides)
         for m in ("eager", mode)
     )
+    largest = 0.0
     for _ in range(3):
         for tensor, value in zip(state_tensors(other_state), state_tensors(state), strict=True):
             tensor.copy_(value)  # differences in rounding would grow from step to step
         (metrics, gradients), (others, other_gradients) = eager(), other()
         for name, value in metrics.items():
             torch.testing.assert_close(others[name], value, rtol=1e-5, atol=1e-5, msg=name)
-        for name, value in gradients.items():
-            assert (other_gradients[name] - value).norm() <= 1e-5 * value.norm(), name
+        found = {name: difference(other_gradients[name], value) for name, value in gradients.items()}
+        assert max(found.values()) <= 1e-5, found
+        largest = max(largest, *found.values())
+    record_property("largest relative difference of gradients", f"{largest:.1e}")
+
+
+def difference(found, expected):
+    """Return the relative difference of two vectors."""
+    return float((found - expected).norm() / expected.norm())
 
 
 @pytest.mark.timeout(120)
@@ -94,21 +104,25 @@ def test_every_way_to_run_updates_agrees_with_eager_ones(make_config, monkeypatc
     ("mode", "dtype", "most"), [("compiled", torch.float32, 1e-3), ("graphs", torch.bfloat16, 1e-2)]
 )
 @pytest.mark.parametrize("device", [ON_GPU])
-def test_compiled_and_captured_updates_of_every_day_agree_with_eager_ones(make_config, device, mode, dtype, most):
-    """With the real compiler, and in the precision that `auto` chooses."""
+def test_the_real_compiler_and_bf16_graphs_agree_with_eager_updates(
+    make_config, record_property, device, mode, dtype, most
+):
     torch.compiler.reset()
     (state, eager), (other_state, other) = (
         steps_of(make_config, device, "optimizer.eps=1e-3", f"training.performance={m}", dtype=dtype)
         for m in ("eager", mode)
     )
+    largest = 0.0
     for _ in range(2):
         for tensor, value in zip(state_tensors(other_state), state_tensors(state), strict=True):
             tensor.copy_(value)
         (metrics, gradients), (others, other_gradients) = eager(), other()
         for name, value in metrics.items():
             torch.testing.assert_close(others[name], value, rtol=most, atol=most, msg=name)
-        for name, value in gradients.items():
-            assert (other_gradients[name] - value).norm() <= most * value.norm(), name
+        found = {name: difference(other_gradients[name], value) for name, value in gradients.items()}
+        assert max(found.values()) <= most, found
+        largest = max(largest, *found.values())
+    record_property("largest relative difference of gradients", f"{largest:.1e}")
 
 
 @pytest.mark.parametrize("mode", ["eager", "graphs"])
@@ -129,7 +143,7 @@ def test_steps_and_their_check_wait_for_nothing(make_config, device, mode):
 
 @pytest.mark.parametrize("device", ["cpu", ON_GPU])
 @pytest.mark.parametrize("kind", ["sagan", "none"])
-def test_bf16_agrees_with_float32(make_config, device, kind):
+def test_bf16_agrees_with_float32(make_config, record_property, device, kind):
     """bf16 has 8 bits of precision: losses agree to a few parts in a hundred, and gradients nearly in direction."""
     kinds = [f"model.{n}.attention.kind={kind}" for n in ("generator", "discriminator")]
     (_, exact), (_, rounded) = (steps_of(make_config, device, *kinds, dtype=d) for d in (torch.float32, torch.bfloat16))
@@ -138,12 +152,13 @@ def test_bf16_agrees_with_float32(make_config, device, kind):
         torch.testing.assert_close(others[name].float(), metrics[name], rtol=0.05, atol=0.05, msg=name)
     for name, value in gradients.items():
         cosine = torch.nn.functional.cosine_similarity(other_gradients[name].float(), value, dim=0)
+        record_property(f"cosine of the gradients of the {name}", f"{cosine:.4f}")
         assert cosine > 0.97, (name, cosine)
 
 
 @pytest.mark.parametrize("kind", ["sagan", "multihead"])
 @pytest.mark.parametrize("device", [ON_GPU])
-def test_memory_of_attention_is_linear_in_the_number_of_pixels(device, kind):
+def test_memory_of_attention_is_linear_in_the_number_of_pixels(record_property, device, kind):
     """Four times as many pixels take four times the memory. A matrix of weights would take sixteen times."""
 
     def peak(side):
@@ -155,7 +170,9 @@ def test_memory_of_attention_is_linear_in_the_number_of_pixels(device, kind):
         return torch.cuda.max_memory_allocated() - before
 
     peak(32)  # workspaces that stay
-    assert peak(64) < 5 * peak(32)
+    ratio = peak(64) / peak(32)
+    record_property("memory of 64x64 over that of 32x32", f"{ratio:.2f}")
+    assert ratio < 5
 
 
 @pytest.mark.parametrize("device", [ON_GPU])
