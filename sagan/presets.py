@@ -71,8 +71,8 @@ def check(config: Config) -> None:
     split_size(data.size)
     if training.batch_size % training.micro_batches:
         raise ConfigError(
-            f"training.batch_size {training.batch_size} cannot be split into training.micro_batches "
-            f"{training.micro_batches} equal parts"
+            f"training.batch_size {training.batch_size} is not divisible by training.micro_batches "
+            f"{training.micro_batches}"
         )
     if data.source in STORED and not data.path:
         needed = {"zip": "an archive", "huggingface": "a folder or the name of a data set"}.get(data.source, "a folder")

@@ -195,7 +195,7 @@ def test_folders_of_several_sizes_need_a_resolution(tmp_path, monkeypatch, capsy
 
 def test_a_resolution_is_for_folders_only(run, capsys):
     assert main(["evaluate", str(run), "--resolution", "16"]) == 2
-    assert "--resolution 16: is for --real and --fake" in capsys.readouterr().err
+    assert "--resolution 16: applies only to --real and --fake" in capsys.readouterr().err
 
 
 def test_two_processes_find_the_scores_of_one(run, tmp_path):

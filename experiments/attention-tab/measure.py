@@ -41,8 +41,8 @@ PRESETS = {
 
 
 def training() -> None:
-    """Processor time of a step, of a record of the attention, and of its part that a GPU would not take over, for each
-    preset on drawn scenes."""
+    """Measure the processor time of a step, of a record of the attention, and of its part that a GPU would not take
+    over, for each preset on drawn scenes."""
     for name, overrides in PRESETS.items():
         step, record, writing, every = _training(name, overrides)
         share = 100 * record / (every * step)
@@ -54,7 +54,7 @@ def training() -> None:
 
 
 def _training(name: str, overrides: list[str]) -> tuple[float, float, float, int]:
-    """Seconds of a step, of a record, and of encoding and writing; the steps from record to record."""
+    """Return the seconds of a step, of a record, and of encoding and writing; the steps from record to record."""
     config = load_config(name, ["data.source=shapes", "data.num_classes=10", "data.memory_gb=0", *overrides])
     data, state = open_data(config.data), build_state(config, torch.device("cpu"), torch.float32)
     inputs = noise_inputs(state)
@@ -75,7 +75,7 @@ def _write(views: list[LayerView], log: RunLog, step: int) -> None:
 
 
 def _best(work, times: int) -> float:
-    """Least processor time of so many goes, in seconds: other work on the machine can only add to it."""
+    """Return the least processor time of some calls, in seconds: other work on the machine can only add to it."""
     spent = []
     for _ in range(times + 1):  # the first warms up
         since = time.process_time()
@@ -85,8 +85,8 @@ def _best(work, times: int) -> float:
 
 
 def bytes_() -> None:
-    """Size of a record of four images for every kind, 256 channels on 32x32, weights as initialized and ten times
-    that; and of the largest maps that are stored whole."""
+    """Measure the size of a record of four images for every kind, 256 channels on 32x32, with initial weights and with
+    those multiplied by 10, and of the largest maps that are stored whole."""
     for kind in KINDS:
         sizes = [_size(kind, gain) for gain in (1, 10)]
         if None not in sizes:
@@ -124,7 +124,7 @@ def _bytes(view: LayerView) -> int:
 
 
 def browser() -> None:
-    """Redraw after a hover and the choice of a step, on forty steps of the largest maps, with both loaders."""
+    """Time a redraw after a hover and the choice of a step, on forty steps of the largest maps, with both loaders."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         logdir = Path(folder) / "logs"

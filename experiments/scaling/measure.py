@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def case(processes: int) -> dict:
-    """Return what `worker` measures in so many processes."""
+    """Return what `worker` measures in that many processes."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "OMP_NUM_THREADS": "1", "SAGAN_CACHE": f"{folder}/cache"}
@@ -103,7 +103,7 @@ def seconds_of_averages(config: Config) -> float:
 
 
 def training_row(n: int, medians: dict[int, dict]) -> Row:
-    """Return the row of training.csv for so many processes."""
+    """Return the row of training.csv for a number of processes."""
     rate, alone = medians[n]["images_per_second"], medians[1]["images_per_second"]
     return {
         "processes": str(n),
@@ -117,7 +117,7 @@ def training_row(n: int, medians: dict[int, dict]) -> Row:
 
 
 def evaluation_row(n: int, medians: dict[int, dict]) -> Row:
-    """Return the row of evaluation.csv for so many processes."""
+    """Return the row of evaluation.csv for a number of processes."""
     seconds = medians[n]["evaluation"]
     return {
         "processes": str(n),

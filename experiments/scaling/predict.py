@@ -14,7 +14,7 @@ from sagan.presets import load_config
 
 HERE = Path(__file__).parent
 IMAGES = 64  # of each GPU
-# Milliseconds of one H100, by ../speed/README.md: arithmetic of so many images, and kernels.
+# Milliseconds of one H100, by ../speed/README.md: arithmetic for that many images, and kernels.
 STEP_MS = {"cifar10": 8 + 5, "imagenet": 80 / 4 + 7}
 GPUS = (8, 64, 512)
 MACHINE = 8  # GPUs that NVLink joins
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def row(preset: str, gpus: int) -> Row:
-    """Return the prediction for a preset's networks on so many GPUs."""
+    """Return the prediction for a preset's networks on some number of GPUs."""
     config = load_config(preset, ["data.num_classes=10"] if preset == "cifar10" else [])
     generator, discriminator = (build_skeleton(build, config) for build in (build_generator, build_discriminator))
     sizes = [4 * sum(p.numel() for p in network.parameters()) for network in (generator, discriminator)]  # bytes

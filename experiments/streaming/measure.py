@@ -71,7 +71,7 @@ def anonymous_mib() -> float:
 
 
 def stream(folder: str, workers: int, how: str, seconds: float) -> dict:
-    """Read batches for so many seconds from a cold cache. Return the rate, and the memory early and late."""
+    """Read batches from a cold cache for a number of seconds. Return the rate, and the memory early and late."""
     data = find_data(DataConfig("packed", folder, SIZE))
     if how == "touched one by one":
         PackedDataset.request = lambda self, indices: None  # type: ignore[method-assign]

@@ -160,7 +160,7 @@ def bounds(interval: Interval | None) -> str:
 
 
 def rounded(value: float, places: int) -> str:
-    """Return a value with so many decimals, and 0 without a sign."""
+    """Return a value with a number of decimals, and 0 without a sign."""
     return f"{round(value, places) + 0.0:.{places}f}"  # -0.0 + 0.0 is 0.0
 
 

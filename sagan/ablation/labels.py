@@ -18,7 +18,7 @@ TURNS = [math.radians(degrees) for degrees in (0, 180, 90, 270, 45, 135, 225, 31
 DISTANCES = (6, 10, 16, 24, 34, 46, 60, 80)  # from a point to its name
 MARKER = 4.0  # what a point takes up around itself
 GAP = 3.0  # between a name and whatever is next to it
-NEAR = 1.5  # a name needs no line if all other points are so many times as far away as its own
+NEAR = 1.5  # a name needs no line if every other point is this many times as far away as its own
 COVERS, OUTSIDE, CROSSES, LEADER, STRIKES = 1000, 5000, 400, 25, 15  # prices; a unit of distance costs 1
 ORDERS = 8  # in which the names are placed, one after the other; the cheapest result is kept
 

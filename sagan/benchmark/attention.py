@@ -100,7 +100,7 @@ def _layer(kind: str, size: tuple[int, int], channels: int, spectral_norm: bool)
     torch.manual_seed(0)
     layer = build_attention(AttentionConfig(kind=kind), Place(channels, size, spectral_norm, batch_norm=True))
     if not isinstance(layer, Attention):
-        raise ConfigError(f"kind {kind}: expected a kind that does something")
+        raise ConfigError(f"kind {kind}: expected a kind other than none")
     initialize(layer, "xavier")
     if layer.gamma is not None:
         nn.init.ones_(layer.gamma)

@@ -51,10 +51,10 @@ def ablate(
 ) -> None:
     """Train and score every variant of a plan with every seed, and write tables, plots and report.md.
 
-    PLAN is the name of a shipped plan or a YAML file. The report of plan.yaml is beside it, that of NAME.yaml in NAME/
-    beside it. Each run has its own process and run directory. Finished runs are skipped, interrupted ones resumed, and
-    failures reported: to continue, run the same command. Options of `sagan train` apply to every run that does not set
-    them itself.
+    PLAN is the name of a shipped plan or a YAML file. The report for plan.yaml is written to the same folder. The
+    report for NAME.yaml is written to NAME/. Each run has its own process and run directory. Finished runs are skipped,
+    interrupted ones resumed, and failures reported: to continue, run the same command. Options of `sagan train` apply
+    to every run that does not set them itself.
 
     examples:
       sagan ablate attention-kinds

@@ -56,8 +56,8 @@ class Options:
     """Folder of your own images, to see what the discriminator does with them. Class folders or --classes give their
     classes."""
     ablate_layer: str | None = None
-    """Instead, draw the generator's images with and without this layer (such as blocks.1.attention) or all, and the
-    difference."""
+    """Draw the generator's images with and without this layer (such as blocks.1.attention, or all), and the difference,
+    in place of its maps."""
     minus: str | None = None
     """Run or checkpoint whose maps to subtract, for the same latent vectors, classes and images."""
     animate: Literal["webp", "gif"] | None = None
@@ -85,10 +85,10 @@ def attention(
     run's data, or those that the options name, can be opened. The name of every file written is printed.
 
     examples:
-      sagan attention runs/quickstart     # five points an image
+      sagan attention runs/quickstart     # five points per image
       sagan attention runs/quickstart --queries 8,8 20,14 --classes [0,3]
       sagan attention runs/quickstart --data.source shapes --out maps
-      sagan attention runs/quickstart --animate webp  # a frame a checkpoint
+      sagan attention runs/quickstart --animate webp  # a frame per checkpoint
       sagan attention runs/quickstart --out maps.html # a page to explore
       sagan attention runs/quickstart --ablate_layer all  # and without it
     """

@@ -77,7 +77,7 @@ def evaluate(
         raise ConfigError(f"--real and --fake compare two folders; they cannot be combined with the run {run}")
     elif options.resolution:
         size = as_text(options.resolution)
-        raise ConfigError(f"--resolution {size}: is for --real and --fake; the run {run} has one already")
+        raise ConfigError(f"--resolution {size}: applies only to --real and --fake; the run {run} has one already")
     else:
         scores = of_run(run, options, given)
     if scores is not None:

@@ -60,10 +60,11 @@ class HelpPage:
             kind, key = argument.field_info.annotation, label(entry).removeprefix("--")
             default = as_text(self.values[key]) if key in self.values else entry.default
             head = f"{head} {placeholder(kind)}"
-            notes = [f"[{bounds}]" if (bounds := range_in_words(kind)) else "", default and f"(default: {default})"]
+            bounds = "" if "{" in head else range_in_words(kind)  # the placeholder has the choices
+            notes = [f"[{bounds}]" if bounds else "", default and f"(default: {default})"]
         if len(head) > min(console.width, WIDEST):
             head = f"  {filled(head.replace(',', ', ').strip(), console, ' ' * 4).strip()}"
-        notes = [note.replace(" ", UNBROKEN) if len(note) < WIDEST / 2 else note for note in notes if note]
+        notes = [note.replace(" ", UNBROKEN) if len(note) < len(INDENT) * 2 else note for note in notes if note]
         text = filled(" ".join([*unwrapped(entry.description, console).split(), *notes]), console, INDENT)
         text = text.replace(UNBROKEN, " ")
         return head.ljust(len(INDENT)) + text[len(INDENT) :] if len(head) < len(INDENT) - 1 else f"{head}\n{text}"

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from sagan.commands.options import Flat, Given, Preset, TrainOptions
 from sagan.config import Config, ConfigError
@@ -15,8 +18,8 @@ from sagan.runtime.wording import counted, printable
 class Options:
     """Where to write the packed data set."""
 
-    out: FilePath | None = None
-    """Folder to write; it must be new or hold a packed data set."""
+    out: Annotated[FilePath | None, Parameter(show_default=False)] = None
+    """Required: the folder to write, which must be new or hold a packed data set."""
 
 
 def pack(

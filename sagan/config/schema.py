@@ -58,8 +58,8 @@ class DataConfig:
     opened by the package datasets (huggingface), a class of your own (my_module.MyDataset), or downloaded on first use
     (the others)."""
     path: FilePath | None = None
-    """Folder of class folders or of images, archive of them, packed data set, folder or name of a Hugging Face data
-    set, or folder for downloads; drawn images have none."""
+    """Where the images are. folder: a folder of class folders or of images; zip: an archive of either; packed: a packed
+    data set; huggingface: a folder or the name of a data set. Downloads go there. Drawn images have none."""
     resolution: int | list[int] = 32
     """Size in pixels, N or [H, W]: a*2^n by b*2^n with a and b in 2..7, the larger at least 4, and n in 3..7."""
     channels: Literal[1, 3] = 3
@@ -179,8 +179,8 @@ class TrainingConfig:
     """Activation dtype; weights are float32. auto: bf16 if the device is faster with it, else float32, without TF32."""
     performance: Literal["auto", "eager", "compiled", "graphs"] = "auto"
     """How updates run. eager: one operation after another; compiled: by torch.compile; graphs: captured as CUDA graphs;
-    auto: graphs on a GPU, or eager updates and a warning if they cannot be captured. With norm_sync in several processes
-    a failed capture is an error."""
+    auto: graphs on a GPU, or eager updates and a warning if they cannot be captured. With norm_sync in several
+    processes a failed capture is an error."""
     d_steps: Positive = 1
     """Discriminator updates per generator update."""
     micro_batches: Positive = 1

@@ -169,7 +169,7 @@ def read_reference(path: Path, description: dict[str, str]) -> Reference | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         content = metadata.pop("content", None)
         if metadata != description or content != content_digest(tensors):
-            raise ValueError("its content is not what it should be")
+            raise ValueError("its digest does not match its content")
         m = Moments(len(tensors["values"]), tensors["mean"], tensors["cov"])
         return Reference(tensors["values"], tensors["labels"], m)
     except (OSError, SafetensorError, KeyError, ValueError) as error:

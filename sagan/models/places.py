@@ -72,4 +72,4 @@ def check_attention(config: Config) -> None:
             except RuntimeError as error:
                 if "overflow" not in str(error):
                     raise
-                raise ConfigError(f"model.{network}.channels {part.channels}: beyond what any memory holds") from None
+                raise ConfigError(f"model.{network}.channels {part.channels}: too large to allocate") from None

@@ -1,0 +1,1 @@
+"""Devices, processes, random draws, files that are written whole, memory, pictures."""

@@ -45,7 +45,7 @@ def generate(generator: Generator, num: int, classes: Sequence[int], draw: Draw)
 
 
 def require_room(generator: Generator, num: int) -> None:
-    """Raise ConfigError if so many images do not fit into the free memory."""
+    """Raise ConfigError if the images do not fit into the free memory."""
     height, width = generator.size
     size = num * (generator.image_channels * height * width + torch.long.itemsize)
     require_memory(size, torch.device("cpu"), f"num {num} images of {height}x{width}")

@@ -1,0 +1,1 @@
+"""Training: the loop, the steps of both networks, their losses, resuming, diagnostics."""

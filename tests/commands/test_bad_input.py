@@ -47,11 +47,11 @@ WORDS = {
     ("--model.generator.init", "x" * 3000): "(3,000 characters): expected one of xavier, orthogonal",
     ("--device", "meta"): "device meta: not usable with this build of torch",
     ("--optimizer.generator_lr", "1e400"): "--optimizer.generator_lr 1e400: expected a number",
-    ("--model.generator.channels", str(2**31)): f"model.generator.channels {2**31}: beyond what any memory holds",
+    ("--model.generator.channels", str(2**31)): f"model.generator.channels {2**31}: too large to allocate",
     (
         "--model.discriminator.channels",
         str(2**31),
-    ): f"model.discriminator.channels {2**31}: beyond what any",
+    ): f"model.discriminator.channels {2**31}: too large to allocate",
     ("--model.generator.channels", "20000"): "model.generator.channels 20000, model.generator.z_dim 8, model.discr",
     ("--model.generator.channels", str(2**20), "--model.generator.attention.kind", "none"): "needs at least",
     ("--model.generator.z_dim", str(10**10)): f"model.generator.z_dim {10**10}",
