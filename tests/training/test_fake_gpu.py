@@ -141,6 +141,25 @@ def test_sampling_copies_its_inputs_to_the_gpu_and_its_images_back():
     assert grid.total < 500
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_maps_of_both_networks_are_computed_on_the_gpu(kind):
+    """As `view_attention` does before it copies all of them to the host."""
+    options = [f"model.{network}.attention.kind={kind}" for network in ("generator", "discriminator")]
+    config = load_config("quickstart", ["data.num_classes=10", *options])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fake_state(config, torch.bfloat16) as state:
+            z, y = diagnostics.grid_inputs(state)
+            with Operations() as found, torch.no_grad():
+                with capture_maps(state.generator) as of_g:
+                    images = state.generator(z[:4], y[:4])
+                with capture_maps(state.discriminator) as of_d:
+                    state.discriminator(images, y[:4])
+    weights = [m.weights for layer in (*of_g.values(), *of_d.values()) for m in layer]
+    assert {w.device for w in weights} == ({GPU} if weights else set()) and not found.between
+    assert bool(weights) == (kind not in ("none", "residual"))
+
+
 def test_reading_a_number_or_mixing_devices_is_noticed():
     config = load_config("quickstart", [])
     with warnings.catch_warnings():
