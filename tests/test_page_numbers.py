@@ -25,7 +25,7 @@ from experiments.scaling import predict
 from sagan.ablation.plan import load_plan
 from sagan.ablation.variants import plan_jobs
 from sagan.attention import KINDS, Place, build_attention
-from sagan.benchmark.forms import counted_flops
+from sagan.benchmark.forms import counted_flops, plain_form
 from sagan.config import AttentionConfig
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.models.sizes import DISCRIMINATOR_WIDTHS, GENERATOR_WIDTHS
@@ -194,8 +194,8 @@ def test_the_extractors_of_torch_fidelity_are_counted():
 
 @pytest.mark.parametrize("row", rows(EXPERIMENTS / "speed/bench.csv"), ids=lambda row: row["generator_base_width"])
 def test_speedup_and_arithmetic_follow_from_the_images_per_second(row):
-    fast, plain_form = float(row["images_per_second"]), float(row["plain_images_per_second"])
-    assert float(row["speedup"]) == pytest.approx(fast / plain_form, abs=0.01)
+    fast, slow = float(row["images_per_second"]), float(row["plain_images_per_second"])
+    assert float(row["speedup"]) == pytest.approx(fast / slow, abs=0.01)
     widths = [f"model.{n}.channels={row[f'{n}_base_width']}" for n in ("generator", "discriminator")]
     config = load_config("cifar10", [*widths, "training.batch_size=2", "training.precision=float32", "device=cpu"])
     per_image = counted_flops(plain_form(config, torch.device("cpu"))) / 2
