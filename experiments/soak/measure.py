@@ -16,7 +16,7 @@ from pathlib import Path
 
 import matplotlib
 
-from sagan.ablation.outcomes import last_step
+from sagan.runs.records import last_recorded_step
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -58,7 +58,7 @@ def main(steps: int) -> None:
         process = subprocess.Popen([sys.executable, "-m", "sagan", "train", "quickstart", *words])
         rows, start = [], time.monotonic()
         while process.poll() is None:
-            if (step := last_step(run_dir)) and (found := measure(process.pid)):
+            if (step := last_recorded_step(run_dir)) and (found := measure(process.pid)):
                 rows.append({"step": step, "seconds": round(time.monotonic() - start, 1), **found})
             time.sleep(SECONDS)
         if process.returncode:

@@ -36,12 +36,13 @@ def read_records(file: Path) -> list[dict]:
 
 def json_lines(file: Path, containing: str = "") -> Iterator[Any]:
     """Yield the parsed content of each line that contains a text and is valid JSON."""
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []:
-        if containing in line:
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError):
-                continue
+    if not file.is_file():
+        return
+    with open(file, encoding="utf-8", errors="replace") as lines:  # one at a time: a long run has many
+        for line in lines:
+            if containing in line:
+                with suppress(ValueError, RecursionError):
+                    yield json.loads(line)
 
 
 def last_recorded_step(run_dir: Path) -> int:

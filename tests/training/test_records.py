@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import tracemalloc
 
 import pytest
 import torch
@@ -24,6 +25,20 @@ def test_records_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):
     forget_after(file, 2)
     assert file.read_text() == "".join(f"{line}\n" for line in lines[:3])  # to the last digit
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_reading_takes_no_more_memory_for_a_longer_run(tmp_path):
+    def peak(records):
+        file = tmp_path / f"{records}.jsonl"
+        file.write_text("".join(f'{{"step": {i}, "padding": "{"x" * 1000}"}}\n' for i in range(records)))
+        tracemalloc.start()
+        try:
+            assert read_evaluations(file) == {}
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(2_000) < 1.2 * peak(20)
 
 
 def test_no_file_means_no_records(tmp_path):
