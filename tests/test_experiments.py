@@ -1,5 +1,6 @@
-"""Every shipped preset is a valid configuration, and trains."""
+"""Every shipped preset is a valid configuration, and trains; every script can be imported."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sagan.training.loop import train
 from tests.helpers.tiny_runs import TINY
 
 FOLDER = Path(__file__).parent.parent / "experiments"
+SCRIPTS = sorted([*FOLDER.glob("*/*.py"), *(FOLDER.parent / "samples").glob("*.py")])
 NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
@@ -25,6 +27,12 @@ def test_all_presets_are_known_by_name():
         "imagenet",
         "imagenet-best",
     } <= set(NAMES)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_script_finds_what_it_imports(script):
+    """Most measure for too long to run here."""
+    importlib.import_module(".".join(script.relative_to(FOLDER.parent).with_suffix("").parts))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from sagan.ablation.jobs import commands_left, ending, note_failure, vouched
-from sagan.ablation.outcomes import final_draws, is_done, last_step, missing_draws, status
+from sagan.ablation.outcomes import final_draws, is_done, missing_draws, status
 from sagan.ablation.results import collect, curve_rows, read_table, recorded, result_row, write_table
 from sagan.ablation.variants import Job
 from sagan.config import UserError, to_yaml
 from sagan.layers import Conv2d, Linear
 from sagan.runs.directory import checkpoint_path
-from sagan.runs.records import append_evaluation
+from sagan.runs.records import append_evaluation, last_recorded_step
 
 SCORE = "fid_efficientnet_lite0"
 
@@ -148,7 +148,7 @@ def test_statuses(make_job):
     (make := make_job("b")).run_dir.mkdir(parents=True)
     write_run(longer := make_job("c", 0, 30), {20: 4.0})
     assert status(longer)[0] == "waiting" and status(make)[0] == "waiting"  # 20 scored steps are not 30
-    assert last_step(longer.run_dir) == 20
+    assert last_recorded_step(longer.run_dir) == 20
 
 
 @pytest.mark.parametrize(
