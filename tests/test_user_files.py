@@ -135,6 +135,9 @@ def test_a_plan_beside_other_files_is_refused(tmp_path, capsys):
     (tmp_path / "results.csv").write_text("variant,seed,my_score\nnone,0,3\n")
     code, line = said(capsys, *ablate)
     assert code == 1 and "results.csv: not a table of sagan ablate" in line
+    (tmp_path / "results.csv").write_text("variant,seed,status,my_score\nnone,0,ok,3\n")
+    code, line = said(capsys, *ablate)
+    assert code == 1 and "results.csv: not a table of sagan ablate" in line
     (tmp_path / "results.csv").unlink()
     (tmp_path / "forest.png").write_bytes(b"mine")
     code, line = said(capsys, *ablate)
@@ -151,13 +154,16 @@ def test_the_report_of_another_plan_is_not_replaced_before_its_first_run_has_end
     head = "question: Why?\npreset: quickstart\nbaseline: none\nmetric: fid\nprimary: []\nseeds: [0]\n"
     text = f"{head}settings: {{evaluation.every: 1}}\nvariants: {{none: {{training.steps: 1}}}}\n"
     (tmp_path / "far.yaml").write_text(text)
-    (tmp_path / "plan.yaml").write_text(f"{text}sizes: {{near: {{}}, far: {{seeds: [1]}}}}\n")
+    (tmp_path / "plan.yaml").write_text(f"{text.replace('Why', 'How')}sizes: {{near: {{}}, far: {{seeds: [1]}}}}\n")
     assert main(["ablate", str(tmp_path / "far.yaml"), "--report-only"]) == 0
     report = (tmp_path / "far/report.md").read_text()
     code, line = said(capsys, "ablate", tmp_path / "plan.yaml", "--size", "far", "--report-only")
     assert code == 1 and "far/report.md: the report of another plan, far; move it away" in line
     assert (tmp_path / "far/report.md").read_text() == report
-    assert main(["ablate", str(tmp_path / "far.yaml"), "--report-only"]) == 0
+    (tmp_path / "far").rename(tmp_path / "further")
+    (tmp_path / "far.yaml").rename(tmp_path / "further.yaml")
+    (tmp_path / "further.yaml").write_text(f"{text}sizes: {{small: {{}}}}\n")
+    assert main(["ablate", str(tmp_path / "further.yaml"), "--report-only"]) == 0  # the plan was renamed and has grown
 
 
 def test_links_stay_links_and_other_kinds_of_files_are_refused(tmp_path):

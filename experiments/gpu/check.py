@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,10 +111,12 @@ def parts(device: str, folder: Path) -> list[tuple[str, list[str], Path | None]]
 
 def tests_table(file: Path) -> list[str]:
     """Return a table of the tests that ran, with the numbers that they recorded, from pytest's XML file."""
-    if not file.is_file():  # pytest did not get to its end
+    try:
+        cases = list(ElementTree.parse(file).getroot().iter("testcase"))
+    except (OSError, ElementTree.ParseError):  # pytest did not get to its end
         return []
     rows = ["| test | result | s | measured |", "|---|---|---:|---|"]
-    for case in ElementTree.parse(file).getroot().iter("testcase"):
+    for case in cases:
         result = next((child.tag for child in case if child.tag in ("failure", "error", "skipped")), "passed")
         found = "; ".join(f"{p.get('name')} {p.get('value')}" for p in case.iter("property"))
         if result != "skipped":
@@ -158,9 +161,16 @@ def machine(device: str) -> list[str]:
             "cuda": str(torch.version.cuda),
             "cudnn": str(torch.backends.cudnn.version()),
             "nccl": ".".join(map(str, torch.cuda.nccl.version())),
-            "driver": run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], 20)[1].split()[0],
+            "driver": driver(),
         }
     return [f"- {name}: {value}" for name, value in facts.items()]
+
+
+def driver() -> str:
+    """Return the version of the GPU's driver, if its own tool says so."""
+    tool = shutil.which("nvidia-smi")
+    said = run([tool, "--query-gpu=driver_version", "--format=csv,noheader"], 20)[1].split() if tool else []
+    return said[0] if said else "unknown"
 
 
 if __name__ == "__main__":

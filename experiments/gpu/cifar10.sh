@@ -30,7 +30,7 @@ for preset in $PRESETS; do
             >"$scores.part"
         code=$?
         if [ "$code" -eq 124 ]; then
-            [ "$left" -lt $((MINUTES * 60 - 30)) ] && exit 75
+            [ "$left" -lt $((MINUTES * 30)) ] && exit 75  # training took more than half of the time
             echo "the scores by $extractor take longer than MINUTES=$MINUTES, and begin anew each time" >&2
             exit 1
         fi

@@ -11,13 +11,18 @@ NAMES = {
     "density": "density",
     "coverage": "coverage",
     "intra_fid": "intra-class Fréchet distance",
-    "agreement_gap": "gap between the parts (degrees, or share of cells)",
-    "agreement_chance": "gap at chance (degrees, or share of cells)",
+    "agreement_gap": "gap between the parts",
+    "agreement_chance": "gap at chance",
     "agreement_both_parts": "share of images with both parts",
 }
 PUBLISHED = {"fid": "FID", "intra_fid": "intra-class FID"}  # only with the Inception network
 EXTRACTORS = {"efficientnet_lite0": "EfficientNet-lite0", "vgg16": "VGG-16", "clip": "CLIP", "dinov2": "DINOv2"}
 NAMED = re.compile(rf"(\w+?)_({'|'.join(EXTRACTORS)})(?:_(\w+))?")  # measure, extractor, its variant
+
+
+def unit(metric: str) -> str:
+    """Return a metric's unit in brackets, or "" if it has none. The gap of `pairs-pattern` is a share of cells."""
+    return " (degrees, or share of cells)" if metric in ("agreement_gap", "agreement_chance") else ""
 
 
 def readable(metric: str) -> str:

@@ -1,6 +1,7 @@
 """Pictures of a report: a forest plot, a score against steps, and a score against cost."""
 
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +16,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator
 from sagan.ablation.comparison import compared
 from sagan.ablation.figures import DPI, remove, save
 from sagan.ablation.labels import label_points
-from sagan.ablation.metrics import readable
+from sagan.ablation.metrics import readable, unit
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import Row
 from sagan.ablation.statistics import Interval
@@ -39,7 +40,7 @@ Curve = tuple[list[int], list[float]]
 
 def axis_label(metric: str) -> str:
     """Return the label of an axis: the metric and which direction is better."""
-    return f"{readable(metric)}, {direction(metric)}"
+    return f"{readable(metric)}{unit(metric)}, {direction(metric)}"
 
 
 def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dict[str, Style]) -> None:
@@ -214,7 +215,8 @@ def score_against_cost(plan: Plan, results: list[Row], summaries: list[Summary],
             point_and_interval(axis, cost, scores[variant], styles[variant])
         axis.margins(0.14)
         missing = ", ".join(v for v in scores if v not in costs[column])
-        axis.set_xlabel(COSTS[column] + (f"\nnot measured: {missing}" if missing else ""), fontsize=9)
+        lines = [COSTS[column], *textwrap.wrap(f"not measured: {missing}" if missing else "", 45)]
+        axis.set_xlabel("\n".join(lines), fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.tick_params(labelsize=SMALL)

@@ -20,7 +20,6 @@ from sagan.ablation.sections import (
     narrow_scores_tables,
     noise,
     provenance,
-    title,
 )
 from sagan.ablation.styles import variant_styles
 from sagan.ablation.tables import latex, markdown
@@ -46,13 +45,14 @@ def refuse_foreign_files(plan: Plan, known: Collection[object]) -> None:
     folder, file = plan.folder, plan.folder / "report.md"
     report = file.read_text("utf-8", errors="replace") if file.is_file() else ""
     found = [name for name in WRITTEN if (folder / name).exists()]
-    first, move = report.partition("\n")[0], "move it away, or give the plan a folder of its own"
+    name = report.partition("\n")[0].removeprefix("# ").partition(", size ")[0]
+    move = "move it away, or give the plan a folder of its own"
     if found and REPRODUCED not in report and not (folder / "results.csv").is_file():
         raise UserError(
             f"{folder / found[0]}: no report of sagan ablate is beside it, and the report would replace it; {move}"
         )
-    if REPRODUCED in report and not known and first != title(plan):
-        raise UserError(f"{file}: the report of another plan, {shown(first.lstrip('# '))}; {move}")
+    if REPRODUCED in report and not known and name != plan.name and plan.question.strip() not in report:
+        raise UserError(f"{file}: the report of another plan, {shown(name)}; {move}")
 
 
 def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:

@@ -100,7 +100,7 @@ def known_rows(folder: Path, jobs: list[Job]) -> dict[tuple, RunRows]:
     """
     asked: dict[tuple, str] = {(job.variant, job.seed): job.digest for job in jobs}
     table = read_table(folder / "results.csv")
-    if table and not any({"status", "config"} & row.keys() for row in table):
+    if table and not all({"status", "config"} <= row.keys() for row in table):
         raise UserError(
             f"{folder / 'results.csv'}: not a table of sagan ablate, which has the columns status and config; move it "
             "away, or give the plan a folder of its own"

@@ -4,11 +4,10 @@ import itertools
 import math
 import shlex
 from collections import Counter
-from dataclasses import replace
 from statistics import fmean, median, stdev
 
 from sagan.ablation.comparison import interval_text
-from sagan.ablation.metrics import name_and_network, readable
+from sagan.ablation.metrics import name_and_network, readable, unit
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import ENDED, Row
 from sagan.ablation.statistics import MIN_PAIRS
@@ -30,21 +29,18 @@ VERDICTS_WAIT = (
     " A comparison of at least five seeds gets its verdict once all of its runs have ended: stopping as soon as a "
     "verdict appears would raise the error rate."
 )
-PRINTED_METRICS = 3
-"""Metrics side by side in a LaTeX table: what the text width of an A4 page holds."""
+PRINTED_WIDTH = 64
+"""Characters in a row of a LaTeX table, which the text width of a page holds."""
+GAP = readable("agreement_gap")
 REPRODUCED = "To reproduce the whole plan:"
 """A line of every report, by which its folder is known."""
-
-
-def title(plan: Plan) -> str:
-    """Return the first line of a plan's report."""
-    return f"# {plan.name}" + (f", size `{plan.size}`" if plan.size else "")
 
 
 def heading(plan: Plan, results: list[Row]) -> list[str]:
     """Return the question and the progress of the runs."""
     counts = Counter(str(row["status"]) for row in results)
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
+    size = f", size `{plan.size}`" if plan.size else ""
     explored = f" (exploratory variants: {numbers(plan.exploratory_seeds)})" if plan.exploratory_seeds else ""
     to_come = sum(n for state, n in counts.items() if state not in ENDED)
     interim = [
@@ -52,7 +48,7 @@ def heading(plan: Plan, results: list[Row]) -> list[str]:
         "",
     ]
     return [
-        title(plan),
+        f"# {plan.name}{size}",
         "",
         plan.question.strip(),
         "",
@@ -111,20 +107,36 @@ def narrow_scores_tables(summaries: list[Summary]) -> list[Table]:
     """Return the table of every metric in parts that fit a printed page, each of one feature extractor."""
     metrics = list(dict.fromkeys(s.metric for s in summaries))
     tables = []
+    whole = scores_table(summaries)
     for network, group in itertools.groupby(metrics, lambda metric: name_and_network(metric)[1]):
-        names = list(group)
-        for part in (names[i : i + PRINTED_METRICS] for i in range(0, len(names), PRINTED_METRICS)):
-            table = scores_table([s for s in summaries if s.metric in part])
-            head = [*table.head[:2], *(name_and_network(metric)[0] for metric in part)]
-            tables.append(replace(table, head=head, note=f"Features of {network}." if network else ""))
-    return tables
+        head, columns = whole.head[:2], [0, 1]
+        for metric in group:
+            title, column = name_and_network(metric)[0], 2 + metrics.index(metric)
+            if len(columns) > 2 and width([*head, title], [*columns, column], whole.rows) > PRINTED_WIDTH:
+                tables.append(part_of(whole, head, columns, network))
+                head, columns = whole.head[:2], [0, 1]
+            head, columns = [*head, title], [*columns, column]
+        tables.append(part_of(whole, head, columns, network))
+    return tables or [whole]
+
+
+def width(head: list[str], columns: list[int], rows: list[list[str]]) -> int:
+    """Return the characters in the widest cells of some columns."""
+    return sum(max(len(title), *(len(row[i]) for row in rows)) for title, i in zip(head, columns, strict=True))
+
+
+def part_of(whole: Table, head: list[str], columns: list[int], network: str) -> Table:
+    """Return some columns of a table, with the network of their features in a note."""
+    rows = [[row[i] for i in columns] for row in whole.rows]
+    note = f"Features of {network}." if network else "Gaps: degrees, or share of cells." if GAP in head else ""
+    return Table(head, "".join(whole.align[i] for i in columns), rows, note)
 
 
 def all_scores(summaries: list[Summary]) -> list[str]:
     """Return the table of every metric of every variant."""
     if not summaries:
         return []
-    directions = (f"{readable(m)}: {direction(m)}" for m in dict.fromkeys(s.metric for s in summaries))
+    directions = (f"{readable(m)}{unit(m)}: {direction(m)}" for m in dict.fromkeys(s.metric for s in summaries))
     return [
         "## All scores",
         "",

@@ -105,13 +105,14 @@ def working(makers: dict[str, Callable[[], Step | None]]) -> dict[str, Step]:
     """Return the forms that work here, each already called once. A maker returns None if its form is not installed."""
     forms: dict[str, Step] = {}
     for name, make in makers.items():
+        form = None  # one that failed makes room for the next
         try:
             form = make()
             if form is not None:
                 form()
                 forms[name] = form
         except Exception as error:  # of the compiler, of a capture, or of memory: the other forms still count
-            print(f"{name}: left out: {one_line(error)}", file=sys.stderr)
+            print(f"{name}: left out: {one_line(error) or type(error).__name__}", file=sys.stderr)
     return forms
 
 

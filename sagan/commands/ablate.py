@@ -52,9 +52,9 @@ def ablate(
     """Train and score every variant of a plan with every seed, and write tables, plots and report.md.
 
     PLAN is the name of a shipped plan or a YAML file. The report for plan.yaml is written to the same folder. The
-    report for NAME.yaml is written to NAME/. Each run has its own process and run directory. Finished runs are skipped,
-    interrupted ones resumed, and failures reported: to continue, run the same command. Options of `sagan train` apply
-    to every run that does not set them itself.
+    report for NAME.yaml is written to NAME/ beside it. Each run has its own process and run directory. Finished runs
+    are skipped, interrupted ones resumed, and failures reported: to continue, run the same command. Options of
+    `sagan train` apply to every run that does not set them itself.
 
     examples:
       sagan ablate attention-kinds

@@ -55,7 +55,7 @@ def last_recorded_step(run_dir: Path) -> int:
         content.seek(max(0, content.tell() - 2**15))
         lines = content.read().splitlines()
     for line in reversed(lines):
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return int(json.loads(line)["step"])
     return 0
 
@@ -72,16 +72,25 @@ def own_evaluations(records: Iterable[dict]) -> dict[int, dict]:
     follows the run's own.
     """
     found: dict[int, dict] = {}
-    for record in records:
-        evaluation = record.get("evaluation")
-        if isinstance(evaluation, dict) and isinstance(evaluation.get("protocol"), dict) and BY not in evaluation:
-            found.setdefault(record["step"], record)
+    for record in filter(is_own_evaluation, records):
+        found.setdefault(record["step"], record)
     return found
+
+
+def is_own_evaluation(record: dict) -> bool:
+    """Return whether a record is of an evaluation that no other command is known to have made."""
+    evaluation = record.get("evaluation")
+    return isinstance(evaluation, dict) and isinstance(evaluation.get("protocol"), dict) and BY not in evaluation
 
 
 def read_evaluations(file: Path) -> dict[int, dict]:
     """Return step -> record of the run's own evaluation after it, from a metrics.jsonl."""
-    return own_evaluations(value for value in json_lines(file, containing='"evaluation"') if is_record(value))
+    return own_evaluations(evaluation_records(file))
+
+
+def evaluation_records(file: Path) -> Iterator[dict]:
+    """Yield the records of evaluations in a metrics.jsonl."""
+    return (value for value in json_lines(file, containing='"evaluation"') if is_record(value))
 
 
 def forget_after(file: Path, step: int) -> None:
@@ -94,4 +103,5 @@ def forget_after(file: Path, step: int) -> None:
 
 def evaluated(run_dir: Path, step: int) -> bool:
     """Return whether the run itself has scored a step. All processes get the answer of the main process."""
-    return any_process(is_main() and step in read_evaluations(run_dir / "metrics.jsonl"))
+    records = evaluation_records(run_dir / "metrics.jsonl")
+    return any_process(is_main() and any(r["step"] == step for r in records if is_own_evaluation(r)))

@@ -116,7 +116,10 @@ def any_process(flag: bool) -> bool:
 
 
 def average(tensors: list[Tensor]) -> None:
-    """Replace each float tensor by its mean over the processes, in one message."""
+    """Replace each float tensor by its mean over the processes, in one message.
+
+    A tensor must have the same memory layout in all processes.
+    """
     if world_size() == 1 or not tensors:
         return
     stored = [in_memory_order(t.detach()) for t in tensors]

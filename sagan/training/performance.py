@@ -156,7 +156,9 @@ class CapturedUpdates:
         except RuntimeError as error:
             if stream is not None:  # a capture that fails leaves its own stream in place
                 torch.cuda.set_stream(stream)
-            cause = error.__context__ or error  # a broken capture raises an error of its own at its end
+            cause = error  # a broken capture raises an error of its own at its end
+            while isinstance(cause.__context__, RuntimeError):
+                cause = cause.__context__
             awaited = world_size() > 1 and state.config.model.generator.norm_sync
             if self.required or awaited or any(isinstance(e, DistError) for e in (error, cause)):
                 raise  # the messages of a capture that stops halfway would meet those of others out of turn

@@ -14,10 +14,14 @@ DAMAGED = {
     "no columns": (b"a,b\n1,2\n", "expected a table with the columns variant and seed"),
     "no seed": (b"variant,status\nnone,finished\n", "expected a table with the columns variant and seed"),
     "conflict": (b"<<<<<<< ours\nvariant,seed\nnone,0\n", "expected a table with the columns variant and seed"),
-    "null bytes": (b"variant,seed,status\n\0\0,0,finished\n", "holds 1 run that this plan does not contain"),
-    "strange seed": (b"variant,seed,status\nnone,x,finished\n", "holds 1 run that this plan does not contain"),
+    "no settings": (b"variant,seed,status\nnone,0,finished\n", "not a table of sagan ablate, which has the columns"),
+    "null bytes": (b"variant,seed,status,config\n\0\0,0,finished,a1\n", "holds 1 run that this plan does not contain"),
+    "strange seed": (
+        b"variant,seed,status,config\nnone,x,finished,a1\n",
+        "holds 1 run that this plan does not contain",
+    ),
     "long number": (
-        b"variant,seed,status\nnone," + b"9" * 5000 + b",finished\n",
+        b"variant,seed,status,config\nnone," + b"9" * 5000 + b",finished,a1\n",
         "holds 1 run that",
     ),
 }

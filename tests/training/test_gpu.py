@@ -89,7 +89,7 @@ def test_every_way_to_run_updates_agrees_with_eager_ones(
         for name, value in metrics.items():
             torch.testing.assert_close(others[name], value, rtol=1e-5, atol=1e-5, msg=name)
         found = {name: difference(other_gradients[name], value) for name, value in gradients.items()}
-        assert max(found.values()) <= 1e-5, found
+        assert all(value <= 1e-5 for value in found.values()), found  # NaN is not
         largest = max(largest, *found.values())
     record_property("largest relative difference of gradients", f"{largest:.1e}")
 
@@ -120,7 +120,7 @@ def test_the_real_compiler_and_bf16_graphs_agree_with_eager_updates(
         for name, value in metrics.items():
             torch.testing.assert_close(others[name], value, rtol=most, atol=most, msg=name)
         found = {name: difference(other_gradients[name], value) for name, value in gradients.items()}
-        assert max(found.values()) <= most, found
+        assert all(value <= most for value in found.values()), found
         largest = max(largest, *found.values())
     record_property("largest relative difference of gradients", f"{largest:.1e}")
 

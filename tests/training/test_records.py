@@ -13,7 +13,7 @@ from tensorboard.context import RequestContext
 from sagan.config import UserError
 from sagan.runs.directory import checkpoint_path, prepare_run_dir
 from sagan.runs.log import RunLog
-from sagan.runs.records import append_evaluation, forget_after, read_evaluations, read_records
+from sagan.runs.records import append_evaluation, evaluated, forget_after, read_evaluations, read_records
 from tests.helpers.providers import loaded
 
 
@@ -27,13 +27,16 @@ def test_records_after_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_reading_takes_no_more_memory_for_a_longer_run(tmp_path):
+def test_looking_for_an_evaluation_takes_no_more_memory_after_a_longer_run(tmp_path):
     def peak(records):
-        file = tmp_path / f"{records}.jsonl"
-        file.write_text("".join(f'{{"step": {i}, "padding": "{"x" * 1000}"}}\n' for i in range(records)))
+        run_dir = tmp_path / f"{records}"
+        run_dir.mkdir()
+        more = ["", ', "evaluation": {"protocol": {}}']
+        lines = [f'{{"step": {i}, "padding": "{"x" * 1000}"{more[i % 2]}}}\n' for i in range(records)]
+        (run_dir / "metrics.jsonl").write_text("".join(lines))
         tracemalloc.start()
         try:
-            assert read_evaluations(file) == {}
+            assert not evaluated(run_dir, records - 2)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
