@@ -167,6 +167,8 @@ def test_a_push_that_is_refused_is_one_line(run, monkeypatch, capsys):
     assert line.startswith(
         "sagan push: error: user/name: the Hub refuses: Token is required, but no token found.; `hf "
     )
+    assert main(["push", run, "user/name@dev"]) == 2
+    assert "user/name@dev: expected user/name: a push makes a new revision" in capsys.readouterr().err
     assert main(["push", run, "no-name"]) == 2
     assert "hf://no-name: expected hf://user/name" in capsys.readouterr().err
 

@@ -1,5 +1,6 @@
 """What `sagan sample` makes: which image stands where, in which form."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -172,6 +173,20 @@ def test_slerp_keeps_to_the_sphere():
     way = slerp(a, b, torch.tensor([[0.0], [1 / 3], [0.5], [1.0]]))
     root = 2**0.5
     torch.testing.assert_close(way, torch.tensor([[2.0, 0.0], [3**0.5, 1.0], [root, root], [0.0, 2.0]]))
+
+
+def test_slerp_between_vectors_on_one_line_is_straight():
+    t = torch.tensor([[0.0], [0.25], [1.0]])
+    for end in (4.0, -4.0):
+        way = slerp(torch.tensor([2.0]), torch.tensor([end]), t)
+        torch.testing.assert_close(way, 2 + t * (end - 2))
+
+
+def test_names_of_classes_become_names_of_files():
+    names = ["cat/dog", "con", "nul.txt", "console", "half \ud800", "byte \udcff", "", "."]
+    found = folder_names(names)
+    assert found == ["cat_dog", "_con", "_nul.txt", "console", "half _", "byte \udcff", "_", "_-2"]
+    assert all(os.fsencode(name) for name in found)
 
 
 def test_unconditional_greyscale_images_of_another_shape(plain, tmp_path):

@@ -125,6 +125,9 @@ def test_a_card_replaces_cards_only(tmp_path, capsys):
     (tmp_path / "out" / "README.md").unlink()
     for _ in range(2):
         assert main([str(word) for word in export]) == 0
+    capsys.readouterr()
+    assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 0
+    assert "README.md describes what was exported before; --card makes it anew" in capsys.readouterr().out
 
 
 def test_a_plan_beside_other_files_is_refused(tmp_path, capsys):

@@ -55,15 +55,13 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     from sagan.runs.networks import trust
 
     trust(options.trust_module)
-    if options.card:
-        from sagan.sharing.card import refuse_foreign_card
+    from sagan.sharing.card import is_card, refuse_foreign_card, write_card
 
+    if options.card:
         refuse_foreign_card(folder)
     if options.format == "safetensors":
         files = write(run, folder, options.checkpoint)
         if options.card:
-            from sagan.sharing.card import write_card
-
             files += write_card(run, folder, options.checkpoint, licence=options.licence)
     else:
         from sagan.sharing.graphs import export_graphs
@@ -71,3 +69,5 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
         files = export_graphs(run, folder, options.format, options.checkpoint, maps=options.maps)
     for file in files:
         print(printable(str(file)))
+    if not options.card and is_card(folder / "README.md"):
+        print(printable(f"warning: {folder / 'README.md'} describes what was exported before; --card makes it anew"))

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -33,6 +34,12 @@ def class_names(generator: Generator) -> list[str]:
     return list(names) if names else [f"{i:0{digits}d}" for i in range(generator.num_classes)]
 
 
+RESERVED = r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udc7f\udd00-\udfff]'
+"""Characters that a path or a file system reserves, and halves of surrogate pairs that stand for no byte."""
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that Windows reserves."""
+
+
 def folder_names(names: Sequence[str]) -> list[str]:
     """Return a folder name for each class. Every file system accepts them, and all differ even if case is ignored."""
     taken: set[str] = set()
@@ -41,11 +48,11 @@ def folder_names(names: Sequence[str]) -> list[str]:
 
 def safe_name(name: str) -> str:
     """Return a text as a file name: at most 80 characters, without those that a path or a file system reserves."""
-    name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", unicodedata.normalize("NFC", name))
+    name = re.sub(RESERVED, "_", unicodedata.normalize("NFC", name))
     name = re.sub(r"^\.", "_", name.strip())[:80].rstrip(". ")  # a folder data set leaves out hidden files
     while len(name.encode(errors="surrogateescape")) > 200:
         name = name[:-1]
-    return name or "_"
+    return f"_{name}" if re.fullmatch(DEVICES, name) else name or "_"
 
 
 def _untaken(name: str, taken: set[str]) -> str:
@@ -81,5 +88,7 @@ def save_folder(images: Tensor, names: list[str], out: Path) -> None:
 
 def save_npz(images: Tensor, y: Tensor | None, out: Path) -> None:
     """Write the arrays `images`, uint8 (N, H, W, C), and, if there are labels, `labels`, int64 (N,)."""
-    labels = {} if y is None else {"labels": y.numpy()}
-    write_atomically(out, lambda file: np.savez(file, allow_pickle=False, images=images.permute(0, 2, 3, 1), **labels))
+    arrays: dict[str, Any] = {"images": images.permute(0, 2, 3, 1).numpy()}
+    if y is not None:
+        arrays["labels"] = y.numpy()
+    write_atomically(out, lambda file: np.savez(file, **arrays))

@@ -107,6 +107,8 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     Latent vectors lie near a sphere of radius sqrt(d), which a straight line would leave (White 2016).
     """
     angle = torch.acos((torch.dot(a, b) / (a.norm() * b.norm())).clamp(-1, 1))
+    if torch.sin(angle) < 1e-6:  # on one line, on which no arc is the shortest
+        return torch.lerp(a, b, t)
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
 

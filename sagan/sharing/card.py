@@ -36,10 +36,15 @@ From a shell: `sagan sample {address}`. The files are safetensors; the configura
 def refuse_foreign_card(out: Path) -> None:
     """Raise UserError if a folder has a README.md or samples.png that does not belong to a card of this program."""
     card = out / "README.md"
-    ours = card.is_file() and "library_name: sagan" in card.read_text("utf-8", errors="replace")
+    ours = is_card(card)
     for file in (card, out / "samples.png"):
         if file.exists() and not ours:
             raise UserError(f"--out {out}: {file.name} there is not a model card's, and would be replaced")
+
+
+def is_card(file: Path) -> bool:
+    """Return whether a file is a model card of this program."""
+    return file.is_file() and "library_name: sagan" in file.read_text("utf-8", errors="replace")
 
 
 def write_card(
@@ -81,7 +86,7 @@ def card_text(
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# A Self-Attention GAN for images of {height}x{width}",
         "![Samples](samples.png)",
-        f"*{'A class per row, one latent vector per column' if generator.num_classes else 'Samples'}, seed 0.*",
+        f"*{'A class per row' if generator.num_classes else 'Samples'}, seed 0.*",
         "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]),
         "## Scores",
         scores_text(directory, origin),
@@ -99,7 +104,7 @@ def facts(
     config, names = origin.config, origin.class_names
     data = [config.data.source, *([counted(images, "image")] if images else [])]
     data.append(counted(generator.num_classes, "class", "classes") if generator.num_classes else "no classes")
-    shown = ", ".join(printable(name, keep="").replace("|", "\\|") for name in (names or ())[:NAMES_SHOWN])
+    shown = ", ".join(map(as_code, (names or ())[:NAMES_SHOWN]))
     more = ", ..." if len(names or ()) > NAMES_SHOWN else ""
     counts = {name: sum(p.numel() for p in n.parameters()) for name, n in (("G", generator), ("D", discriminator))}
     model = config.model
@@ -114,6 +119,11 @@ def facts(
         "licence": licence or "not stated",
         "program": f"sagan-pytorch {__version__}",
     }
+
+
+def as_code(name: str) -> str:
+    """Return a class name for a table of Markdown, in which nothing of it is a link, a tag or a cell."""
+    return f"`{printable(name, keep='').replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
 
 def attention_words(spec: AttentionConfig) -> str:

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sagan.config import UserError
+from sagan.config import ConfigError, UserError
 from sagan.runs.hub_download import GENERATOR, PREFIX, Address, first_line, parsed
 from sagan.runs.networks import export
 from sagan.runtime.extras import require_extra
@@ -26,6 +26,8 @@ def push(
     read, the package is missing, or the Hub refuses.
     """
     place = parsed(f"{PREFIX}{repository}")
+    if place.revision or place.digest:
+        raise ConfigError(f"{repository}: expected user/name: a push makes a new revision of the default branch")
     require_extra("hub", ("huggingface_hub",), f"push {repository}")
     from huggingface_hub import HfApi, errors
 

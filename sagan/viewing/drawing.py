@@ -108,10 +108,11 @@ def framed(image: Image.Image, colour: tuple | str, grid: Sequence[int] | None =
 
 
 def captioned(image: Image.Image, text: str) -> Image.Image:
-    """Return the picture with a line of text below it, cut at its width."""
-    whole = Image.new("RGB", (image.width, image.height + TEXT + 4), "white")
+    """Return the picture with text below it, in as many lines as it takes."""
+    words = text_lines([text], image.width)
+    whole = Image.new("RGB", (image.width, image.height + words.height), "white")
     whole.paste(image, (0, 0))
-    ImageDraw.Draw(whole).text((1, image.height + 1), text, "black", font())
+    whole.paste(words, (0, image.height))
     return whole
 
 
@@ -179,7 +180,9 @@ def bars(values: Tensor, width: int, height: int, colour: tuple, axis: tuple[flo
     """
     values, (low, high) = values.nan_to_num(), axis  # a picture must not end a run
     bar = max(1, width // len(values))
-    margin, inner = 30, height - TEXT
+    labels = {value: f"{value:.3g}" for value in (low, 0.0, high)}
+    widest = max(font(TEXT - 1).getlength(label) for label in labels.values())
+    margin, inner = max(30, math.ceil(widest) + 6), height - TEXT
     y = [TEXT // 2 + (high - v) / (high - low) * (inner - 1) for v in (*values.tolist(), low, 0.0, high)]
     whole = Image.new("RGB", (margin + bar * len(values), height), "white")
     draw = ImageDraw.Draw(whole)
@@ -189,7 +192,7 @@ def bars(values: Tensor, width: int, height: int, colour: tuple, axis: tuple[flo
         draw.rectangle((x, min(top, at_zero), x + max(bar - 2, 0), max(top, at_zero)), fill=colour)
     for value, at in {low: at_low, 0.0: at_zero, high: at_high}.items():
         draw.line((margin - 3, at, whole.width, at), fill=(150, 150, 150))
-        draw.text((margin - 5, at), f"{value:.3g}", "black", font(TEXT - 1), anchor="rm")
+        draw.text((margin - 5, at), labels[value], "black", font(TEXT - 1), anchor="rm")
     return whole
 
 

@@ -122,8 +122,12 @@ def legend(m: AttentionMap, part: str, scale: Scale, share: float) -> Image.Imag
     if part == "channels":
         return None
     what, panel = ("factor" if m.form.gate else "weight"), ("all panels" if scale == "shared" else "the panel")
-    outline = f"; outlined: the fewest keys with {share:.0%} of the weight, if one is over {LEAST} x the mean"
-    outline = "" if m.form.gate else outline
+    outline = (
+        ""
+        if m.form.gate
+        else (f"; outlined: the fewest keys with {share:.0%} of the weight, if one is over {LEAST} x the mean")
+    )
+    outline += "; colours are blended with the image"
     if signed(m):
         return drawing.legend("-largest", DIVERGING, f"largest {what} of {panel}{outline}")
     if scale == "stretch":

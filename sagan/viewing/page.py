@@ -13,7 +13,7 @@ from sagan.viewing.capture import LayerView
 from sagan.viewing.plugin.record import read_header
 from sagan.viewing.records import MOST_WEIGHTS, encode, record_tag
 
-MOST_WEIGHTS_OF_A_PAGE = 3_300_000  # a byte each before compression; base64 adds a third, so a page stays under 5 MB
+MOST_WEIGHTS_OF_A_PAGE = 3_300_000  # a byte each before compression; base64 adds a third; pictures come on top
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">

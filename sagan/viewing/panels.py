@@ -85,8 +85,11 @@ class Panels:
 
     @property
     def axis(self) -> tuple[float, float]:
-        """Return the ends of the axis of bars, which is the same for all images and includes 0 and 1."""
+        """Return the ends of the axis of bars, the same for all images: around 0 and 1, or around 0 for differences."""
         factors = self.map.weights.nan_to_num()
+        if self.view.minus is not None:
+            reach = max(factors.abs().max().item(), 1e-30)
+            return -reach, reach
         return min(0.0, factors.min().item()), max(1.0, factors.max().item())
 
     @property

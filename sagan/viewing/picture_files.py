@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sagan.config import UserError
 from sagan.models.generator import Generator
 from sagan.models.origin import class_name, origin_of
+from sagan.runtime.captions import drawable
 from sagan.runtime.files import write_atomically
 from sagan.runtime.pictures import to_uint8, write_new
 from sagan.viewing.ablated import ablation_picture, difference, images_without
@@ -23,6 +25,7 @@ from sagan.viewing.subjects import Networks, ShownInputs
 Found = Iterable[tuple[Networks, list[LayerView]]]  # the networks of checkpoints, with their views
 
 FRAME, LAST_FRAME = 700, 3000  # milliseconds
+MOST_PIXELS = {"webp": 16_383, "gif": 65_535}  # on a side, by the formats
 
 
 def file_stem(view: LayerView) -> str:
@@ -96,7 +99,9 @@ def write_ablation(generator: Generator, inputs: ShownInputs, layer: str, folder
 
 
 def _shown(i: int, y: Tensor | None, names: tuple[str, ...]) -> str:
-    return f"image {i}" if y is None else f"image {i}, {class_name(names, int(y[i]))}"
+    if y is None:
+        return f"image {i}"
+    return f"image {i}, {drawable(class_name(names, int(y[i]))) or f'class {y[i]}'}"
 
 
 def save_picture(picture: Image.Image, stem: Path, step: int) -> Path:
@@ -109,6 +114,12 @@ def save_picture(picture: Image.Image, stem: Path, step: int) -> Path:
 def save_animation(pictures: list[Image.Image], stem: Path, form: str) -> Path:
     """Write an animation, STEM.webp or STEM.gif, that pauses on its last picture, as `save_picture` does."""
     path, pictures = stem.with_name(f"{stem.name}.{form}"), of_one_size(pictures)
+    if max(pictures[0].size) > MOST_PIXELS[form]:
+        width, height = pictures[0].size
+        raise UserError(
+            f"{path}: {width}x{height} pixels, but a {form} has at most {MOST_PIXELS[form]:,} on a side; show fewer "
+            "images"
+        )
     if form == "gif":
         pictures = [dithered(p) for p in pictures]
     options = {"duration": [FRAME] * (len(pictures) - 1) + [LAST_FRAME], "loop": 0}

@@ -16,12 +16,13 @@ from PIL import Image
 from sagan import load_generator
 from sagan.attention import capture_maps
 from sagan.commands.app import main
+from sagan.config import UserError
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from sagan.runs.networks import load_discriminator
 from sagan.runtime.pictures import to_uint8
 from sagan.viewing.capture import fixed_inputs, view_attention
 from sagan.viewing.overlays import layer_pictures, view_queries
-from sagan.viewing.picture_files import title
+from sagan.viewing.picture_files import save_animation, title
 from tests.helpers.tiny_runs import untrained_run
 
 G, D = "generator-blocks.1.attention-generated", "discriminator-blocks.0.attention"
@@ -278,12 +279,21 @@ def test_maps_of_another_step_are_subtracted(attention, tmp_path):
     assert code == 2 and "--minus plain: its num_classes is 0, that of the run is 3; they must match" in error
 
 
+def test_an_animation_that_its_format_cannot_hold_is_an_error(tmp_path):
+    frames = [Image.new("RGB", (10, 16_384))] * 2
+    with pytest.raises(UserError, match=r"loop.webp: 10x16384 pixels, but a webp has at most 16,383 on a side"):
+        save_animation(frames, tmp_path / "loop", "webp")
+    assert not list(tmp_path.iterdir())
+
+
 WRONG = {
     "run --ablate_layer blocks.9": (
         2,
         "--ablate_layer blocks.9: expected all, or one of the attention layers: blocks.1",
     ),
     "run --ablate_layer all --out a.html": (2, "--ablate_layer all: makes a picture of one step"),
+    "run --ablate_layer all --network discriminator": (2, "--network discriminator: does not apply to --ablate_layer"),
+    "run --ablate_layer all --layer blocks.1": (2, "--layer blocks.1: does not apply to --ablate_layer"),
     "run --ablate_layer all --minus run": (2, "--ablate_layer all: shows generated images alone, without --minus"),
     "run --minus run --animate gif": (
         2,

@@ -196,6 +196,15 @@ def test_all_images_have_one_axis_of_bars():
     assert tall[1] == pytest.approx(4 * tall[0], abs=4)
 
 
+def test_bars_of_a_difference_are_around_zero():
+    gate = AttentionMap("channel gate", torch.tensor([[3e-4, -3e-4], [1e-4, 0.0]]), SIZE)
+    view = replace(make_view(gate), minus=make_view(gate))
+    charts = np.asarray(bare(view, [[], []])["channels"])
+    rows = np.flatnonzero((charts[: SIZE[0] * SCALE + 4] == COLOURS[0]).all(-1).any(1))
+    columns = [(charts[rows] == COLOURS[0]).all(-1).sum(0).max() for rows in (rows,)]
+    assert len(rows) > 30 and columns[0] < 0.6 * len(rows)  # one bar upwards, one downwards, and both are long
+
+
 def test_a_nearly_uniform_row_is_dull_unless_it_is_stretched():
     flat = torch.linspace(0.0413, 0.0420, 24).expand(1, 1, 96, 24)
     m = AttentionMap("matrix", flat / flat.sum(-1, keepdim=True), QUERIES, KEYS, distribution=True)
@@ -294,8 +303,9 @@ def test_the_board_stays_small_for_large_images():
     assert torch.equal(drawing.shrunk(images, 200), images)
 
 
-def test_text_is_wrapped_and_captions_are_cut():
+def test_text_and_captions_are_wrapped():
     words = "many words that do not fit"
     narrow, wide = drawing.text_lines([words], 60), drawing.text_lines([words], 600)
     assert narrow.height > 2 * wide.height and (narrow.width, wide.width) == (60, 600)
-    assert drawing.captioned(Image.new("RGB", (40, 30)), words).size[0] == 40
+    captioned = drawing.captioned(Image.new("RGB", (60, 30)), words)
+    assert captioned.size == (60, 30 + narrow.height)

@@ -137,13 +137,14 @@ def test_scales_are_those_of_the_pictures(view, scale):
     expected = range_of(row, VIEWS[30].maps[0], scale, cells=16)
     view.browser.wait(f"Math.abs({view.panel(0)}.dataset.from - {expected.low}) < 1e-3")
     assert float(view.data("to")) == pytest.approx(expected.high, abs=2e-3)
-    assert view.text(0, ".ramp .note") == ("STRETCHED to the map's own range" if scale == "stretch" else "")
+    assert view.text(0, ".own-grid > .note") == ("STRETCHED to the map's own range" if scale == "stretch" else "")
 
 
 def test_one_scale_for_all_that_is_shown(view):
     pin(view, 1, 6)
     view.set("scale", "shared")
-    view.browser.wait(f"{view.panel(0)}.querySelector('.ramp .note').textContent === 'one scale for all that is shown'")
+    note = f"{view.panel(0)}.querySelector('.own-grid > .note').textContent"
+    view.browser.wait(f"{note} === 'one scale for all panels, heads and steps'")
     heads = VIEWS[30].maps[0].weights[0, :, 14]
     steps = [matrix(step)[0][14].max() for step in VIEWS]
     assert float(view.data("to")) == pytest.approx(max(heads.max().item(), *steps, 4 / 16), abs=2e-3)

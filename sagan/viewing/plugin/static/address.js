@@ -6,7 +6,7 @@ const WAIT = 250; // ms; browsers refuse too many changes of an address
 export class Address {
   constructor(prefix) {
     this.prefix = prefix;
-    this.window = outermost();
+    this.window = prefix ? outermost() : window; // only TensorBoard shares the address of the frame around this one
   }
 
   read() {

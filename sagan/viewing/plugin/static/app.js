@@ -183,6 +183,7 @@ export class App {
 
   /* Changes a choice until the key is released. */
   hold(name, value) {
+    this.released(null); // another key may be down still
     this.held = { name, before: this.shared[name], key: name === "bare" ? "b" : "r" };
     this.set(name, value);
   }

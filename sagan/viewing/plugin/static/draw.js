@@ -161,7 +161,9 @@ export function drawBars(context, weights, { from, to }, marked, { bar, accent, 
     context.fillRect(i * step, top, wide, Math.max(1, bottom - top));
   }
   context.fillStyle = line;
-  for (const value of [0, 1]) context.fillRect(0, Math.min(height - 1, Math.max(0, y(value))), width, 1);
+  for (const value of [0, 1].filter((value) => value >= from && value <= to)) {
+    context.fillRect(0, Math.min(height - 1, Math.max(0, y(value))), width, 1);
+  }
   if (!ink) return;
   const ratio = window.devicePixelRatio || 1;
   Object.assign(context, { font: `${11 * ratio}px sans-serif`, fillStyle: ink, textAlign: "left" });

@@ -22,7 +22,7 @@ export async function save(panels, format) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-function figureOf({ where: { run, tag, step }, parts, images, image, pins, heads, strip }) {
+function figureOf({ where: { run, tag, step }, parts, picture, pins, heads, strip }) {
   const items = [];
   let y = MARGIN + LINE;
   const line = (words) => wrapped(words).forEach((text) => {
@@ -34,7 +34,9 @@ function figureOf({ where: { run, tag, step }, parts, images, image, pins, heads
   line(parts.caption.textContent);
   line(parts.idle.textContent);
   const height = (canvas) => (SIDE * canvas.height) / canvas.width;
-  const canvases = [images[image].canvas, parts.image, parts.grid];
+  const bare = element("canvas", { width: picture.width, height: picture.height });
+  bare.getContext("2d").drawImage(picture, 0, 0);
+  const canvases = [bare, parts.image, parts.grid];
   items.push(...canvases.map((canvas, i) =>
     ({ canvas, x: MARGIN + i * (SIDE + GAP), y, width: SIDE, height: height(canvas) })));
   y += Math.max(...canvases.map(height)) + GAP;
@@ -43,7 +45,10 @@ function figureOf({ where: { run, tag, step }, parts, images, image, pins, heads
     y += 10 + LINE;
     line([`${parts.from.textContent} to ${parts.to.textContent}`, parts.scaleNote.textContent].filter(Boolean)
       .join(" · "));
-  } else y += LINE;
+  } else {
+    y += LINE;
+    line(parts.scaleNote.textContent);
+  }
   line([...parts.facts.children].map((row) => [...row.children].map((c) => c.textContent).join(" ")).join(" · "));
   line(parts.readout.textContent);
   for (const [title, cells] of [["Pinned queries", pins], ["Heads", heads], ["Over the training steps", strip]]) {

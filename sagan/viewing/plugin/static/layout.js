@@ -31,7 +31,8 @@ export function layout() {
     element("figcaption", {}, keep("title", element("h3")), keep("kind", element("span", { className: "quiet" }))),
     keep("grid", element("canvas", { role: "application", ariaLabel: "The map on its own grid" })),
     element("div", { className: "ramp" }, keep("from", element("span")), keep("scale", element("canvas", {
-      ariaHidden: "true" })), keep("to", element("span")), keep("scaleNote", element("span", { className: "note" }))),
+      ariaHidden: "true" })), keep("to", element("span"))),
+    keep("scaleNote", element("span", { className: "note" })),
     keep("readout", element("p", { className: "readout" })),
     field("channel", "Channel", element("input", { type: "range", step: 1 }), keep("channelText", element("output"))),
     keep("note", element("p", { className: "quiet" })));
@@ -42,7 +43,7 @@ export function layout() {
     group("evolution", "evolution", "Over the training steps", "strip"),
     group("effectSection", "effect-section", "Without this layer", "effect"),
     keep("sheet", element("details", { className: "sheet", open: true },
-      element("summary", { textContent: "All layers and heads" }), keep("sheetBody", element("div")))));
+      element("summary", { textContent: "All layers and heads, each map on its own scale" }), keep("sheetBody", element("div")))));
   keep("stage", element("div", { className: "stage" }, image,
     element("div", { className: "side" }, grid, keep("idle", element("p", { className: "idle", role: "status",
       hidden: true })), keep("facts", element("dl"))), rows));

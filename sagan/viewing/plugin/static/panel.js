@@ -3,7 +3,7 @@
 import { loadImages, loadStrip, offerHeads, offerPins } from "./cells.js";
 import { count, fillSelect, setText } from "./dom.js";
 import { layout } from "./layout.js";
-import { choices, isBars, isGate, parseMap } from "./maps.js";
+import { choices, isBars, isGate, isWindowed, parseMap } from "./maps.js";
 import { listenToPointing } from "./pointing.js";
 import { Sheet } from "./sheet.js";
 import { show } from "./show.js";
@@ -87,6 +87,7 @@ export class Panel {
   async loadSteps() {
     const token = ++this.request;
     const wasLast = this.index === this.steps.length - 1;
+    this.pending = true; // until the steps are known, there is no record to load
     try {
       const steps = await this.source.listSteps(this.run, this.tag);
       if (token !== this.request) return;
@@ -94,6 +95,7 @@ export class Panel {
       const index = wanted === undefined ? steps.length - 1 : nearest(steps, wanted);
       this.wanted = undefined;
       this.steps = steps;
+      this.pending = false;
       await this.chooseStep(index, false);
     } catch (error) {
       this.fail(token, error);
@@ -111,6 +113,7 @@ export class Panel {
   }
 
   followStep(step) {
+    if (this.pending) return;
     const index = this.steps.length ? nearest(this.steps, step) : this.index;
     if (index !== this.index) this.chooseStep(index, false);
   }
@@ -132,6 +135,7 @@ export class Panel {
 
   /* Fetches the chosen record. A late answer to an older choice is dropped. */
   async load() {
+    if (this.pending) return; // the record that is loaded next has this choice, too
     const token = ++this.request;
     Object.assign(this.root.dataset, { state: "loading", strip: "loading" });
     try {
@@ -165,6 +169,7 @@ export class Panel {
 
   fail(token, error) {
     if (token !== this.request) return;
+    this.pending = false;
     this.reveal("notice");
     setText(this.parts.notice, error instanceof Failure ? error.message : `The page failed: ${error.message}`);
     this.root.dataset.state = "error";
@@ -212,6 +217,7 @@ function nearest(steps, wanted) {
 
 /* The other panel, if its map has the same form as this one's. */
 function comparable({ map }, other) {
-  const form = ({ entry }) => JSON.stringify([entry.kind, entry.queries, entry.keys]);
+  const windows = (entry) => isWindowed(entry) && entry.groups;
+  const form = ({ entry }) => JSON.stringify([entry.kind, entry.queries, entry.keys, windows(entry)]);
   return other?.map && map && form(other.map) === form(map) ? other : null;
 }

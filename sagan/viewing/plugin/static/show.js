@@ -6,7 +6,7 @@ import { drawBars, drawGrid, drawOverlay, drawPicture, drawScale, markGrid, mark
 import { cellAt, cellOf, choices, hasQueries, isBars, isGate, lookAt, mostAttended, queryGrid, summarize }
   from "./maps.js";
 import { axisOf, rangeOf, rangeOfDifference, spanning } from "./scales.js";
-import { asText, caption, describeGrid, facts, groupText, idleNote, readout } from "./words.js";
+import { asText, caption, describeGrid, facts, groupText, idleNote, keyGrid, readout } from "./words.js";
 
 export function show(panel) {
   const since = performance.now();
@@ -85,7 +85,7 @@ function showMap({ parts, picture, map, key, shared }, { shown, summary, range, 
 
 /* Each pinned query in its colour, and the one that follows the pointer in white. */
 function markPins(contexts, entry, { pins, active, position, look }) {
-  const grid = look === "key" && hasQueries(entry) ? entry.keys : queryGrid(entry);
+  const grid = pointedGrid(entry, look);
   if ((look === "all" && !isGate(entry)) || grid[0] * grid[1] <= 1) return; // the answer does not depend on a query
   for (const context of contexts) {
     pins.forEach((pin, i) => i !== active && markQuery(context, grid, pin, pinColour(i), i));
@@ -94,12 +94,15 @@ function markPins(contexts, entry, { pins, active, position, look }) {
   }
 }
 
+/* The grid whose cell the pointer chooses: of keys if the question is who looks there, else of queries. */
+const pointedGrid = (entry, look) => (look === "key" && hasQueries(entry) ? keyGrid(entry) : queryGrid(entry));
+
 export const pinColour = (index) => PINS[index % PINS.length];
 
-function showChannels({ parts, picture, map, channel, root }, { shown }) {
+function showChannels({ parts, picture, map, channel, root }, { shown, range, difference }) {
   drawPicture(fit(parts.image, picture.height / picture.width), picture);
-  drawBars(prepare(parts.grid, parts.grid.clientWidth, 200), shown.weights, axisOf([map.entry]), channel,
-    colours(root, true));
+  drawBars(prepare(parts.grid, parts.grid.clientWidth, 200), shown.weights,
+    difference ? range : axisOf([map.entry]), channel, colours(root, true));
 }
 
 function markStep({ index }, cell) {
@@ -124,7 +127,7 @@ function showHead({ group }, { cell, shown, range }) {
 function showPin({ shared, picture, map }, { cell, shown, range }) {
   const context = fit(cell.canvas, picture.height / picture.width);
   drawOverlay(context, picture, shown, range, shared.opacity);
-  markQuery(context, queryGrid(map.entry), shared.pins[cell.index], pinColour(cell.index));
+  markQuery(context, pointedGrid(map.entry, shared.look), shared.pins[cell.index], pinColour(cell.index));
   cell.button.setAttribute("aria-pressed", String(cell.index === shared.active));
 }
 
@@ -149,7 +152,7 @@ function say(panel, main) {
 
 function scaleNote({ range, difference }, { scale }) {
   if (difference) return "this panel minus the first";
-  if (scale === "shared") return "one scale for all that is shown";
+  if (scale === "shared") return "one scale for all panels, heads and steps";
   return scale === "stretch" && !range.signed ? "STRETCHED to the map's own range" : "";
 }
 

@@ -42,10 +42,14 @@ export function idleNote({ change }, image) {
 }
 
 /* The numbers beside a map, as [id, name, text]. */
-export function facts({ gamma, change }, entry, image, { shown, summary, region }) {
+export function facts({ gamma, change }, entry, image, { shown, summary, region, difference }) {
   const rows = [["gamma", "Gain γ", gamma === null ? "none" : number(gamma)]];
   const changed = change?.[image] ?? null;
   if (changed !== null) rows.push(["change", "Changes its input by", percent(changed)]);
+  if (difference) {
+    return [...rows, ["maximum", "Largest difference", number(summary.high)],
+      ["minimum", "Smallest difference", number(summary.low)], ["mean", "Mean difference", number(summary.mean)]];
+  }
   if (isGate(entry)) {
     return [...rows, ["maximum", "Largest factor", number(entry.maximum[image])],
       ["minimum", "Smallest factor", number(entry.minimum[image])], ["mean", "Mean shown", number(summary.mean)]];
@@ -88,7 +92,7 @@ function query(entry, { size }, { position, pinned, look }) {
   return [`${isGate(entry) ? "position" : "query"} ${place(grid, cellAt(grid, position), size)}`, follows];
 }
 
-const keyGrid = (entry) => entry.keys.map((n) => n * (isWindowed(entry) ? Math.sqrt(entry.groups) : 1));
+export const keyGrid = (entry) => entry.keys.map((n) => n * (isWindowed(entry) ? Math.sqrt(entry.groups) : 1));
 
 /* The weight under the pointer, or the largest. */
 export function readout({ map, header, channel, key, shared }, { shown: { grid, weights }, summary }) {
