@@ -182,7 +182,7 @@ def test_real_and_fake_images_are_augmented_by_the_same_policies_with_their_own_
     monkeypatch.setattr(steps, "diffaugment", lambda i, p, u: calls.append((i.detach(), p, u)) or diffaugment(i, p, u))
     state.discriminator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     discriminator_step(state, inputs)
-    assert inputs.uniform.shape == (8, 7)
+    assert inputs.uniform.shape == (8, 7) and len(calls) == 2
     for i, (images, policies, uniform) in enumerate(calls):
         part = slice(2 * i, 2 * i + 2)
         assert policies == ["color", "translation", "cutout"]
