@@ -119,8 +119,9 @@ def tests_table(file: Path) -> list[str]:
     for case in cases:
         result = next((child.tag for child in case if child.tag in ("failure", "error", "skipped")), "passed")
         found = "; ".join(f"{p.get('name')} {p.get('value')}" for p in case.iter("property"))
+        name = str(case.get("name")).replace("|", "\\|")
         if result != "skipped":
-            rows.append(f"| `{case.get('name')}` | {result} | {float(case.get('time') or 0):.1f} | {found} |")
+            rows.append(f"| `{name}` | {result} | {float(case.get('time') or 0):.1f} | {found} |")
     return [*rows, ""]
 
 
