@@ -98,9 +98,8 @@ class Labeller:
         price = far + OUTSIDE * (self.frame != union(self.frame, box))
         price += COVERS * sum(box.overlaps(other, GAP) for other in labels.boxes.values())
         price += COVERS * sum(math.dist(place, box.nearest(place)) < MARKER for place in self.points.values())
-        price += CROSSES * sum(map(box.crossed_by, labels.leaders.values())) + STRIKES * sum(
-            map(box.crossed_by, self.spans)
-        )
+        price += CROSSES * sum(map(box.crossed_by, labels.leaders.values()))
+        price += STRIKES * sum(map(box.crossed_by, self.spans))
         edge = box.nearest(own)
         reach = math.dist(own, edge)
         if reach < DISTANCES[1] and all(math.dist(place, box.nearest(place)) > NEAR * reach for place in others):

@@ -105,9 +105,7 @@ def known_rows(folder: Path, jobs: list[Job]) -> dict[tuple, RunRows]:
             f"{folder / 'results.csv'}: not a table of sagan ablate, which has the columns status and config; move it "
             "away, or give the plan a folder of its own"
         )
-    rows: list[Row] = [{"status": "", **row} for row in table]
-    settings = [row for row in rows if row["status"] in ENDED or row.get("config")]
-    foreign = [row for row in settings if asked.get((row["variant"], row.get("seed")), "") != row.get("config")]
+    foreign = [row for row in table if asked.get((row["variant"], row.get("seed"))) != row["config"]]
     if foreign:
         count = counted(len(foreign), "run")
         raise UserError(
@@ -115,7 +113,7 @@ def known_rows(folder: Path, jobs: list[Job]) -> dict[tuple, RunRows]:
             f"{shown(foreign[0]['variant'])}, seed {shown(foreign[0].get('seed'))}: another plan's, or made with other "
             "settings. Move the file away, or restore the settings"
         )
-    known: dict[tuple, RunRows] = {(row["variant"], row["seed"]): RunRows(row, []) for row in recorded(rows)}
+    known: dict[tuple, RunRows] = {(row["variant"], row["seed"]): RunRows(row, []) for row in recorded(table)}
     for row in read_table(folder / "curves.csv"):
         run = known.get((row["variant"], row.get("seed")))
         if run is not None and isinstance(row.get("step"), int):

@@ -4,6 +4,7 @@ import itertools
 import math
 import shlex
 from collections import Counter
+from dataclasses import replace
 from statistics import fmean, median, stdev
 
 from sagan.ablation.comparison import interval_text
@@ -105,29 +106,31 @@ def scores_table(summaries: list[Summary]) -> Table:
 
 def narrow_scores_tables(summaries: list[Summary]) -> list[Table]:
     """Return the table of every metric in parts that fit a printed page, each of one feature extractor."""
-    metrics = list(dict.fromkeys(s.metric for s in summaries))
-    tables = []
+    named = [name_and_network(metric) for metric in dict.fromkeys(s.metric for s in summaries)]
     whole = scores_table(summaries)
-    for network, group in itertools.groupby(metrics, lambda metric: name_and_network(metric)[1]):
-        head, columns = whole.head[:2], [0, 1]
-        for metric in group:
-            title, column = name_and_network(metric)[0], 2 + metrics.index(metric)
-            if len(columns) > 2 and width([*head, title], [*columns, column], whole.rows) > PRINTED_WIDTH:
-                tables.append(part_of(whole, head, columns, network))
-                head, columns = whole.head[:2], [0, 1]
-            head, columns = [*head, title], [*columns, column]
-        tables.append(part_of(whole, head, columns, network))
+    whole = replace(whole, head=[*whole.head[:2], *(name for name, _ in named)])
+    widths = [max(map(len, column)) for column in zip(whole.head, *whole.rows, strict=True)]
+    tables = []
+    for network, group in itertools.groupby(range(2, len(widths)), lambda column: named[column - 2][1]):
+        for columns in fitting(list(group), widths, PRINTED_WIDTH - sum(widths[:2])):
+            tables.append(part_of(whole, [0, 1, *columns], network))
     return tables or [whole]
 
 
-def width(head: list[str], columns: list[int], rows: list[list[str]]) -> int:
-    """Return the characters in the widest cells of some columns."""
-    return sum(max(len(title), *(len(row[i]) for row in rows)) for title, i in zip(head, columns, strict=True))
+def fitting(columns: list[int], widths: list[int], room: int) -> list[list[int]]:
+    """Return the columns in as few runs as fit into a width; a run has at least one column."""
+    runs: list[list[int]] = []
+    for column in columns:
+        if runs and sum(widths[c] for c in (*runs[-1], column)) <= room:
+            runs[-1].append(column)
+        else:
+            runs.append([column])
+    return runs
 
 
-def part_of(whole: Table, head: list[str], columns: list[int], network: str) -> Table:
+def part_of(whole: Table, columns: list[int], network: str) -> Table:
     """Return some columns of a table, with the network of their features in a note."""
-    rows = [[row[i] for i in columns] for row in whole.rows]
+    head, *rows = ([line[i] for i in columns] for line in (whole.head, *whole.rows))
     note = f"Features of {network}." if network else "Gaps: degrees, or share of cells." if GAP in head else ""
     return Table(head, "".join(whole.align[i] for i in columns), rows, note)
 

@@ -77,7 +77,8 @@ def measured(config: Config, device: torch.device) -> dict:
         "mimicry": partial(mimicry_step, config, device),
     }
     forms = {"auto": auto, **working(makers)}
-    flops = {name: counted_flops(forms[form]) for name, form in eager_forms(forms, device).items()}
+    eager = "eager" if device.type == "cuda" else "auto"  # graphs and compiled steps hide their FLOPs
+    flops = {k: counted_flops(forms[form]) for k, form in (("executed", eager), ("useful", "plain")) if form in forms}
     times = rounds(forms, device)
     median = {name: statistics.median(values) for name, values in times.items()}
     images = config.training.batch_size
@@ -114,12 +115,6 @@ def working(makers: dict[str, Callable[[], Step | None]]) -> dict[str, Step]:
         except Exception as error:  # of the compiler, of a capture, or of memory: the other forms still count
             print(f"{name}: left out: {one_line(error) or type(error).__name__}", file=sys.stderr)
     return forms
-
-
-def eager_forms(forms: dict[str, Step], device: torch.device) -> dict[str, str]:
-    """Return the forms whose FLOPs are the executed and the useful ones; graphs and compiled steps hide theirs."""
-    ours = "eager" if device.type == "cuda" else "auto"
-    return {name: form for name, form in {"executed": ours, "useful": "plain"}.items() if form in forms}
 
 
 def comparisons(median: dict[str, float], flops: dict[str, int], images: int) -> dict[str, float]:

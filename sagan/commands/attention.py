@@ -134,10 +134,10 @@ def check_together(options: Options) -> None:
         if value and (options.animate or wants_page(options)):
             other = f"--animate {options.animate}" if options.animate else f"--out {options.out}"
             raise ConfigError(f"--{name} {value}: makes a picture of one step, so it cannot be combined with {other}")
-    for name in ("layer", "network") if options.ablate_layer else ():
-        if value := getattr(options, name):
-            if (name, value) != ("network", "generator"):
-                raise ConfigError(f"--{name} {value}: does not apply to --ablate_layer, which is about the generator")
+    maps_of = f"--layer {options.layer}" if options.layer else ""
+    maps_of = maps_of or ("--network discriminator" if options.network == "discriminator" else "")
+    if options.ablate_layer and maps_of:
+        raise ConfigError(f"{maps_of}: does not apply to --ablate_layer, which is about the generator")
     if options.ablate_layer and (other := options.images and "--images" or options.minus and "--minus"):
         raise ConfigError(f"--ablate_layer {options.ablate_layer}: shows generated images alone, without {other}")
 

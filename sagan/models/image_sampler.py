@@ -8,6 +8,7 @@ from torch import Tensor
 from sagan.config import EvaluationConfig
 from sagan.layers import BatchNorm
 from sagan.models.generator import Generator
+from sagan.runtime.device import full_float32
 from sagan.runtime.draws import labels, latents
 from sagan.runtime.pictures import to_uint8
 
@@ -58,5 +59,6 @@ def take_statistics(generator: Generator, config: EvaluationConfig) -> str:
     batches, batch_size = config.standing_statistics, config.batch_size
     if batches == 0:
         return "running"
-    set_standing_statistics(generator, batches, batch_size, config.seed)
+    with full_float32(next(generator.parameters()).device):  # scores do not depend on the device
+        set_standing_statistics(generator, batches, batch_size, config.seed)
     return f"standing over {batches} batches of {batch_size}"

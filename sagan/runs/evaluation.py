@@ -24,7 +24,7 @@ from sagan.runs.networks import (
     saved_generator,
 )
 from sagan.runs.records import append_evaluation
-from sagan.runtime.device import choose_device, full_float32
+from sagan.runtime.device import choose_device
 from sagan.runtime.distributed import is_main, main_first, meet, process_group, require_agreement, run_on_main
 from sagan.runtime.wording import counted
 
@@ -79,8 +79,7 @@ def evaluate_run(
         require_agreement(
             {"images": len(real), "class_names": real.class_names, "labels": digest(real), "split": split}
         )
-        with full_float32(place):
-            statistics = take_statistics(generator, config)
+        statistics = take_statistics(generator, config)
         scores = evaluate(
             image_sampler(generator, config.seed, config.truncation),
             num_classes=generator.num_classes,

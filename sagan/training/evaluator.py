@@ -12,7 +12,6 @@ from sagan.data import Dataset
 from sagan.evaluation import Extractor, Scores, build_extractor, evaluate, require_room
 from sagan.models.generator import Generator
 from sagan.models.image_sampler import image_sampler, take_statistics
-from sagan.runtime.device import full_float32
 
 
 @dataclass
@@ -43,7 +42,7 @@ class Evaluator:
         config = self.config
         if config.standing_statistics:
             generator = copy.deepcopy(generator)
-        with in_float32(generator), full_float32(next(generator.parameters()).device):
+        with in_float32(generator):
             statistics = take_statistics(generator, config)
             return evaluate(
                 image_sampler(generator, config.seed, config.truncation),

@@ -10,7 +10,7 @@ from sagan.data import TrainingBatches
 from sagan.runtime.distributed import any_process, rank, world_size
 from sagan.training.input_buffers import Block, InputBuffers, ahead, pack_inputs
 from sagan.training.inputs import Inputs, step_inputs
-from sagan.training.least_memory import update_memory
+from sagan.training.least_memory import memory_to_spare
 from sagan.training.run import Run
 
 
@@ -62,7 +62,7 @@ def feed_of(run: Run) -> Feed:
         start=state.step * training.d_steps,
         workers=config.data.workers,
         device=state.device,
-        spare=update_memory(config, world_size()) if state.device.type == "cuda" else 0,
+        spare=memory_to_spare(config, state.device, world_size()),
     )
     state.images = batches.resident
     generator = state.generator

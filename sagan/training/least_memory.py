@@ -40,6 +40,11 @@ def require_memory_for(config: Config, device: torch.device, processes: int = 1)
     )
 
 
+def memory_to_spare(config: Config, device: torch.device, processes: int) -> int:
+    """Return the bytes of a GPU that images must leave free for an update; 0 if the run is small, and on a CPU."""
+    return 0 if device.type != "cuda" or is_small(config, device) else update_memory(config, processes)
+
+
 def update_memory(config: Config, processes: int, networks: tuple[nn.Module, nn.Module] | None = None) -> int:
     """Return the least bytes of activations that a process keeps in an update; 0 for attention from outside.
 

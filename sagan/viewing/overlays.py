@@ -122,18 +122,15 @@ def legend(m: AttentionMap, part: str, scale: Scale, share: float) -> Image.Imag
     if part == "channels":
         return None
     what, panel = ("factor" if m.form.gate else "weight"), ("all panels" if scale == "shared" else "the panel")
-    outline = (
-        ""
-        if m.form.gate
-        else (f"; outlined: the fewest keys with {share:.0%} of the weight, if one is over {LEAST} x the mean")
-    )
-    outline += "; colours are blended with the image"
+    notes = "; colours are blended with the image"
+    if not m.form.gate:
+        notes = f"; outlined: the fewest keys with {share:.0%} of the weight, if one is over {LEAST} x the mean{notes}"
     if signed(m):
-        return drawing.legend("-largest", DIVERGING, f"largest {what} of {panel}{outline}")
+        return drawing.legend("-largest", DIVERGING, f"largest {what} of {panel}{notes}")
     if scale == "stretch":
-        return drawing.legend("smallest", HEAT, f"largest {what} of the panel. STRETCHED to its own range{outline}")
+        return drawing.legend("smallest", HEAT, f"largest {what} of the panel. STRETCHED to its own range{notes}")
     least = "1" if m.form.gate else f"{TOP} x uniform"
-    return drawing.legend("0", HEAT, f"largest {what} of {panel}, or {least} if more{outline}")
+    return drawing.legend("0", HEAT, f"largest {what} of {panel}, or {least} if more{notes}")
 
 
 @dataclass(frozen=True)
