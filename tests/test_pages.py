@@ -16,6 +16,7 @@ import sagan.evaluation
 import sagan.presets
 import sagan.runs.evaluation
 import sagan.training.evaluator
+import sagan.training.performance
 from sagan.commands.app import VERBS
 from sagan.presets import presets
 from tests.helpers.hub import COMMIT, RecordedApi
@@ -68,6 +69,7 @@ def workplace(tmp_path_factory, image_folder):
             patch.setattr(module, "build_extractor", cheap_extractor)
         patch.setattr(sagan.data.shapes, "SPLITS", {"train": range(0, 40), "test": range(40, 60)})
         patch.setattr(sagan.benchmark.step, "SECONDS", 0.0)
+        patch.setattr(sagan.training.performance, "BACKEND", "eager")  # the compiler of `sagan bench` takes a minute
         patch.setattr(sagan.benchmark.step, "ceiling", lambda *arguments: 1.0)
         patch.setattr(sagan.presets, "load_config", tiny_config)
         yield image_folder

@@ -41,6 +41,7 @@ SECONDS = 60.0  # spent on measuring the forms, approximately; a third of it on 
 CALLS = 10  # between two events on a GPU: its queue never runs dry
 LONG = 0.3  # seconds: one such call is enough
 PART_ROUNDS = 5
+BAR = "{l_bar}{bar}"
 
 
 def bench(config: Config, json_file: Path | None = None) -> dict:
@@ -70,7 +71,7 @@ def measured(config: Config, device: torch.device) -> dict:
     auto = our_step(config, device, dtype, "auto")
     auto()
     memory = peak_memory(device)  # before the other forms take theirs
-    modes = ("eager", "compiled", "graphs") if device.type == "cuda" else ()
+    modes = ("eager", "compiled", "graphs") if device.type == "cuda" else ("compiled",)  # auto is eager on a CPU
     makers: dict[str, Callable[[], Step | None]] = {
         **{mode: partial(our_step, config, device, dtype, mode) for mode in modes},
         "plain": partial(plain_form, config, device),
@@ -105,7 +106,7 @@ def measured(config: Config, device: torch.device) -> dict:
 def working(makers: dict[str, Callable[[], Step | None]]) -> dict[str, Step]:
     """Return the forms that work here, each already called once. A maker returns None if its form is not installed."""
     forms: dict[str, Step] = {}
-    for name, make in makers.items():
+    for name, make in tqdm(makers.items(), desc="preparing", bar_format=BAR, disable=None, leave=False):
         form = None  # one that failed makes room for the next
         try:
             form = make()
@@ -149,7 +150,7 @@ def rounds(functions: dict[str, Callable[[], object]], device: torch.device) -> 
     for function in functions.values():
         function()
     start, seconds = time.perf_counter(), SECONDS if device.type == "cpu" else SECONDS / 3
-    with tqdm(total=seconds, desc="measuring", bar_format="{l_bar}{bar}", disable=None, leave=False) as bar:
+    with tqdm(total=seconds, desc="measuring", bar_format=BAR, disable=None, leave=False) as bar:
         while len(times[next(iter(times))]) < 3 or time.perf_counter() - start < seconds:
             for name, function in functions.items():
                 times[name].append(timed(function, device))

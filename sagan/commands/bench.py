@@ -64,7 +64,8 @@ def bench(
 ) -> None:
     """Measure a training step on random images, compared with the same model written plainly.
 
-    A step is d_steps updates of D and one of G. It is also shown as a fraction of the machine's best matrix product.
+    A step is d_steps updates of D and one of G, in every mode of training.performance that works here. Compiling takes
+    about a minute. The step is also shown as a fraction of the machine's best matrix product.
     --data measures how fast the images arrive, and compares that with the step that consumes them. --attention measures
     parameters, FLOPs, time and memory of attention systems, and prints a Markdown table.
 
