@@ -8,6 +8,7 @@ import difflib
 import inspect
 import logging
 import os
+import re
 import shlex
 import sys
 from dataclasses import is_dataclass
@@ -76,6 +77,11 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:  # such as a name that the file system refuses, or a folder without permission
         print(printable(f"{name}: error: {shown(error.filename or '')}: {error.strerror or error}"), file=sys.stderr)
+        return UserError.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not (reason := out_of_memory(error)):
+            raise
+        print(printable(f"{name}: error: {reason}"), file=sys.stderr)
         return UserError.exit_code
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
@@ -174,6 +180,19 @@ def how_to_trust(error: UntrustedCode, words: list[str], given: Typed) -> str:
 
     modules = [*(setting.value for setting in given.starting("trust_module")), *error.modules]
     return f"if you trust that code, run: {shlex.join([*launcher(), *words, '--trust_module', ','.join(modules)])}"
+
+
+def out_of_memory(error: Exception) -> str:
+    """Return one line about an error that says that memory is short, and nothing about any other error."""
+    text = one_line(error)
+    short = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: " in text  # torch may not be loaded
+    if not (short or isinstance(error, MemoryError)):
+        return ""
+    asked = re.search(r"(?:tried|Tried) to allocate [\d.]+ \w+", text)
+    return (
+        f"out of memory{f': {asked[0]}' if asked else ''}; use fewer images at a time (training.batch_size, batch_size "
+        "or num), or split the batch of training (training.micro_batches)"
+    )
 
 
 def explain(error: exceptions.CycloptsError) -> str:

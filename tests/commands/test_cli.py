@@ -238,3 +238,30 @@ def test_the_python_interface():
     assert all(callable(getattr(sagan, name)) for name in sagan.__all__ if name != "__version__")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         sagan.nothing  # noqa: B018
+
+
+SHORT_OF_MEMORY = {
+    "the CPU's": (lambda: torch.empty(2**46), ": tried to allocate 281474976710656 bytes; "),
+    "Python's": (lambda: bytearray(2**62), "; "),
+    "a GPU's": (lambda: raises(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a")),
+                ": Tried to allocate 2.50 GiB; "),
+}  # fmt: skip
+
+
+def raises(error):
+    raise error
+
+
+@pytest.mark.parametrize(("allocate", "asked"), SHORT_OF_MEMORY.values(), ids=SHORT_OF_MEMORY)
+def test_a_command_that_runs_out_of_memory_says_what_to_change(allocate, asked, monkeypatch, capsys):
+    monkeypatch.setattr("sagan.commands.app.run", lambda *arguments: allocate())
+    assert main(["train", "quickstart"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"sagan train: error: out of memory{asked}take fewer images at a time (training.batch_size")
+    assert error.count("\n") == 1
+
+
+def test_an_error_of_the_program_itself_is_not_hidden(monkeypatch):
+    monkeypatch.setattr("sagan.commands.app.run", lambda *arguments: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        main(["train", "quickstart"])
