@@ -154,7 +154,7 @@ def nearest_source(name: str, option: str = "--nearest") -> tuple[str, str | Non
 
     Raise UserError if it is none of these.
     """
-    path = Path(name).expanduser()
+    path = Path(name)
     named = [s for s in get_args(Source) if s not in (*STORED, FROM_PYTHON)]
     if path.suffix == ".zip" and path.is_file():
         return "zip", name

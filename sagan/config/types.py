@@ -1,6 +1,7 @@
 """What an option accepts: types with ranges, their descriptions, and the conversion of text to values."""
 
 import math
+import os
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -33,7 +34,8 @@ def is_path(value: str) -> bool:
     return 0 < len(path) < 4096 and b"\0" not in path and max(map(len, path.split(b"/"))) < 256
 
 
-FilePath = Annotated[str, Predicate(is_path)]  # no `doc`: help pages need not repeat it for every path
+EXPANDED = object()  # `~` becomes the user's home. bash does that for `--out ~/x`, but not for `--out=~/x`.
+FilePath = Annotated[str, EXPANDED, Predicate(is_path)]  # no `doc`: help pages need not repeat it for every path
 A_PATH = "a path in UTF-8, shorter than 4,096 bytes, each name in it shorter than 256"
 
 HOLDS = {
@@ -110,7 +112,8 @@ def _convert(kind: Any, value: Any) -> Any:
     """Return `value` as a value of type `kind`. Raise OutOfRange or one of NOT_OF_TYPE."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return _in_range(kind, _convert(arguments[0], value))
+        value = _convert(arguments[0], value)
+        return _in_range(kind, os.path.expanduser(value) if EXPANDED in kind.__metadata__ else value)
     if origin in (Union, UnionType):
         return _first_that_fits(arguments, value)
     if origin is Literal:

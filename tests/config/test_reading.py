@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sagan.commands.sample import Options
 from sagan.config import DRAWN, Config, ConfigError, Setting, flatten, read, refuse_changes, to_config, to_yaml
 from sagan.config.reading import option_types
 from sagan.config.types import in_words, range_in_words
@@ -54,6 +55,17 @@ def test_values_are_understood(override, value):
         assert values[key] == value
     else:
         assert values["model.generator.attention.options"] == {"precision": "bf16"}
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / "mine.yaml"
+    file.write_text("run_dir: ~/runs/mine\ndata: {source: folder, path: ~/images}\n")
+    config = load_config(str(file), ["training.init_from=~/runs/old", "data.source=folder"])
+    assert (config.run_dir, config.data.path) == (f"{tmp_path}/runs/mine", f"{tmp_path}/images")
+    assert config.training.init_from == f"{tmp_path}/runs/old"
+    options = read(Options, [Setting("out", "~/grid.png", "--"), Setting("video", "~/a~b.mp4", "--")])
+    assert (options.out, options.video) == (f"{tmp_path}/grid.png", f"{tmp_path}/a~b.mp4")
 
 
 def test_a_yaml_file_may_hold_a_bare_list_item_and_numbers_that_yaml_reads_as_text(tmp_path):
