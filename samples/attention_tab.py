@@ -14,7 +14,8 @@ from werkzeug.serving import make_server
 from sagan.data import open_data
 from sagan.runs.directory import checkpoints
 from sagan.runs.log import RunLog
-from sagan.runs.networks import load_discriminator, load_generator, load_run_config
+from sagan.runs.networks import load_discriminator, load_generator
+from sagan.runs.saved_networks import load_run_config
 from sagan.viewing.capture import fixed_inputs, fixed_real, view_attention
 from sagan.viewing.plugin import NAME
 from sagan.viewing.records import encode, record_tag

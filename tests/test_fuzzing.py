@@ -18,7 +18,8 @@ from sagan.config import Config, ConfigError, UserError, flatten, to_config, to_
 from sagan.config.reading import option_types
 from sagan.presets import load_config
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
-from sagan.runs.networks import load_discriminator, load_generator, load_run_config
+from sagan.runs.networks import load_discriminator, load_generator
+from sagan.runs.saved_networks import load_run_config
 from tests.helpers.fuzzing import ANYTHING, TEXT, fitting, nested, settings
 from tests.helpers.tiny_runs import untrained_run
 

@@ -102,7 +102,8 @@ def attention(
             raise ConfigError(f"--out {options.out}: expected a folder for pictures, or a page that ends in .html")
         check_writable(Path(options.out), "--out", folder=not wants_page(options))
     from sagan.data import may_download
-    from sagan.runs.networks import load_run_config, trust
+    from sagan.runs.networks import trust
+    from sagan.runs.saved_networks import load_run_config
     from sagan.viewing import subjects
 
     trust(options.trust_module)

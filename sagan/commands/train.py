@@ -67,7 +67,7 @@ def plan_of(config: Config) -> list[str]:
     from sagan.data import find_data, with_num_classes
     from sagan.models.build import build_discriminator, build_generator
     from sagan.runs.checkpoints import newest_whole
-    from sagan.runs.networks import load_weights
+    from sagan.runs.saved_networks import load_weights
     from sagan.runtime.device import activation_dtype, choose_device
     from sagan.training.loop import check_start
 

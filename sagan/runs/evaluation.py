@@ -17,13 +17,9 @@ from sagan.models.generator import Generator
 from sagan.models.image_sampler import image_sampler, take_statistics
 from sagan.models.origin import origin_of
 from sagan.runs.checkpoints import run_of
-from sagan.runs.networks import (
-    built_generator,
-    load_run_config,
-    require_trusted_source,
-    saved_generator,
-)
+from sagan.runs.networks import built_generator, require_trusted_source
 from sagan.runs.records import append_evaluation
+from sagan.runs.saved_networks import Saved, saved_generator
 from sagan.runtime.device import choose_device
 from sagan.runtime.distributed import is_main, main_first, meet, process_group, require_agreement, run_on_main
 from sagan.runtime.wording import counted
@@ -54,15 +50,16 @@ def evaluate_run(
     """
     place = choose_device(device)
     with process_group(place):
-        trained = run_on_main(lambda: load_run_config(run, checkpoint))
+        averaged = updated(EvaluationConfig(), protocol).ema if any(s.key == "ema" for s in protocol) else None
+        saved, home = run_on_main(  # both at once, before a run in progress deletes the checkpoint
+            lambda: (saved_generator(run, checkpoint, averaged), run_of(run, checkpoint))
+        )
+        trained = saved.origin.config
         config, images = chosen_protocol(run, trained.evaluation, protocol), updated(trained.data, data)
         if dataset is not None:
             images = replace(images, source=FROM_PYTHON, path=None)
         elif not any(setting.key == "source" for setting in data):
             require_trusted_source(trained.data, run)
-        saved, home = run_on_main(  # both at once, before a run in progress deletes the checkpoint
-            lambda: (saved_generator(run, checkpoint, config.ema), run_of(run, checkpoint))
-        )
         generator = built_generator(saved, place)
         require_same_images(images, generator)
         ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
@@ -71,14 +68,7 @@ def evaluate_run(
             real = find_data(images, split, download) if dataset is None else wrap_dataset(dataset, images)
             extractor = build_extractor(config.extractor, place)
         require_room(config, extractor)
-        if saved.data.get("identity") not in (None, real.identity):
-            again = GIVE_AGAIN.format("evaluate(run")
-            raise ConfigError(f"{run}: trained on a data set from Python, which is not this one; {again}")
-        real, origin = in_memory(real, images.memory_gb), origin_of(generator)
-        meet("reads the images")
-        require_agreement(
-            {"images": len(real), "class_names": real.class_names, "labels": digest(real), "split": split}
-        )
+        real, origin = read_real(run, saved, real, images.memory_gb, split), origin_of(generator)
         statistics = take_statistics(generator, config)
         scores = evaluate(
             image_sampler(generator, config.seed, config.truncation),
@@ -106,6 +96,20 @@ def chosen_protocol(run: str | Path, own: EvaluationConfig, settings: Sequence[S
         if extractor.name not in VERIFIED and value is not None and key not in given:
             raise ConfigError(f"{key} {value}: only {run} names it, and its weights are not verified; give it")
     return protocol
+
+
+def read_real(run: str | Path, saved: Saved, real: Dataset, memory_gb: float, split: str) -> Dataset:
+    """Return the real images, in memory if they fit into `memory_gb`.
+
+    Raise ConfigError if they are not those of the run, or not the same in all processes.
+    """
+    if saved.data.get("identity") not in (None, real.identity):
+        again = GIVE_AGAIN.format("evaluate(run")
+        raise ConfigError(f"{run}: trained on a data set from Python, which is not this one; {again}")
+    real = in_memory(real, memory_gb)
+    meet("reads the images")
+    require_agreement({"images": len(real), "class_names": real.class_names, "labels": digest(real), "split": split})
+    return real
 
 
 def digest(real: Dataset) -> str:

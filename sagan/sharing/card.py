@@ -13,8 +13,9 @@ from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import Origin, origin_of
 from sagan.runs.checkpoints import run_of
-from sagan.runs.networks import built_generator, load_discriminator, saved_generator
+from sagan.runs.networks import built_generator, load_discriminator
 from sagan.runs.records import read_records
+from sagan.runs.saved_networks import saved_generator
 from sagan.runtime.captions import Captions
 from sagan.runtime.files import write_atomically
 from sagan.runtime.pictures import save_picture

@@ -22,7 +22,8 @@ from sagan.config.errors import one_line
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
-from sagan.runs.networks import holds_discriminator, load_discriminator, load_generator
+from sagan.runs.networks import load_discriminator, load_generator
+from sagan.runs.saved_networks import holds_discriminator
 from sagan.runtime.extras import require_extra
 from sagan.runtime.files import write_atomically
 

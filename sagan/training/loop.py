@@ -17,8 +17,8 @@ from sagan.runs.best import write_best
 from sagan.runs.checkpoints import checkpoint_config, newest_whole, prune
 from sagan.runs.directory import checkpoints, configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
-from sagan.runs.networks import load_weights
 from sagan.runs.records import evaluated
+from sagan.runs.saved_networks import load_weights
 from sagan.runs.writer import CheckpointWriter
 from sagan.runtime.device import activation_dtype, choose_device, full_float32, prepare
 from sagan.runtime.distributed import (

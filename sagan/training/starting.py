@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from sagan.config import ConfigError
-from sagan.runs.networks import load_weights
+from sagan.runs.saved_networks import load_weights
 from sagan.runtime.distributed import run_on_main
 from sagan.runtime.wording import counted
 from sagan.training.state import TrainState
