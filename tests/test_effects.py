@@ -1,6 +1,7 @@
 """What is asked of a verb or of a function of the package reaches the generator, the scores and the files."""
 
 import importlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from sagan.sampling import Draw, slerp
 from sagan.sampling.images import between_latents
 from sagan.viewing.capture import fixed_inputs, view_attention
 from sagan.viewing.overlays import layer_pictures, view_queries
+from tests.helpers.hub import RecordedApi
 from tests.helpers.tiny_runs import cheap_extractor, untrained_run
 
 OLDER = "step-00000000.pt"
@@ -89,13 +91,14 @@ def test_samples_from_python_are_truncated(run):
     assert torch.equal(found, expected) and not torch.equal(found, sagan.sample(generator, 4))
 
 
-def test_a_figure_is_of_the_layer_the_number_and_the_seed_that_are_asked_for(run):
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_a_figure_is_of_the_layer_the_number_the_seed_and_the_network_that_are_asked_for(run, network):
     generator, discriminator = sagan.load_generator(run), load_discriminator(run)
     views = view_attention(generator, discriminator, *fixed_inputs(generator, 3, 2))
-    (view,) = (v for v in views if v.layer == "blocks.1.attention" and v.network == "generator")
-    title = "step 5: generator blocks.1.attention"
+    view = [v for v in views if v.network == network][-1]
+    title = f"step 5: {network} {view.layer}"
     expected = next(iter(layer_pictures(view, view_queries(view), title=title).values()))
-    found = sagan.attention_figure(run, layer="blocks.1.attention", num=3, seed=2)
+    found = sagan.attention_figure(run, layer=view.layer, network=network, num=3, seed=2)
     assert np.array_equal(np.asarray(found), np.asarray(expected))
 
 
@@ -111,6 +114,30 @@ def test_an_export_is_of_the_checkpoint_that_is_asked_for(run, tmp_path):
         assert main(["export", run, "--out", str(tmp_path / name), *options]) == 0
     newest, older = (load_file(tmp_path / n / "generator.safetensors")["to_image.bias"] for n in ("newest", "older"))
     torch.testing.assert_close(newest, older + 1)
+
+
+def test_an_upload_is_of_the_checkpoint_that_is_asked_for(run, tmp_path, monkeypatch):
+    pytest.importorskip("huggingface_hub", reason="the extra 'hub' is not installed")
+    monkeypatch.setattr("huggingface_hub.HfApi", RecordedApi)
+    for name, options in {"newest": [], "older": ["--checkpoint", OLDER]}.items():
+        monkeypatch.setattr(RecordedApi, "folder", tmp_path / name, raising=False)
+        assert main(["push", run, "user/name", *options]) == 0
+    newest, older = (load_file(tmp_path / n / "generator.safetensors")["to_image.bias"] for n in ("newest", "older"))
+    torch.testing.assert_close(newest, older + 1)
+
+
+def test_the_name_of_a_picture_has_every_option_that_changes_it(run):
+    """Two pictures that differ have names that differ, so neither is written over."""
+    words = ["--num 3", "--classes 1", "--truncation 0.5", "--captions false", "--standing_statistics 2", "--ema false"]
+    words += ["--interpolate z", "--seed 4", f"--checkpoint {OLDER}", "--interpolate z --num 3"]
+    found = {}
+    for option in ["", *words]:
+        assert main(["sample", run, *option.split()]) == 0
+        made = set((Path(run) / "samples").iterdir()) - {path for path, _ in found.values()}
+        found[option] = made.pop(), option
+        assert not made
+    pictures = [path.read_bytes() for path, _ in found.values()]
+    assert len(set(pictures)) == len(words) + 1
 
 
 def test_the_cost_of_attention_is_measured_in_the_precision_that_is_asked_for(monkeypatch):
