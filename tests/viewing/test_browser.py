@@ -176,6 +176,30 @@ def test_the_newest_run_comes_first_and_runs_are_filtered(page):
     assert page.browser.evaluate("document.querySelector('header .filter input').validity.valid") is False
 
 
+HOLD_BACK = """
+(() => {
+  const ask = window.fetch;
+  window.fetch = async (url, ...rest) => {
+    if (!window.release && String(url).includes("/steps?")) await new Promise((go) => (window.release = go));
+    return ask(url, ...rest);
+  };
+})()"""
+
+
+def test_a_choice_while_the_steps_of_another_run_are_unknown_asks_for_no_step_of_the_old_one(page):
+    page.choose(0, "run", "first")
+    page.state(0, run="first", step=20, image=0, state="ready", strip="ready")
+    page.browser.evaluate(HOLD_BACK)
+    page.choose(0, "run", "gates")
+    page.browser.wait("window.release")
+    page.browser.evaluate("document.querySelectorAll('.images button')[1].click()")
+    page.browser.evaluate("new Promise((done) => setTimeout(done, 200))")
+    page.browser.evaluate("window.release()")
+    page.state(0, run="gates", step=10, image=1, state="ready", strip="ready")
+    np.testing.assert_allclose(page.weights(), GATES[0].weights[1][None], atol=3e-3)
+    assert not any("run=gates" in url and "step=20" in url for url in page.browser.requests)
+
+
 def test_pins_survive_a_change_of_run_and_two_runs_are_subtracted(page):
     page.choose(0, "run", "first")
     page.state(0, run="first", state="ready", strip="ready")
