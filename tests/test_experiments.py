@@ -2,16 +2,24 @@
 
 import importlib
 import json
+import os
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
+from experiments import cifar10_jpeg
+from sagan.config import DataConfig
+from sagan.data import find_data
 from sagan.presets import config_file, describe_preset, load_config, presets
 from sagan.training.loop import train
 from tests.helpers.tiny_runs import TINY
 
 FOLDER = Path(__file__).parent.parent / "experiments"
-SCRIPTS = sorted([*FOLDER.glob("*/*.py"), *(FOLDER.parent / "samples").glob("*.py")])
+SCRIPTS = sorted([*FOLDER.glob("**/*.py"), *(FOLDER.parent / "samples").glob("*.py")])
 NAMES = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
@@ -33,6 +41,24 @@ def test_all_presets_are_known_by_name():
 def test_a_script_finds_what_it_imports(script):
     """Most measure for too long to run here."""
     importlib.import_module(".".join(script.relative_to(FOLDER.parent).with_suffix("").parts))
+
+
+def test_the_jpeg_files_of_cifar10_are_encoded_like_those_of_the_experiments(tmp_path):
+    noise = np.random.default_rng(0).integers(256, size=(3, 32, 32, 3), dtype=np.uint8)
+    images = list(zip(map(Image.fromarray, noise), (1, 0, 1), strict=True))
+    cifar10_jpeg.write(images, ["airplane", "automobile"], tmp_path)
+    names = ["airplane/0000.jpg", "automobile/0000.jpg", "automobile/0001.jpg"]
+    assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.glob("*/*")) == names
+    written = [Image.open(tmp_path / name) for name in names]
+    assert len(find_data(DataConfig("folder", str(tmp_path)))) == 3
+    archive = Path(os.environ.get("SAGAN_TEST_DATA", "/nonexistent")) / "cifar10-jpeg.tar.xz"
+    if not archive.is_file():
+        pytest.skip("SAGAN_TEST_DATA does not name a folder with cifar10-jpeg.tar.xz")
+    with tarfile.open(archive) as members:
+        known = Image.open(members.extractfile(next(m for m in members if m.isfile())))
+        for image in written:
+            assert image.quantization == known.quantization
+            assert get_sampling(image) == get_sampling(known)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # An ablation on a SLURM cluster: each task of the array runs all variants of a plan with one seed.
 #   sbatch --array=0-4 experiments/launch/slurm-sweep.sh
-#   sagan ablate attention-kinds --size gpu --report-only   # afterwards: tables, plots and report of all seeds
+#   sagan ablate attention-kinds --size gpu --report_only   # afterwards: tables, plots and report of all seeds
 # The array's numbers are the plan's seeds. Options of `sagan ablate` may follow.
 #SBATCH --job-name=sagan-sweep
 #SBATCH --gpus=1

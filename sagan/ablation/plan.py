@@ -46,7 +46,7 @@ class Plan:
     exploratory_seeds: list[int] | None = None
     """A subset of the seeds, for the variants that are not primary; null: all."""
     noise_draws: int = 1
-    """How often the final weights are scored, each time with new latent vectors. Above 1, the report separates
+    """How many times the final weights are scored, each time with new latent vectors. Above 1, the report separates
     evaluation noise from seed noise."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of every run."""

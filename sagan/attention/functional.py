@@ -41,9 +41,9 @@ def from_window_tokens(t: Tensor, s: int, size: Size) -> Tensor:
 def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """Return softmax(scale Q K^T) V by a fused kernel that stores no map.
 
-    (N, heads, L, d), (N, heads, P, d), (N, heads, P, e) -> (N, heads, L, e). The fused kernels require dense rows, that
-    of a CPU d = e, and those of a GPU multiples of 8 in bf16; otherwise torch falls back to the explicit product. So
-    all three are padded with zeros, which do not change the result.
+    (N, heads, L, d), (N, heads, P, d), (N, heads, P, e) -> (N, heads, L, e). The fused kernels require dense rows.
+    The CPU's also requires d = e, and the GPU's require multiples of 8 in bf16. Otherwise torch falls back to the
+    explicit product. So all three are padded with zeros, which do not change the result.
     """
     d, e = query.shape[-1], value.shape[-1]
     if query.device.type == "cpu":

@@ -51,16 +51,19 @@ def ablate(
 ) -> None:
     """Train and score every variant of a plan with every seed, and write tables, plots and report.md.
 
-    PLAN is the name of a shipped plan or a YAML file. The report for plan.yaml is written to the same folder. The
-    report for NAME.yaml is written to NAME/ beside it. Each run has its own process and run directory. Finished runs
-    are skipped, interrupted ones resumed, and failures reported: to continue, run the same command. Options of
-    `sagan train` apply to every run that does not set them itself.
+    PLAN is the name of a shipped plan or a YAML file. The report for plan.yaml is written to the same folder, and that
+    for NAME.yaml to NAME/ beside it; a size other than the first has its own subfolder. If the plan comes with an
+    installed package, the folder is NAME/ in the working directory.
+
+    Each run has its own process and run directory. Finished runs are skipped, interrupted ones resumed, and failures
+    reported: to continue, run the same command. Options of `sagan train` apply to every run that does not set them
+    itself.
 
     examples:
       sagan ablate attention-kinds
       sagan ablate attention-kinds --power --power_sd 0.03 --power_difference 0.05
       sagan ablate experiments/attention-kinds/plan.yaml --size gpu --jobs 8
-      sagan ablate experiments/attention-kinds/plan.yaml --report-only
+      sagan ablate experiments/attention-kinds/plan.yaml --report_only
     """
     overrides = given.of(Config)
     for setting in [] if options.power else given.starting("power_"):

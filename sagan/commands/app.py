@@ -38,7 +38,10 @@ ABOUT = """Self-Attention GAN: train it, sample from it, score it, see where it 
 
 A switch is turned on by --x or --x true, and off by --no-x or --x false. Lists are written [8,16] or 8,16.
 `sagan VERB --help` explains a verb. `sagan --completion bash` (or zsh) prints a
-script for the shell to read: eval "$(sagan --completion bash)"."""
+script for the shell to read: eval "$(sagan --completion bash)".
+
+The exit code is 0, or 1 if a file, device or network fails, 2 if an option is wrong, 3 if training diverged, and 130 if
+it was interrupted. A run that is stopped by Ctrl-C or SIGTERM and saved exits with 0."""
 
 # Words are stored unchanged, for `sagan.config` to read. A later `--x` overrides an earlier one.
 AS_TYPED = Parameter(

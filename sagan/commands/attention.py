@@ -71,10 +71,10 @@ class Options:
 def attention(
     run: Run, /, *, given: Given, options: Flat[Options] = Options(), data: DataOptions = DataConfig()
 ) -> None:
-    """Draw attention maps: where points of an image attend, and gates as bars or masks.
+    """Draw attention maps: where query points attend. Gates are drawn as bars (per channel) or masks (per position).
 
-    The generator's maps are drawn on its images. The discriminator's are drawn on these and on real images, if the
-    run's data, or those that the options name, can be opened. The name of every file written is printed.
+    The generator's maps are drawn on its images. The discriminator's are drawn on the same images, and on real ones if
+    the run's data, or the data that --data options name, can be opened. The name of every file written is printed.
 
     examples:
       sagan attention runs/quickstart     # five points per image

@@ -36,7 +36,7 @@ class Costs:
     """Number of images."""
     channels: Positive = 256
     """Channels of the map."""
-    sizes: Annotated[list[Positive], MinLen(1), doc("one number above 0 or more")] = field(
+    sizes: Annotated[list[Positive], MinLen(1), doc("at least one number above 0")] = field(
         default_factory=lambda: [16, 32]
     )
     """Sides of the square maps, in pixels."""
@@ -62,10 +62,10 @@ def bench(
     costs: CostOptions = Costs(),
     config: TrainOptions = Config(),
 ) -> None:
-    """Measure a training step on random images, compared with the same model written plainly.
+    """Measure a training step on random images, compared with a plain implementation of the same model.
 
     A step is d_steps updates of D and one of G, in every mode of training.performance that works here. Compiling takes
-    about a minute. The step is also shown as a fraction of the machine's best matrix product.
+    about a minute. The step is also shown as a fraction of the machine's best matrix product or convolution.
     --data measures how fast the images arrive, and compares that with the step that consumes them. --attention measures
     parameters, FLOPs, time and memory of attention systems, and prints a Markdown table.
 

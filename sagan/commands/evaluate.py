@@ -61,8 +61,8 @@ def evaluate(
 ) -> None:
     """Score a run or a checkpoint against its data, or a folder of images against another.
 
-    Options default to those of the run. The scores are printed as a table, followed by everything that they depend on,
-    and added to the run's metrics.jsonl.
+    Protocol and data options default to those of the run. The scores are printed as a table, followed by everything
+    that they depend on, and added to the run's metrics.jsonl.
 
     examples:
       sagan evaluate runs/cifar10                      # FID and others

@@ -31,10 +31,10 @@ class Options:
 def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     """Write the weights of G (its moving average if there is one) and D as safetensors, or both as graphs.
 
-    The configuration is inside the files, and any program can read them. A graph takes any number of images:
-    generator.onnx has inputs z, float32 (N, z_dim), and y, int64 (N,), unless it has no classes. Its first output is
-    image, float32 in [-1, 1]. discriminator.onnx goes from image and y to logit. Each is compared with the network
-    before it is written.
+    The files contain the configuration, and any program that reads safetensors can read them. A graph accepts any batch
+    size. generator.onnx takes z, float32 (N, z_dim), and, if the model has classes, y, int64 (N,). Its first output is
+    image, float32 in [-1, 1]. discriminator.onnx goes from image and y to logit. Each graph is compared with its
+    network before it is written. Graphs need pip install '.[onnx]'.
 
     examples:
       sagan export runs/quickstart --out weights

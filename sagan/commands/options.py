@@ -23,7 +23,13 @@ TrainOptions = Annotated[Config, Parameter(name="*", group=TRAIN_GROUP)]
 DataOptions = Annotated[DataConfig, Parameter(group=DATA_GROUP, show_default=False)]
 Preset = Annotated[str | None, Parameter(help="a preset or a YAML file")]
 Run = Annotated[str, Parameter(help="a run directory, a checkpoint, exported weights or hf://user/name")]
-Checkpoint = Annotated[FilePath | None, Parameter(help="best, or a checkpoint file; null: the newest of the run.")]
+Checkpoint = Annotated[
+    FilePath | None,
+    Parameter(
+        help="best (the lowest Fréchet distance in the run's own evaluations), or a checkpoint file; null: the newest "
+        "of the run."
+    ),
+]
 Device = Annotated[str, Parameter(help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one.")]
 Ema = Annotated[bool, Parameter(help="Use the moving average (EMA) of G, if there is one, instead of G itself.")]
 Licence = Annotated[
@@ -32,7 +38,8 @@ Licence = Annotated[
 TrustModule = Annotated[
     list[str],
     Parameter(
-        help="Modules that may run, with your permissions, if the file names an attention kind or data source in them."
+        help="Python modules that may be imported and run, with your permissions, if the file names an attention kind "
+        "or data source in them."
     ),
 ]
 Classes = Annotated[list[int | str], MinLen(1), doc("at least one class")]

@@ -22,10 +22,10 @@ class Options:
 
 
 def push(run: Run, repository: Repository, /, *, options: Flat[Options] = Options()) -> None:
-    """Upload the weights of a run with a card to the Hugging Face Hub, and print the address to load them from.
+    """Upload a run's weights and a model card to the Hugging Face Hub, and print the address to load them from.
 
     The address names the commit and the SHA-256 of the weights, so it always means the same weights. Nothing else of
-    the run is uploaded. The account is that of `hf auth login`.
+    the run is uploaded. The account is that of `hf auth login`. This needs pip install '.[hub]'.
 
     examples:
       sagan push runs/quickstart user/name --licence mit

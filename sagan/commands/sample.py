@@ -36,8 +36,9 @@ class Options:
     """What to generate."""
 
     num: Positive | None = None
-    """Number of images, or with --interpolate of images per row; null: ten per class or row. With --video, number of
-    frames from one class to the next; null: 25."""
+    """Number of images; null: ten per class, or ten in all with --nearest. With --interpolate, images per row; null:
+    ten. With --truncation_curve, images at each truncation; null: 1,000. With --video, frames from one class to the
+    next; null: 25."""
     classes: Classes | None = None
     """Classes, by number or name; null: all (the first ten in a picture)."""
     seed: NonNegative = 0
@@ -47,8 +48,8 @@ class Options:
     interpolate: Literal["z", "classes"] | None = None
     """Draw rows from one latent vector to another, or from one class to the next."""
     truncation_curve: str | None = None
-    """Real images (a folder, a packed data set, or shapes, cifar10, ...) against which to score num images at each of
-    seven truncations: precision, recall and others, as a table and a plot."""
+    """Real images (a folder, a zip archive, a packed data set, or shapes, cifar10, ...) against which to score num
+    images at each of seven truncations: precision, recall and others, as a table and a plot."""
     video: Annotated[FilePath, Predicate(is_video), doc(A_VIDEO)] | None = None
     """FILE.mp4, .webp or .gif: a loop through latent vectors and classes, at 25 frames per second."""
     out: FilePath | None = None
@@ -58,9 +59,10 @@ class Options:
     captions: bool = True
     """Write the class beside each row of a picture, and titles above the columns of --nearest."""
     nearest: FilePath | None = None
-    """Training images to show beside each sample: a folder, a packed data set, or shapes, cifar10, ..."""
+    """Training images to show beside each sample: a folder, a zip archive, a packed data set, or shapes, cifar10, ...
+    The nearest ones by pixels and by the features of --extractor.name are found."""
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
-    """Feature extractor for the nearest-neighbour search, in addition to pixels."""
+    """Feature extractor of --nearest and --truncation_curve."""
     checkpoint: Checkpoint = None
     ema: Ema = True
     standing_statistics: NonNegative = 0

@@ -35,7 +35,8 @@ def train(
 ) -> None:
     """Train a run, or resume it: the same command continues where the run stopped.
 
-    PRESET is one of the presets below or a YAML file. Options override its values.
+    PRESET is one of the presets below or a YAML file. Options override its values; without PRESET, they override the
+    defaults listed here. sagan train PRESET --help lists the values of that preset.
 
     examples:
       sagan train quickstart                        # a first run, in minutes

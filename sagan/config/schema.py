@@ -92,7 +92,7 @@ class AttentionConfig:
     """none, residual, sagan, multihead, additive, non-local, base-oc, pyramid-oc, asp-oc, se, ge, cbam,
     residual-attention, global-context, eca, coordinate, or the path of your own class: my_module.MyAttention."""
     resolutions: list[int] = field(default_factory=lambda: [16])
-    """Shorter sides, in pixels, of the maps that get attention, after the first block with an output of that size."""
+    """Where to put attention: after the first block whose feature map has this shorter side, in pixels."""
     placement: Literal["between", "in_residual"] = "between"
     """between: after the block's sum, as in SAGAN; in_residual: on the residual branch, just before the sum."""
     gate: Literal["zero", "none"] = "zero"
@@ -173,14 +173,14 @@ class TrainingConfig:
     seed: NonNegative = 0
     """Seed of the run: every random draw is a function of it, a purpose, and a step or an index."""
     init_from: FilePath | None = None
-    """A run, a checkpoint or exported weights to start from: every layer whose shapes fit is taken, and the others are
-    listed. null: random weights."""
+    """A run, a checkpoint or exported weights to start from: every layer whose shapes match is loaded, and the others
+    are listed. null: random weights."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """Activation dtype; weights are float32. auto: bf16 if the device is faster with it, else float32, without TF32."""
     performance: Literal["auto", "eager", "compiled", "graphs"] = "auto"
-    """How updates run. eager: one operation after another; compiled: by torch.compile; graphs: captured as CUDA graphs;
-    auto: graphs on a GPU, or eager updates and a warning if they cannot be captured. With norm_sync in several
-    processes a failed capture is an error."""
+    """How updates run. eager: one operation after another; compiled: by torch.compile; graphs: captured as CUDA graphs.
+    auto: eager on a CPU; graphs on a GPU, or eager updates and a warning if they cannot be captured. With norm_sync in
+    several processes a failed capture is an error."""
     d_steps: Positive = 1
     """Discriminator updates per generator update."""
     micro_batches: Positive = 1

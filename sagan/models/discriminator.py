@@ -56,7 +56,7 @@ class Discriminator(nn.Module):
         initialize(self, config.init)
 
     def forward(self, images: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the logits. Raise ValueError if the inputs have other shapes or labels than the class describes."""
+        """Return the logits. Raise ValueError for inputs whose shapes or labels this network does not take."""
         check_images(images, self.image_channels, self.size)
         check_labels(y, self.num_classes, images.shape[0], "the discriminator")
         h = images.to(self.compute_dtype, memory_format=self.memory_format)  # (N, channels, H, W)

@@ -63,7 +63,7 @@ class Generator(nn.Module):
         initialize(self, config.init)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the images. Raise ValueError if the inputs have other shapes or labels than the class describes."""
+        """Return the images. Raise ValueError for inputs whose shapes or labels this network does not take."""
         check_latents(z, self.z_dim)
         check_labels(y, self.num_classes, z.shape[0], "the generator")
         h = self.project(z).unflatten(1, (-1, *self.first_size))  # (N, C, a, b)

@@ -34,8 +34,8 @@ def image_sampler(
 def set_standing_statistics(generator: Generator, batches: int, batch_size: int, seed: int) -> None:
     """Replace the running statistics of batch norm by their mean over `batches` fresh batches of generated images.
 
-    Every process draws the same batches, so the statistics are not synchronized: the result does not depend on the
-    number of processes. Running statistics lag behind the weights. Source: Brock et al. 2019, section 3 ("standing
+    Every process draws the same batches, so the statistics need no synchronization, and the result does not depend on
+    the number of processes. Running statistics lag behind the weights. Source: Brock et al. 2019, section 3 ("standing
     statistics").
     """
     norms = [m for m in generator.modules() if isinstance(m, BatchNorm)]

@@ -87,7 +87,7 @@ def grid_inputs(state: TrainState, columns: int = 10, rows: int = 10) -> tuple[T
 
 @torch.no_grad()
 def sample_grid(state: TrainState, z: Tensor, y: Tensor | None, columns: int = 10) -> Tensor:
-    """Return the images of the shown generator for z and y, as one uint8 image (C, H, W)."""
+    """Return the images for z and y, of the moving average if there is one, as one uint8 image (C, H, W)."""
     parts = [slice(i, i + GRID_BATCH) for i in range(0, len(z), GRID_BATCH)]
     generator = state.eval_generator
     with evaluating(generator), Weights(generator).prepared(generator.compute_dtype, power_iteration=False):

@@ -46,8 +46,9 @@ def memory_to_spare(config: Config, device: torch.device, processes: int) -> int
 
 
 def update_memory(config: Config, processes: int, networks: tuple[nn.Module, nn.Module] | None = None) -> int:
-    """Return the least bytes of activations that a process keeps in an update; 0 for attention from outside.
+    """Return the least bytes of activations that a process keeps in an update.
 
+    For an attention kind from outside this package they are unknown, and the answer is 0.
     `networks` are G and D on the meta device, if they are at hand.
     """
     model, training = config.model, config.training

@@ -47,8 +47,9 @@ def choose_updates(state: TrainState) -> Updates:
 def updates_of_run(state: TrainState, stop: StopRequest) -> Iterator[Updates]:
     """Yield what `choose_updates` returns, and release its CUDA graphs at the end.
 
-    NCCL waits for every graph that holds one of its messages before the processes can part. Raise UserError if torch
-    cannot compile the networks, and KeyboardInterrupt if that is because a request to stop has ended its compiler too.
+    NCCL waits for every graph that holds one of its collectives before the process group can be destroyed. Raise
+    UserError if torch cannot compile the networks, and KeyboardInterrupt if that is because a request to stop has ended
+    its compiler too.
     """
     updates = choose_updates(state)
     try:
@@ -79,8 +80,8 @@ def compile_error(error: RuntimeError) -> str:
 class Graphs:
     """The CUDA graphs of a run, on one stream and in one pool of memory.
 
-    They share the pool because they are replayed in the order of their capture: what one update no longer needs may lie
-    where the other computes. Results stay referenced, and so in place.
+    They share the pool because they are replayed in the order of their capture: memory that one update no longer needs
+    may be reused by the other. Results stay referenced, so theirs is not.
     """
 
     def __init__(self, device: torch.device):
@@ -149,7 +150,7 @@ class CapturedUpdates:
         return update
 
     def try_to_capture(self, name: str, compute: Compute, apply: Apply, state: TrainState, inputs: Inputs) -> None:
-        """Capture an update, or give up all graphs."""
+        """Capture an update, or drop all graphs and run eagerly; raise if other processes would wait for this one."""
         stream = torch.cuda.current_stream(state.device) if state.device.type == "cuda" else None
         try:
             self.replays[name] = self.capture(compute, apply, state, inputs)

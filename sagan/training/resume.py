@@ -63,7 +63,7 @@ def require_kept(saved: dict, config: Config, run_dir: Path) -> None:
 def refuse_foreign(config: Config, run_dir: Path) -> None:
     """Raise ConfigError if a new run would replace files that are not its own.
 
-    A run killed before its first checkpoint may begin again: its records end before the second one would have begun.
+    A run killed before its first checkpoint may begin again: its records end before its second checkpoint was due.
     """
     file = run_dir / "config.yaml"
     if file.is_file() and not is_written(file.read_text(errors="replace")):
@@ -109,7 +109,7 @@ def refuse_to_diverge_again(run_dir: Path, saved: dict | None) -> None:
     The same steps would diverge again. A command that a person runs again is not refused.
     """
 
-    # The count of a process begins at 0 on a machine that joins late.
+    # On a machine that joins late, the count of restarts begins at 0.
     if not any_process(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0):
         return
 

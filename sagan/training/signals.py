@@ -27,7 +27,7 @@ class StopRequest:
             self.name, self.since = signal.Signals(number).name, now
             if self.answer:
                 os.write(2, f"\n{self.answer}\n".encode())  # `print` is not safe in a signal handler
-        elif now - self.since > SECONDS:  # the second request stops at once, but for a checkpoint being written
+        elif now - self.since > SECONDS:  # a second request; a checkpoint that is being written is finished first
             raise KeyboardInterrupt
 
     def agreed(self, failed: bool = False) -> bool:

@@ -12,10 +12,10 @@ NamedTensors = dict[str, Tensor]
 
 
 def start_from(state: TrainState, path: str) -> list[str]:
-    """Load the layers of a run or file that fit, and return lines that list the others.
+    """Load the layers of a run or file that match, and return lines that list the others.
 
     The moving average starts as a copy of G, and optimizers start afresh. Raise UserError if the file cannot be read,
-    and ConfigError if none of its layers fits.
+    and ConfigError if none of its layers matches.
     """
     step, weights = run_on_main(lambda: load_weights(path))
     lines, total = [f"weights from {path}, step {step}:"], 0
@@ -25,7 +25,7 @@ def start_from(state: TrainState, path: str) -> list[str]:
             continue
         taken, left = take_over(network, weights[name])
         total += taken
-        lines.append(f"  {name}: {counted(taken, 'layer')} taken, {len(left)} not{':' if left else ''}")
+        lines.append(f"  {name}: {counted(taken, 'layer')} loaded, {len(left)} not{':' if left else ''}")
         lines += [f"    {layer}: {reason}" for layer, reason in left.items()]
     if total == 0:
         raise ConfigError(f"training.init_from {path}: no layer has the shapes of this configuration")
@@ -35,10 +35,10 @@ def start_from(state: TrainState, path: str) -> list[str]:
 
 
 def take_over(network: nn.Module, weights: NamedTensors) -> tuple[int, dict[str, str]]:
-    """Load the layers whose weights all fit. Return their number, and for each other layer the reason.
+    """Load the layers whose weights all match. Return their number, and for each other layer the reason.
 
-    A layer is taken whole or not at all: singular vectors belong to one weight, and the gain of an attention layer
-    would let untrained attention through.
+    A layer is loaded whole or not at all: singular vectors belong to one weight, and a trained gamma would let
+    untrained attention through.
     """
     own, given = by_layer(network.state_dict()), by_layer(weights)
     left = {layer: "not in this network" for layer in given if layer not in own}

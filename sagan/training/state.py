@@ -56,7 +56,7 @@ class TrainState:
     def checkpoint(self) -> dict:
         """Return the tensors and plain values from which `restore` continues exactly.
 
-        Random draws are functions of the step, so there is no generator state to save.
+        Random draws are functions of the step, so there is no random state to save.
         """
         dtype = str(self.generator.compute_dtype).removeprefix("torch.")  # what precision `auto` resolved to
         modules = {name: m.state_dict() for name, m in {**self.networks, **self.optimizers}.items()}

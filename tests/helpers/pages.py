@@ -11,6 +11,7 @@ PAGES = [
     ROOT / "sagan/attention/README.md",
     ROOT / "sagan/viewing/README.md",
     ROOT / "sagan/data/README.md",
+    ROOT / "sagan/training/README.md",
     ROOT / "sagan/sharing/README.md",
     ROOT / "experiments/README.md",
     *sorted(ROOT.glob("experiments/*/README.md")),

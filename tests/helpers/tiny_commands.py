@@ -31,6 +31,7 @@ SKIPPED = {
     "python experiments/speed/versions.py": "needs a checkout of an older version",
     "tensorboard": "a server that does not end",
     "python -m experiments.soak.measure": "trains for an hour",
+    "python -m experiments.cifar10_jpeg": "downloads CIFAR-10; test_experiments.py tests the rest",
     "python -m experiments.attention-tab.measure": "measures for minutes; test_page_numbers.py repeats a part of it",
     "python -m experiments.scaling.measure": "takes ten minutes",
     "python -m experiments.scaling.predict": "writes into the checkout; test_page_numbers.py repeats it",

@@ -2,13 +2,16 @@
 
 import errno
 import json
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sagan import training
 from sagan.api import train
 from sagan.config import ConfigError, UserError
 from sagan.runs import best
@@ -21,6 +24,7 @@ from sagan.training.run import Callback
 from sagan.viewing import recorder
 from sagan.viewing.plugin import NAME as PLUGIN
 
+PAGE = Path(training.__file__).with_name("README.md")
 FULL = (
     "training.d_steps=2",
     "training.micro_batches=2",
@@ -148,6 +152,10 @@ def test_files_and_records_of_a_run(configure, tmp_path, capsys):
     }
     assert all(0 < v <= 1 + 1e-5 for v in entropies.values())
     assert len([k for k in looks if k.startswith("singular_value/")]) > 20
+
+    explained = set(re.findall(r"`(\w+/\w+(?:/LAYER)?)`", PAGE.read_text()))
+    names = {re.sub(r"(?<=/)(generator|discriminator)\..*", "LAYER", name) for r in records for name in r}
+    assert {name for name in names if "/" in name} == explained
 
     board = EventAccumulator(str(run_dir), size_guidance={"images": 0})
     board.Reload()
