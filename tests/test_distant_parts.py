@@ -61,7 +61,7 @@ PAGE = " ".join((FOLDER / "README.md").read_text().split())
 def differences(variant, other, metric="agreement"):
     """Return the paired differences of two variants in the main runs."""
     table = read_table(FOLDER / "far/results.csv")
-    return paired_differences(scores_of(table, variant, metric), scores_of(table, other, metric))
+    return paired_differences(table, variant, other, metric)
 
 
 def test_the_page_has_the_differences_of_the_pilot():

@@ -54,13 +54,12 @@ def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dic
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(9.5, 0.3 * len(chosen) + 1.4), sharey=True, layout="constrained"
     )
-    baseline = scores_of(results, plan.baseline, plan.metric)
     for y, summary in enumerate(reversed(chosen)):
         style, scores = styles[summary.variant], scores_of(results, summary.variant, plan.metric)
         dots_and_interval(left, y, list(scores.values()), summary.score, style, 1.2)
         if summary.difference is not None:
             decided = summary.p is not None
-            differences = paired_differences(scores, baseline)
+            differences = paired_differences(results, summary.variant, plan.baseline, plan.metric)
             dots_and_interval(right, y, differences, summary.difference, style, 2.6 if decided else 1.0)
     reference = next((s.score.mean for s in chosen if s.role == "baseline"), math.nan)
     for axis, value in ((left, reference), (right, 0.0)):

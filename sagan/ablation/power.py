@@ -23,7 +23,9 @@ def paired_t_power(effect: float, pairs: int, level: float) -> float:
     """
     df, shift = pairs - 1, abs(effect) * math.sqrt(pairs)
     critical = stats.t.ppf(1 - level / 2, df)
-    return float(stats.nct.sf(critical, df, shift) + stats.nct.cdf(-critical, df, shift))
+    lower = float(stats.nct.cdf(-critical, df, shift))
+    # scipy returns NaN for large shifts, where the lower tail vanishes.
+    return float(stats.nct.sf(critical, df, shift)) + (0.0 if math.isnan(lower) else lower)
 
 
 def smallest_effect(pairs: int, level: float, power: float = POWER) -> float:

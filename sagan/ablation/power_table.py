@@ -6,7 +6,7 @@ from sagan.ablation.power import MOST_SEEDS, POWER, deviation_interval, seeds_ne
 from sagan.ablation.results import collect
 from sagan.ablation.statistics import ALPHA, MIN_PAIRS
 from sagan.ablation.variants import Job
-from sagan.ablation.verdicts import paired_differences, scores_of
+from sagan.ablation.verdicts import paired_differences
 from sagan.config import ConfigError, UserError
 from sagan.runtime.wording import counted
 
@@ -38,10 +38,9 @@ def power_table(plan: Plan, jobs: list[Job], deviation: float | None, wanted: fl
 def known_deviations(plan: Plan, jobs: list[Job]) -> Deviations:
     """Return the standard deviations in the results, with 95 % bounds. Raise UserError if there are none."""
     results, _ = collect(jobs, plan.folder)
-    scores = {v: scores_of(results, v, plan.metric) for v in (plan.baseline, *plan.compared)}
     known: Deviations = {}
     for variant in plan.compared:
-        differences = paired_differences(scores[variant], scores[plan.baseline])
+        differences = paired_differences(results, variant, plan.baseline, plan.metric)
         if len(differences) > 1:
             value, low, high = deviation_interval(differences)
             known[f"{variant} - {plan.baseline} ({len(differences)} seeds)"] = value, (low, high)

@@ -11,6 +11,7 @@ from sagan.ablation.plan import Plan
 from sagan.ablation.results import FIRST, LAST, Row, collect, protocol, recorded, write_table
 from sagan.ablation.samples import sample_sheet
 from sagan.ablation.sections import (
+    MIXED,
     REPRODUCED,
     all_scores,
     costs,
@@ -24,7 +25,7 @@ from sagan.ablation.sections import (
 from sagan.ablation.styles import variant_styles
 from sagan.ablation.tables import latex, markdown
 from sagan.ablation.variants import Job
-from sagan.ablation.verdicts import Summary, summarize, summary_rows
+from sagan.ablation.verdicts import Summary, protocols, summarize, summary_rows
 from sagan.config import UserError
 from sagan.config.types import shown
 from sagan.runtime.files import write_atomically
@@ -95,7 +96,7 @@ def report_text(
         *costs(recorded(results)),
         *endings(results, plan.metric),
         *gallery(plan),
-        *provenance(jobs, facts, command, {str(row["protocol"]) for row in results if "protocol" in row}),
+        *provenance(jobs, facts, command, results),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -130,6 +131,7 @@ def results_block(plan: Plan, results: list[Row], summaries: list[Summary]) -> s
     """Return the text between the markers of a README.md: the comparisons, and the runs and variants left out."""
     primary, exploratory = comparison_tables(plan, summaries)
     lines = ["<!-- written by sagan ablate from results.csv; do not edit -->", ""]
+    lines += [MIXED, ""] if len(protocols(results)) > 1 else []
     lines += [*markdown(primary), ""] if primary.rows else []
     lines += [*markdown(exploratory), ""] if exploratory.rows else []
     return "\n".join([*lines, *without_score(plan, results), *left_out(plan, summaries)]) + "\n"

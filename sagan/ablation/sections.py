@@ -14,10 +14,10 @@ from sagan.ablation.results import ENDED, Row
 from sagan.ablation.statistics import MIN_PAIRS
 from sagan.ablation.tables import Table, markdown
 from sagan.ablation.variants import Job
-from sagan.ablation.verdicts import Summary, scores_of
+from sagan.ablation.verdicts import Summary, protocols, scores_of
 from sagan.evaluation.directions import direction
 
-SIGNS = {"saturated": "D saturated", "vanished": "G collapsed"}  # of training.health.CollapseWatch
+SIGNS = {"saturated": "warned: D saturated", "vanished": "warned: G collapsed"}  # of training.health.CollapseWatch
 COSTS = {
     "parameters": ("parameters", "{:,.0f}"),
     "flops": ("MFLOPs per image", "{:,.1f}"),
@@ -32,6 +32,10 @@ VERDICTS_WAIT = (
 )
 PRINTED_WIDTH = 64
 """Characters in a row of a LaTeX table, which the text width of a page holds."""
+MIXED = (
+    "**The runs were scored under different protocols** (the column `protocol` of results.csv). Scores of different "
+    "protocols are not compared, and must not be."
+)
 GAP = readable("agreement_gap")
 REPRODUCED = "To reproduce the whole plan:"
 """A line of every report, by which its folder is known."""
@@ -48,6 +52,7 @@ def heading(plan: Plan, results: list[Row]) -> list[str]:
         "**The plan is not complete.**" + (VERDICTS_WAIT if plan.compared and len(plan.seeds) >= MIN_PAIRS else ""),
         "",
     ]
+    mixed = [MIXED, ""] if len(protocols(results)) > 1 else []
     return [
         f"# {plan.name}{size}",
         "",
@@ -57,6 +62,7 @@ def heading(plan: Plan, results: list[Row]) -> list[str]:
         f"runs, of which {states}. This page is made by `sagan ablate` from the records of the runs.",
         "",
         *(interim if to_come else []),
+        *mixed,
     ]
 
 
@@ -216,13 +222,9 @@ def gallery(plan: Plan) -> list[str]:
     return lines
 
 
-def provenance(jobs: list[Job], facts: dict, command: list[str], protocols: set[str]) -> list[str]:
+def provenance(jobs: list[Job], facts: dict, command: list[str], results: list[Row]) -> list[str]:
     """Return the protocol of the scores, and the command of every run."""
-    mixed = [
-        "**The runs were scored under different protocols and must not be compared**: see the column `protocol` of "
-        "results.csv. One of them:",
-        "",
-    ]
+    one_of = [f"One of {len(protocols(results))}:", ""] if len(protocols(results)) > 1 else []
     protocol_lines = [f"- {name}: {value}" for name, value in facts.items()] or ["No run has been scored yet."]
     commands = [
         shlex.join(["sagan", *job.arguments] if job.processes == 1 else ["python", "-m", *job.module]) for job in jobs
@@ -230,7 +232,7 @@ def provenance(jobs: list[Job], facts: dict, command: list[str], protocols: set[
     return [
         "## Protocol",
         "",
-        *(mixed if len(protocols) > 1 else []),
+        *one_of,
         *protocol_lines,
         "",
         "## Commands",

@@ -109,15 +109,25 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def is_testable(differences: Sequence[float]) -> bool:
+    """Return whether there are at least MIN_PAIRS differences, all finite, and not all equal.
+
+    Equal differences, such as those of scores that are 0 in every run, do not show that there is no spread.
+    """
+    if len(differences) < MIN_PAIRS or not np.isfinite(differences).all():
+        return False
+    return bool(np.ptp(differences) > 1e-9 * np.abs(differences).max())  # apart from rounding
+
+
 def decide(differences: Mapping[str, Sequence[float]], margin: float | None = None) -> dict[str, Decision | None]:
     """Return the decision on each of a family of primary comparisons.
 
-    A comparison with fewer than MIN_PAIRS differences, or with one that is not finite, gets None. It still counts for
-    the correction, because the plan determines what is tested, not which runs finished.
+    A comparison that cannot be tested gets None: see `is_testable`. It still counts for the correction, because the
+    plan determines what is tested, not which runs finished.
 
     Differences from 0 and equivalence are two families, each tested by Holm's method at ALPHA.
     """
-    testable = {k: len(d) >= MIN_PAIRS and bool(np.isfinite(d).all()) for k, d in differences.items()}
+    testable = {k: is_testable(d) for k, d in differences.items()}
     p_values = [paired_p(d) if testable[k] else 1.0 for k, d in differences.items()]
     levels, adjusted = holm_levels(p_values), holm_adjusted(p_values)
     equal = [equivalence_p(d, margin) if margin and testable[k] else 1.0 for k, d in differences.items()]

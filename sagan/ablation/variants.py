@@ -135,16 +135,28 @@ def require_metric(config: Config, plan: Plan) -> None:
     """Raise ConfigError if a run would not record the plan's metric."""
     from sagan.data.pairs import PAIRS  # slow: torch
     from sagan.evaluation.directions import UNDIRECTED
-    from sagan.evaluation.scores import MEASURES, RULE_MEASURES, suffix
+    from sagan.evaluation.extractors import WITH_LOGITS
+    from sagan.evaluation.scores import FEWEST, MEASURES, RULE_MEASURES, suffix
 
     if config.evaluation.every == 0:
         raise ConfigError(
             f"{plan.file}: evaluation.every 0: expected a number of steps; the last step is always scored"
         )
-    known = [f"{name}{suffix(config.evaluation.extractor.name)}" for name in MEASURES]
-    known += [name for name in RULE_MEASURES if config.data.source in PAIRS and name not in UNDIRECTED]
+    evaluation, of_pairs = config.evaluation, config.data.source in PAIRS
+    known = {f"{name}{suffix(evaluation.extractor.name)}": name for name in MEASURES}
+    known |= {name: name for name in RULE_MEASURES if of_pairs and name not in UNDIRECTED}
     if plan.metric not in known:
         raise ConfigError(f"{plan.file}: metric {plan.metric}: expected one of {', '.join(known)}")
+    measure = known[plan.metric]
+    if measure == "is_mean" and evaluation.extractor.name not in WITH_LOGITS:
+        raise ConfigError(f"{plan.file}: metric {plan.metric}: only {' and '.join(WITH_LOGITS)} have class logits")
+    if measure == "intra_fid" and (of_pairs or config.data.num_classes == 0):
+        raise ConfigError(f"{plan.file}: metric {plan.metric}: the images have no classes")
+    if evaluation.num_samples < (fewest := FEWEST.get(measure, 0)):
+        raise ConfigError(
+            f"{plan.file}: metric {plan.metric}: needs at least {fewest} images, but evaluation.num_samples is "
+            f"{evaluation.num_samples}"
+        )
 
 
 def word_of(value: Any) -> str:

@@ -54,7 +54,7 @@ def summarize(
     summaries = []
     for name in metrics:
         scores = {v: scores_of(rows, v, name) for v in runs}
-        differences = {v: paired_differences(scores[v], scores.get(baseline, {})) for v in runs if v != baseline}
+        differences = {v: paired_differences(rows, v, baseline, name) for v in runs if v != baseline}
         chosen = {v: differences[v] for v in primary} if name == metric else {}
         found = primary_decisions(runs, baseline, metric, chosen, margin)
         for v in (v for v in runs if scores[v]):
@@ -76,18 +76,27 @@ def primary_decisions(
     """
     ended = {v: all(row["status"] in ENDED for row in own) for v, own in runs.items()}
     waiting = {v for v in differences if not (ended[v] and ended.get(baseline))}
+    mixed = {v for v in differences if len(protocols([*runs[v], *runs.get(baseline, [])])) > 1}
     found: dict[str, Decision | str] = {}
-    for v, decision in decide({v: [] if v in waiting else d for v, d in differences.items()}, margin).items():
+    for v, decision in decide({v: [] if v in waiting | mixed else d for v, d in differences.items()}, margin).items():
         pairs = len(differences[v])
-        if v in waiting and len(runs[v]) >= MIN_PAIRS:
+        if v in mixed:
+            found[v] = "no verdict: scored under different protocols"
+        elif v in waiting and len(runs[v]) >= MIN_PAIRS:
             found[v] = f"no verdict yet: {pairs} of {counted(len(runs[v]), 'seed')}"
         elif decision is not None:
             found[v] = explained_by_lost_runs(in_words(decision, metric), v, baseline, runs, metric) or decision
         elif pairs < MIN_PAIRS:
             found[v] = f"no verdict: {counted(pairs, 'seed')}, at least {MIN_PAIRS} needed"
         else:
-            found[v] = "no verdict: a score is not a number"
+            finite = all(map(math.isfinite, differences[v]))
+            found[v] = f"no verdict: {'all differences are equal' if finite else 'a score is not a number'}"
     return found
+
+
+def protocols(rows: list[Row]) -> set[str]:
+    """Return the digests of the protocols under which runs were scored."""
+    return {str(row["protocol"]) for row in rows if "protocol" in row}
 
 
 def lost_runs(rows: list[Row], metric: str) -> str:
@@ -101,15 +110,25 @@ def unscored(rows: list[Row], metric: str) -> list[Row]:
     return [row for row in rows if row["status"] == "finished" and metric not in row]
 
 
+def scored(rows: list[Row], variant: str, metric: str) -> dict[int, Row]:
+    """Return the rows of a variant's runs that have a final score, by seed."""
+    chosen = (row for row in rows if row["variant"] == variant and row["status"] == "finished" and metric in row)
+    return {int(row["seed"]): row for row in chosen}
+
+
 def scores_of(rows: list[Row], variant: str, metric: str) -> dict[int, float]:
     """Return a variant's final scores by seed."""
-    chosen = (row for row in rows if row["variant"] == variant and row["status"] == "finished" and metric in row)
-    return {int(row["seed"]): float(row[metric]) for row in chosen}
+    return {seed: float(row[metric]) for seed, row in scored(rows, variant, metric).items()}
 
 
-def paired_differences(scores: dict[int, float], baseline: dict[int, float]) -> list[float]:
-    """Return the scores minus the baseline's, for the seeds that both have."""
-    return [scores[seed] - baseline[seed] for seed in sorted(scores.keys() & baseline.keys())]
+def paired_differences(rows: list[Row], variant: str, baseline: str, metric: str) -> list[float]:
+    """Return a variant's scores minus the baseline's, for the seeds that both have under the same protocol."""
+    own, other = scored(rows, variant, metric), scored(rows, baseline, metric)
+    return [
+        float(own[seed][metric]) - float(other[seed][metric])
+        for seed in sorted(own.keys() & other.keys())
+        if own[seed].get("protocol") == other[seed].get("protocol")
+    ]
 
 
 def shown_interval(values: list[float]) -> Interval:

@@ -24,6 +24,8 @@ from sagan.runtime.memory import require_memory
 INCEPTION = "inception-v3-compat"  # torch-fidelity's name
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+WITH_LOGITS = ("inception", "efficientnet-lite0")
+"""Extractors that classify images, which an inception score needs."""
 VERIFIED = ("inception", "efficientnet-lite0")
 """Extractors whose weights are used only if they are the published ones."""
 

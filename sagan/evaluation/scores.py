@@ -30,6 +30,17 @@ PER_SPLIT = 10  # images; an inception score cannot exceed the number of images 
 PER_CLASS = 100  # images; with fewer, an intra-class FID is mostly bias
 NEIGHBOURS = 3  # precision and recall
 DENSITY_NEIGHBOURS = 5  # density and coverage
+FEWEST = {
+    "fid": 2,
+    "kid_mean": 2,
+    "is_mean": SPLITS * PER_SPLIT,
+    "precision": NEIGHBOURS + 1,
+    "recall": NEIGHBOURS + 1,
+    "density": DENSITY_NEIGHBOURS + 1,
+    "coverage": DENSITY_NEIGHBOURS + 1,
+    "intra_fid": PER_CLASS,
+}
+"""Images of each kind that a measure needs; for intra_fid, of each class."""
 MAX_MANIFOLD = 10_000  # images of each kind for these four, whose time and memory grow with their square
 
 
@@ -112,7 +123,7 @@ def score_features(
     n_real, n_fake = len(real.values), len(fake.values)
     found = f"{n_real} real and {counted(n_fake, 'generated image')}"
 
-    if min(n_real, n_fake) < 2:
+    if min(n_real, n_fake) < FEWEST["fid"]:
         left_out.append(f"FID and KID: {found}, 2 of each needed")
     else:
         values["fid"] = fid(real.moments, moments(fake.values))
@@ -123,20 +134,20 @@ def score_features(
 
     if fake.logits is None:
         left_out.append(f"inception score: {name} has no class logits")
-    elif n_fake < SPLITS * PER_SPLIT:
+    elif n_fake < FEWEST["is_mean"]:
         left_out.append(
-            f"inception score: {counted(n_fake, 'generated image')}, {SPLITS * PER_SPLIT} needed for {SPLITS} splits"
+            f"inception score: {counted(n_fake, 'generated image')}, {FEWEST['is_mean']} needed for {SPLITS} splits"
         )
     else:
         values["is_mean"], values["is_std"] = inception_score(fake.logits, SPLITS)
 
     few_real, few_fake = some(real.values, "real"), some(fake.values, "fake")
-    if min(n_real, n_fake) <= NEIGHBOURS:
-        left_out.append(f"precision and recall: {found}, {NEIGHBOURS + 1} of each needed")
+    if min(n_real, n_fake) < FEWEST["precision"]:
+        left_out.append(f"precision and recall: {found}, {FEWEST['precision']} of each needed")
     else:
         values["precision"], values["recall"] = precision_recall(few_real, few_fake, NEIGHBOURS)
-    if min(n_real, n_fake) <= DENSITY_NEIGHBOURS:
-        left_out.append(f"density and coverage: {found}, {DENSITY_NEIGHBOURS + 1} of each needed")
+    if min(n_real, n_fake) < FEWEST["density"]:
+        left_out.append(f"density and coverage: {found}, {FEWEST['density']} of each needed")
     else:
         values["density"], values["coverage"] = density_coverage(few_real, few_fake, DENSITY_NEIGHBOURS)
 

@@ -123,6 +123,18 @@ WRONG = {
     ),
     "no scores": ({"evaluation": {"every": 0}}, "evaluation.every 0: expected a number of steps"),
     "another extractor's metric": ({"metric": "fid"}, "metric fid: expected one of fid_efficientnet_lite0, kid"),
+    "metric without logits": (
+        {"metric": "is_mean_vgg16", "evaluation": {"every": 5, "extractor.name": "vgg16"}, "sizes": {}},
+        "metric is_mean_vgg16: only inception and efficientnet-lite0 have class logits",
+    ),
+    "metric of classes": (
+        {"metric": "intra_fid_efficientnet_lite0", "settings": {"data.num_classes": 0}, "sizes": {}},
+        "metric intra_fid_efficientnet_lite0: the images have no classes",
+    ),
+    "too few images for the metric": (
+        {"metric": "is_mean_efficientnet_lite0", "evaluation": {**PLAN["evaluation"], "num_samples": 99}, "sizes": {}},
+        "needs at least 100 images, but evaluation.num_samples is 99",
+    ),
     "size with an unknown key": (
         {"sizes": {"s": {"steps": 3}}},
         "sizes.s.steps: expected one of question, metric",

@@ -30,6 +30,16 @@ def test_power_by_integration(effect, pairs, level):
     assert paired_t_power(effect, pairs, level) == pytest.approx(integrate.quad(rejected, 0, 8)[0], abs=1e-6)
 
 
+@pytest.mark.parametrize("comparisons", [1, 2, 3])
+def test_the_smallest_effect_of_many_seeds(comparisons):
+    """It falls with the number of seeds, as for a normal distribution in the limit."""
+    level = ALPHA / comparisons
+    effects = [smallest_effect(seeds, level) for seeds in range(5, 201)]
+    assert (np.diff(effects) < 0).all()
+    normal = stats.norm.ppf(1 - level / 2) + stats.norm.ppf(0.8)
+    assert effects[-1] == pytest.approx(normal / math.sqrt(200), rel=0.02)
+
+
 def test_power_of_no_effect_is_the_level():
     assert paired_t_power(0.0, 7, 0.05) == pytest.approx(0.05)
 

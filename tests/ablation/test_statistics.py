@@ -42,7 +42,9 @@ def test_p_values_are_those_of_scipy():
 def test_values_without_spread():
     assert paired_p([0.0] * 5) == 1 and paired_p([0.1] * 5) == 0
     assert equivalence_p([0.1] * 5, 0.2) == 0 and equivalence_p([0.3] * 5, 0.2) == 1
-    assert decide({"a": [0.0] * 5}, 0.1)["a"].outcome == "equal"
+    once = [0.1, 0.1, 0.1, 0.1, 0.1 + 1e-15]  # equal but for rounding
+    assert decide({"a": [0.0] * 5, "b": [0.001] * 5, "c": once}, 0.1) == {"a": None, "b": None, "c": None}
+    assert decide({"a": [0.0] * 4 + [1e-6]}, 0.1)["a"].outcome == "equal"
 
 
 def closed_testing(p_values, alpha):

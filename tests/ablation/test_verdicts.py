@@ -172,3 +172,24 @@ def test_summary_rows():
     assert "difference" not in first and first["mean"] == pytest.approx(0.5) and first["role"] == "baseline"
     assert second["difference_low"] < second["difference"] < second["difference_high"] < 0 < second["p_holm"] < 0.05
     assert second["equivalence_high"] < -0.02 and second["verdict"] == "better" and second["pairs"] == 5
+
+
+def test_scores_of_different_protocols_are_not_compared():
+    table = rows(none=NONE, a=less(NONE, 0.1), b=less(NONE, 0.1))
+    for row in table:
+        row["protocol"] = "new" if row["variant"] == "a" else "old"
+    found = verdicts(table, ["a", "b"])
+    assert found["a"].verdict == "no verdict: scored under different protocols"
+    assert (found["a"].pairs, found["a"].difference, found["a"].p) == (0, None, None)
+    assert found["b"].verdict == "better" and found["b"].p == pytest.approx(
+        2 * stats.ttest_rel(less(NONE, 0.1), NONE).pvalue  # both still count for the correction
+    )
+    table[6]["protocol"] = "old"  # of a, seed 1
+    found = verdicts(table, ["a"])
+    assert found["a"].pairs == 1 and found["a"].verdict == "no verdict: scored under different protocols"
+
+
+def test_equal_differences_have_no_verdict():
+    found = verdicts(rows(none=[0.0] * 5, a=[0.0] * 5, b=[0.001] * 5), ["a", "b"], margin=0.1)
+    assert {found[v].verdict for v in "ab"} == {"no verdict: all differences are equal"}
+    assert found["b"].p is None and math.isnan(found["b"].difference.low)
