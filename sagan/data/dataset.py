@@ -4,7 +4,8 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -40,7 +41,7 @@ class Dataset:
 
     def __init__(self, labels: Tensor, class_names: list[str], size: tuple[int, int], channels: int, source: str):
         self.labels = labels  # (N,), int64; all 0 if unconditional
-        self.class_names = list(class_names)  # [] if unconditional
+        self.class_names = distinct(class_names)  # [] if unconditional
         self.size: tuple[int, int] = (size[0], size[1])  # height, width
         self.channels = channels
         self.source = source  # the source and its location, as text
@@ -57,6 +58,10 @@ class Dataset:
     def readable(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return the readable images among these indices, and their indices: fewer only if errors are skipped."""
         return self.batch(indices), indices
+
+    def usable(self) -> Tensor:
+        """Return the indices of all images that can be read. If errors are skipped, this reads every image."""
+        return torch.arange(len(self))
 
     @property
     def nbytes(self) -> int:
@@ -122,18 +127,18 @@ class Dataset:
 
     @cached_property
     def content(self) -> tuple[str, Tensor]:
-        """Return the SHA-256 of the readable images as uint8 (N, C, H, W), and their labels. This reads every image."""
+        """Return the SHA-256 of the readable images as uint8 (N, C, H, W), and their indices. It reads every image."""
         digest, kept = hashlib.sha256(), [torch.empty(0, dtype=torch.long)]
         for images, indices in self.chunks("fingerprinting"):
             digest.update(images.cpu().contiguous().numpy().data)
             kept.append(indices)
-        return digest.hexdigest(), self.labels[torch.cat(kept)]
+        return digest.hexdigest(), torch.cat(kept)
 
     @property
     def fingerprint(self) -> str:
         """Return the SHA-256 of images, labels and class names; equal for equal content, wherever it is stored."""
-        images_sha256, labels = self.content
-        return fingerprint(images_sha256, labels, self.class_names, self.size, self.channels)
+        images_sha256, indices = self.content
+        return fingerprint(images_sha256, self.labels[indices], self.class_names, self.size, self.channels)
 
 
 class MemoryDataset(Dataset):
@@ -172,6 +177,12 @@ class ArrayDataset(Dataset):
 
     def batch(self, indices: Tensor) -> Tensor:
         return torch.from_numpy(fit_arrays(self.arrays[indices.cpu().numpy()], self.size, self.channels))
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return names with their number appended to those that occur more than once, such as ImageNet's two cranes."""
+    occurrences = Counter(names)
+    return [name if occurrences[name] == 1 else f"{name} ({number})" for number, name in enumerate(names)]
 
 
 def fingerprint(

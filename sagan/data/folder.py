@@ -42,6 +42,9 @@ class FolderDataset(Dataset):
         """Return one image, uint8 (C, H, W). Raise UnreadableImage."""
         return read_image(self.paths[index], self.size, self.channels)
 
+    def usable(self) -> Tensor:
+        return super().usable() if self.on_error == "raise" else self.content[1]
+
     def readable(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         images = {i: image for i in indices.tolist() if (image := self.read(i)) is not None}
         if not images:
@@ -120,6 +123,7 @@ def images_by_class(path: Path, classes: list[Path]) -> tuple[dict[Path, list[Pa
         found = []
         for top, below, names in os.walk(folder, followlinks=True, onerror=unreadable):
             found += [Path(top, name) for name in names if is_image(name)]
+            below[:] = [name for name in below if not name.startswith(".")]  # .ipynb_checkpoints holds copies
             for name in sorted(below):
                 inside = Path(top, name)
                 if (known := taken.setdefault(identity(inside), inside)) != inside:
@@ -134,7 +138,7 @@ def images_under(folder: Path) -> list[Path]:
     """Return the image files in and below a folder, sorted by relative path; an empty list if it does not exist."""
     if not folder.is_dir():
         return []
-    return images_by_class(folder.parent, [folder])[0][folder]
+    return images_by_class(folder, [folder])[0][folder]
 
 
 def identity(folder: Path) -> tuple[int, int]:

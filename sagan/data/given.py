@@ -90,7 +90,7 @@ def read_item(given: Any, index: int, data: DataConfig) -> tuple[Tensor, int]:
         raise ConfigError(
             f"dataset[{index}]: the image is a {type(item[0]).__name__}, expected a uint8 tensor (C, H, W)"
         )
-    image, label = torch.as_tensor(item[0]), item[1]
+    image, label = as_tensor(item[0], index), item[1]
     expected = (data.channels, *data.size)
     if image.dtype != torch.uint8 or tuple(image.shape) != expected:
         found = f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}"
@@ -104,6 +104,16 @@ def read_item(given: Any, index: int, data: DataConfig) -> tuple[Tensor, int]:
     if isinstance(label, bool) or not 0 <= number < MOST_CLASSES:
         raise ConfigError(f"dataset[{index}]: the label is {shown(label)}, expected {A_LABEL}")
     return image, number
+
+
+def as_tensor(image: Tensor | np.ndarray, index: int) -> Tensor:
+    """Return an image as a tensor. Raise ConfigError, naming the index, for a dtype that torch does not have."""
+    if isinstance(image, Tensor):
+        return image
+    try:
+        return torch.from_numpy(np.ascontiguousarray(image))  # torch has no negative strides, as of a flipped array
+    except TypeError:
+        raise ConfigError(f"dataset[{index}]: the image is an array of {image.dtype}, expected uint8") from None
 
 
 def class_names(given: Any, count: int) -> list[str]:

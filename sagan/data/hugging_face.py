@@ -67,7 +67,10 @@ def open_hugging_face(
         column = "label"
     labels, names = torch.zeros(len(table)).long(), []
     if column is not None:
-        labels = torch.from_numpy(np.array(table.with_format("numpy")[column][:], dtype=np.int64))
+        cells = np.asarray(table.with_format("numpy")[column][:])
+        if cells.ndim != 1 or table.data.column(column).null_count:  # masks of a segmentation, or cells without a label
+            raise UserError(f"data.path {path}: the column {column} has other cells than labels, expected {A_LABEL}")
+        labels = torch.from_numpy(cells.astype(np.int64))
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= MOST_CLASSES:
             raise UserError(

@@ -23,6 +23,7 @@ from sagan.runtime.wording import counted
 
 LABELS = "dataset.json"  # {"labels": [["00000/img00000000.png", 6], ...]}, or null instead of the list
 LARGEST = 2**29  # bytes of an entry; a small file can claim to hold any number
+LARGEST_LIST = 2**27  # of dataset.json; ImageNet's has 2**26, and reading takes several times as much memory
 
 
 class ZipDataset(FolderDataset):
@@ -65,18 +66,29 @@ def open_zip(path: Path, size: tuple[int, int], channels: int, on_error: str) ->
     """
     try:
         with ZipFile(path) as archive:
-            entries = archive.namelist()
+            entries = list(dict.fromkeys(archive.namelist()))  # of two entries with one name, the last one counts
+            if LABELS in entries and archive.getinfo(LABELS).file_size > LARGEST_LIST:
+                raise BadZipFile(f"{LABELS} has more than {LARGEST_LIST >> 20} MiB")
             listed = archive.read(LABELS) if LABELS in entries else None
     except (OSError, BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:
         raise UserError(f"data.path {path}: cannot be read as a zip archive: {reason(error)}") from error
-    names = sorted(name for name in entries if is_image(name.rpartition("/")[2]) and "__MACOSX/" not in name)
+    names = sorted(filter(is_image_entry, entries))
+    if backslash := next((name for name in names if "\\" in name), None):
+        raise UserError(f"data.path {path}: {shown(backslash)}: a backslash in a name; folders are separated by /")
     if not names:
         raise UserError(f"data.path {path}: no images in it; looked for {' '.join(sorted(EXTENSIONS))}")
-    found = None if listed is None else listed_labels(path, listed, names)
-    labels, class_names = (
-        folder_labels(path, names) if listed is None else found or (torch.zeros(len(names)).long(), [])
-    )
+    if listed is None:
+        names, labels, class_names = by_folder(path, names)
+    else:
+        labels, class_names = listed_labels(path, listed, names)
     return ZipDataset(path, names, labels, class_names, size, channels, on_error)
+
+
+def is_image_entry(name: str) -> bool:
+    """Return whether an entry is an image, and neither hidden nor in a hidden folder."""
+    parts = PurePosixPath(name).parts
+    hidden = "__MACOSX" in parts or any(part.startswith(".") for part in parts)
+    return bool(parts) and not hidden and not name.endswith("/") and is_image(parts[-1])
 
 
 def listed_labels(path: Path, content: bytes, names: list[str]) -> tuple[Tensor, list[str]]:
@@ -101,14 +113,17 @@ def listed_labels(path: Path, content: bytes, names: list[str]) -> tuple[Tensor,
     return labels, [str(c) for c in range(int(labels.max()) + 1)]
 
 
-def folder_labels(path: Path, names: list[str]) -> tuple[Tensor, list[str]]:
-    """Return the labels of the images according to their folders, and the folders' names."""
+def by_folder(path: Path, names: list[str]) -> tuple[list[str], Tensor, list[str]]:
+    """Return the names of the images in the order of their folders, their labels, and the folders' names.
+
+    Files that are unpacked to a folder have the same order.
+    """
     parts = [PurePosixPath(name).parts for name in names]
     while len({p[0] for p in parts}) == 1 and min(map(len, parts)) > 2:  # an outer folder
         parts = [p[1:] for p in parts]
     loose = [name for name, p in zip(names, parts, strict=True) if len(p) == 1]
     if len(loose) == len(names):
-        return torch.zeros(len(names)).long(), []
+        return names, torch.zeros(len(names)).long(), []
     if loose:
         raise UserError(
             f"data.path {path}: {counted(len(loose), 'loose image')} (such as {loose[0]}) beside folders with images; "
@@ -116,4 +131,5 @@ def folder_labels(path: Path, names: list[str]) -> tuple[Tensor, list[str]]:
         )
     classes = sorted({p[0] for p in parts})
     numbers = {name: number for number, name in enumerate(classes)}
-    return torch.tensor([numbers[p[0]] for p in parts]), classes
+    found = sorted((numbers[p[0]], name) for name, p in zip(names, parts, strict=True))
+    return [name for _, name in found], torch.tensor([label for label, _ in found]), classes

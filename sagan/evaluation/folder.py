@@ -42,6 +42,10 @@ class FolderImages:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def usable(self) -> Tensor:
+        """Return the indices of all images: one that cannot be read is an error."""
+        return torch.arange(len(self))
+
     def batch(self, indices: Tensor) -> Tensor:
         """Return uint8 images (n, 3, H, W). Raise UserError for a file that cannot be read."""
         images = [self._read(self.paths[i]) for i in indices.tolist()]

@@ -44,6 +44,7 @@ class Images(Protocol):
     @property
     def size(self) -> tuple[int, int]: ...  # height and width
     def __len__(self) -> int: ...
+    def usable(self) -> Tensor: ...  # indices of the images that can be read
     def batch(self, indices: Tensor) -> Tensor: ...  # uint8 (n, C, H, W)
 
 
@@ -105,18 +106,20 @@ def reference(real: Images, split: str, num_real: int, extractor: Extractor, bat
     They come from the cache, or are computed by all processes. The table takes 4 n d bytes, in memory and on disk. All
     of ImageNet in Inception features is 10 GB: see `num_real`.
     """
-    indices = choose_real(real.labels, num_real)
     description: dict[str, Any] = {}
     found: Reference | None = None
 
-    def known() -> bool:
+    def choose() -> tuple[Tensor, bool]:
         nonlocal description, found
-        description = reference_key(real, split, indices, extractor)
+        usable = real.usable()
+        chosen = usable[choose_real(real.labels[usable], num_real)]
+        description = reference_key(real, split, chosen, extractor)
         found = read_reference(cache_file(description), description)
-        return found is not None
+        return chosen, found is not None
 
-    # A fingerprint may read all images, so one process takes it.
-    if run_on_main(known, "looks for known features of the real images"):
+    # Only one process, because this may read all images.
+    indices, known = run_on_main(choose, "looks for known features of the real images")
+    if known:
         return found
 
     features = extract(

@@ -12,7 +12,9 @@ from PIL import Image
 
 from sagan.config import ConfigError, DataConfig, UserError
 from sagan.data import MemoryDataset, open_data, resolve_num_classes, summarize
-from sagan.data.folder import FolderDataset, open_folder
+from sagan.data.folder import FolderDataset, images_under, open_folder
+from sagan.evaluation.reference import reference
+from tests.helpers.tiny_runs import cheap_extractor
 
 
 def options(path, **more):
@@ -129,6 +131,30 @@ def test_skipped_while_streaming_shows_the_next_of_its_class(make_folder, caplog
     assert len(data) == 5 and len(data.skipped) == 1
     assert [r.getMessage() for r in caplog.records if "002.png" in r.getMessage()] == [f"left out: {data.skipped[0]}"]
     assert data.fingerprint == open_data(options(root, on_error="skip")).fingerprint
+
+
+@pytest.mark.parametrize("num_real", [0, 4])
+def test_scores_are_of_the_readable_images_whether_in_memory_or_not(make_folder, monkeypatch, tmp_path, num_real):
+    monkeypatch.setenv("SAGAN_CACHE", str(tmp_path / "cache"))
+    root = make_folder({"a": 2, "b": 3, "c": 2})
+    for name in ("b/001.png", "c/000.png", "c/001.png"):
+        break_file(root / name)
+    found = []
+    for memory_gb in (0, 1):
+        data = open_data(options(root, on_error="skip", memory_gb=memory_gb))
+        found.append(reference(data, "train", num_real, cheap_extractor(), 64))
+    assert len(found[0].values) == 4 and torch.equal(found[0].values, found[1].values)
+    assert found[0].labels.tolist() == found[1].labels.tolist() == [0, 0, 1, 1]
+    with pytest.raises(ConfigError, match="num_real 5: the data have 4 images"):
+        reference(data, "train", 5, cheap_extractor(), 64)
+
+
+def test_images_under_a_folder_whatever_path_leads_there(make_folder, monkeypatch):
+    root = make_folder({".": 2, "inside/deeper": 3, "inside/.ipynb_checkpoints": 1})
+    monkeypatch.chdir(root / "inside")
+    names = ["000.png", "001.png", "inside/deeper/000.png", "inside/deeper/001.png", "inside/deeper/002.png"]
+    for path in (root, Path(".."), Path("../inside/.."), Path("deeper/../..")):
+        assert [p.relative_to(path).as_posix() for p in images_under(path)] == names
 
 
 def test_the_next_image_stands_in_not_the_first(make_folder):

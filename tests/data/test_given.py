@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from sagan.config import ConfigError, DataConfig, UserError
+from sagan.data import summarize
 from sagan.data.given import GivenDataset, wrap_dataset
 from tests.helpers.training_images import training_images
 
@@ -46,6 +47,17 @@ def test_names_are_numbers_if_there_are_none():
 def test_arrays_and_numpy_labels_are_taken():
     items = [(IMAGES[i].numpy(), np.int64(LABELS[i])) for i in range(7)]
     assert torch.equal(wrap_dataset(items, DATA).batch(torch.arange(7)), IMAGES)
+    flipped = [(image[::-1, :, ::-1], label) for image, label in items]  # BGR, mirrored: negative strides
+    assert torch.equal(wrap_dataset(flipped, DATA).batch(torch.arange(7)), IMAGES.flip(1, 3))
+
+
+def test_classes_of_the_same_name_are_told_apart():
+    """ImageNet has two cranes."""
+    given = Named(IMAGES, LABELS)
+    given.classes = ["crane", "ant", "crane"]
+    data = wrap_dataset(given, DATA)
+    assert data.class_names == ["crane (0)", "ant", "crane (2)"]
+    assert summarize(data)[0][2] == "3 classes: crane (0) 3, ant 2, crane (2) 2"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +65,7 @@ def test_arrays_and_numpy_labels_are_taken():
     [
         ([(IMAGES[0].float(), 0)], r"dataset\[0\]: the image is float32 \(3, 32, 48\), expected uint8 \(3, 32, 48\)"),
         ([(IMAGES[0], 0), (IMAGES[1, :, :16], 0)], r"dataset\[1\]: the image is uint8 \(3, 16, 48\), expected uint8"),
+        ([(IMAGES[0].numpy().astype(object), 0)], r"dataset\[0\]: the image is an array of object, expected uint8"),
         ([(IMAGES[0], -1)], r"dataset\[0\]: the label is -1, expected an integer from 0 to 99,999"),
         ([(IMAGES[0], 0.5)], r"dataset\[0\]: the label is 0.5, expected an integer from 0 to 99,999"),
         ([(IMAGES[0], None)], r"dataset\[0\]: the label is null, expected an integer from 0 to 99,999"),

@@ -49,6 +49,18 @@ def test_an_archive_of_class_folders_is_the_folder(image_folder, tmp_path, under
     assert data.residence == "in memory" and data.source == f"archive {path}"
 
 
+def test_an_archive_has_the_order_and_the_classes_of_its_folder(make_folder, tmp_path):
+    """Hidden folders are no classes, and "a-b" follows "a" although "a-b/0" comes before "a/0"."""
+    root = make_folder({"a": 2, "a-b": 2, ".ipynb_checkpoints": 1, "b/.hidden": 1, "b": 1})
+    path = write_zip(tmp_path / "x.zip", root)
+    folder = open_folder(root, (32, 32), 3, "raise")
+    assert folder.class_names == ["a", "a-b", "b"] and folder.labels.tolist() == [0, 0, 1, 1, 2]
+    assert_same(opened("zip", path), folder)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.write(root / "a" / "000.png", "a/000.png")
+    assert_same(opened("zip", path), folder)
+
+
 def test_workers_read_an_archive_each_for_itself(image_folder, tmp_path):
     data = opened("zip", write_zip(tmp_path / "x.zip", image_folder))
     data.batch(torch.arange(2))  # the handle of this process
@@ -88,6 +100,8 @@ def test_archives_that_do_not_do_are_named(image_folder, tmp_path):
         tmp_path / "missing.zip": "missing.zip: cannot be read as a zip archive: No such file",
         broken: "broken.zip: cannot be read as a zip archive: File is not a zip file",
         write_zip(tmp_path / "none.zip", tmp_path / "nothing", **{"a.txt": b""}): "no images in it",
+        write_zip(tmp_path / "dos.zip", image_folder, **{"d\\0.png": b""}): r"d\\0.png: a backslash in a name",
+        write_zip(tmp_path / "bomb.zip", image_folder, **{"dataset.json": bytes(2**27 + 1)}): "has more than 128 MiB",
         write_zip(tmp_path / "mixed.zip", image_folder, **{"loose.png": b""}): r"1 loose image \(such as loose.png\)",
         stylegan_zip(tmp_path / "a.zip", image_folder, lambda i: 0.5): "img00000000.png has the label 0.5, expected",
         stylegan_zip(tmp_path / "b.zip", image_folder, lambda i: -1): "img00000000.png has the label -1, expected",
@@ -127,11 +141,13 @@ def test_a_folder_through_datasets_is_the_folder(hub_cache, image_folder):
     assert torch.equal(pickle.loads(pickle.dumps(data)).batch(torch.arange(3)), data.batch(torch.arange(3)))
 
 
-def write_parquet(datasets, root, path, label):
+def write_parquet(datasets, root, path, label, kinds=None):
     files = sorted(root.rglob("*.png"))
     columns = {"picture": [{"bytes": f.read_bytes(), "path": None} for f in files]}
     columns |= {"label": [label("abc".index(f.parent.name)) for f in files], "note": ["x"] * len(files)}
     table = datasets.Dataset.from_dict(columns).cast_column("picture", datasets.Image())
+    for column, kind in (kinds or {}).items():
+        table = table.cast_column(column, kind)
     path.mkdir()
     table.to_parquet(path / "train-00000-of-00001.parquet")
     return path
@@ -153,6 +169,10 @@ def test_what_datasets_cannot_open_is_one_line(hub_cache, image_folder, tmp_path
         opened("huggingface", tmp_path / "csv")
     with pytest.raises(UserError, match="label has the label -1, expected an integer from 0"):
         opened("huggingface", write_parquet(hub_cache, image_folder, tmp_path / "neg", lambda c: -1))
+    masks = {"label": hub_cache.Array2D((2, 2), "int64")}
+    for name, label, kinds in (("null", lambda c: None if c else 0, {}), ("mask", lambda c: [[c, 0], [0, 0]], masks)):
+        with pytest.raises(UserError, match="the column label has other cells than labels, expected an integer from 0"):
+            opened("huggingface", write_parquet(hub_cache, image_folder, tmp_path / name, label, kinds))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"data.source huggingface: the package datasets is missing.*'\.\[hub\]'"):
         opened("huggingface", image_folder)

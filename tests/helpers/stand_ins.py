@@ -37,6 +37,9 @@ class ImagesInMemory:
     def __len__(self) -> int:
         return len(self.images)
 
+    def usable(self) -> Tensor:
+        return torch.arange(len(self))
+
     def batch(self, indices: Tensor) -> Tensor:
         self.batches += 1
         return self.images[indices]
