@@ -1,6 +1,6 @@
 """Two ways to get scores: a generator against a data set, and one folder of images against another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -32,6 +32,7 @@ def evaluate(
     sample: Sample,
     *,
     num_classes: int,
+    class_names: Sequence[str] | None = None,
     real: Images,
     extractor: Extractor,
     config: EvaluationConfig,
@@ -41,7 +42,8 @@ def evaluate(
     """Return the scores of `config.num_samples` generated images, with uniform labels, against the real ones.
 
     Call it in all processes of a group: each generates and measures its share, and all get the scores. `num_classes` is
-    the generator's (0: unconditional, y is None). `protocol` adds what only the caller knows, such as the step and
+    the generator's (0: unconditional, y is None), and `class_names` are its classes, if they are known: the FID within
+    classes requires those of the data. `protocol` adds what only the caller knows, such as the step and
     whether the weights are averages.
     """
     n = config.num_samples
@@ -57,7 +59,8 @@ def evaluate(
             real.rule,
         )
     facts = {"seed": config.seed, "truncation": config.truncation, **(protocol or {})}
-    return run_on_main(lambda: compare(known, made, y, num_classes, real, split, extractor, facts), SCORES)
+    other_classes = difference_of_classes(num_classes, class_names, real.class_names)
+    return run_on_main(lambda: compare(known, made, y, other_classes, real, split, extractor, facts), SCORES)
 
 
 def compare_folders(real_dir: str, fake_dir: str, extractor: Extractor, batch_size: int = 64) -> Scores:
@@ -80,20 +83,32 @@ def compare_images(real: FolderImages, fake: FolderImages, extractor: Extractor,
     facts = {"fake_data": fake.fingerprint, "fake_size": "x".join(map(str, fake.size))}
     if real.resized_to:
         facts["images"] = f"centre-cropped and resized to {'x'.join(map(str, real.resized_to))}, bicubic antialiased"
-    return run_on_main(lambda: compare(known, made, None, 0, real, "folder", extractor, facts), SCORES)
+    return run_on_main(lambda: compare(known, made, None, "", real, "folder", extractor, facts), SCORES)
+
+
+def difference_of_classes(num_classes: int, class_names: Sequence[str] | None, real_names: Sequence[str]) -> str:
+    """Return how the classes of a generator differ from those of the data, in words; nothing if they are the same."""
+    if num_classes != len(real_names):
+        return f"the generator has {counted(num_classes, 'class', 'classes')}, the data {len(real_names)}"
+    pairs = zip(class_names or real_names, real_names, strict=True)
+    number, (own, other) = next(((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1]), (0, ("", "")))
+    return f"class {number} is {own!r} of the generator and {other!r} of the data" if own != other else ""
 
 
 def compare(
     known: Reference | None,
     made: Features | None,
     y: Tensor | None,
-    num_classes: int,
+    other_classes: str,
     real: Images,
     split: str,
     extractor: Extractor,
     facts: dict[str, Any],
 ) -> Scores:
-    """Return the scores and their protocol. Call it on rank 0: elsewhere, `known` and `made` are None."""
+    """Return the scores and their protocol. Call it on rank 0: elsewhere, `known` and `made` are None.
+
+    `other_classes` says why there is no FID within classes, if the classes are not those of the data.
+    """
     assert known is not None and made is not None
     n_real, n_fake = len(known.values), len(made.values)
     protocol = {
@@ -111,11 +126,9 @@ def compare(
     }
     if max(n_real, n_fake) > MAX_MANIFOLD:
         protocol["precision_recall_n"] = f"{min(n_real, MAX_MANIFOLD)} real, {min(n_fake, MAX_MANIFOLD)} generated"
-    same_classes = num_classes == len(real.class_names)
-    measured = score_features(known, made, y if same_classes else None, real.class_names, extractor.name)
-    if not same_classes:
-        has = counted(num_classes, "class", "classes")
-        measured["left_out"].append(f"intra-class FID: the generator has {has}, the data {len(real.class_names)}")
+    measured = score_features(known, made, None if other_classes else y, real.class_names, extractor.name)
+    if other_classes:
+        measured["left_out"].append(f"intra-class FID: {other_classes}")
     if real.rule is not None and made.parts is not None:
         protocol["rule"] = real.rule.name
         values, left_out = agreement_scores(made.parts, real.rule)

@@ -73,6 +73,7 @@ def evaluate_run(
         scores = evaluate(
             image_sampler(generator, config.seed, config.truncation),
             num_classes=generator.num_classes,
+            class_names=origin.class_names,
             real=real,
             extractor=extractor,
             config=config,

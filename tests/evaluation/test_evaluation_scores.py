@@ -301,3 +301,8 @@ def test_generator_and_data_of_different_classes_have_no_intra_class_fid():
     out = scores(classes=3, real=make_real(classes=2))
     assert "intra_fid_cheap" not in out.values
     assert "intra-class FID: the generator has 3 classes, the data 2" in out.left_out
+    given = dict(num_classes=2, real=make_real(), extractor=cheap_extractor(), config=EvaluationConfig(num_samples=300))
+    out = evaluate(sample, class_names=["class 0", "cat"], **given)
+    assert "intra_fid_cheap" not in out.values
+    assert "intra-class FID: class 1 is 'cat' of the generator and 'class 1' of the data" in out.left_out
+    assert "intra_fid_cheap" in evaluate(sample, class_names=["class 0", "class 1"], **given).values
