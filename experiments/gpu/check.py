@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
+import psutil
 import torch
 
 ROOT = Path(__file__).parents[2]
@@ -139,11 +140,22 @@ def run(command: list[str], seconds: float) -> tuple[int, str]:
         except subprocess.TimeoutExpired:
             code = 124
         finally:
+            for child in children_of(process.pid):  # torchrun's workers are in sessions of their own
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         output.seek(0)
         return code, output.read().decode(errors="replace")
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    """Return the processes that a process and its children have started; none if it has ended."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def machine(device: str) -> list[str]:

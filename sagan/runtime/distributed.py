@@ -7,7 +7,7 @@ import itertools
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -54,11 +54,13 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     store, rank, world_size = attempt_store(PATIENCE)
+    completed = False
     try:
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
         require_own_gpus(device)
         yield
         dist.barrier()  # gloo's threads may abort a process whose peers have already left
+        completed = True
     except RuntimeError as error:
         if problem := lost_process(error):
             limit, silent = length(PATIENCE.total_seconds()), silent_ranks(store, rank, world_size)
@@ -68,7 +70,15 @@ def process_group(device: torch.device) -> Iterator[None]:
         raise
     finally:
         if dist.is_initialized():
+            if not completed and device.type == "cuda":
+                abort_nccl(device)
             dist.destroy_process_group()
+
+
+def abort_nccl(device: torch.device) -> None:
+    """End operations of NCCL that wait for a lost process: to leave the group would wait for them."""
+    with suppress(RuntimeError, AttributeError):  # NCCL may not be set up yet
+        dist.group.WORLD._get_backend(device).abort()  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def lost_process(error: RuntimeError) -> str:

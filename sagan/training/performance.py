@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import torch
@@ -110,11 +110,10 @@ class Graphs:
         return graph, result
 
     def release(self) -> None:
-        """Free the memory of the graphs, even if a traceback still refers to them."""
+        """Free the memory of the graphs, even if a traceback still refers to them. The GPU is not waited for."""
         for graph in self.captured:
             graph.reset()
         self.captured.clear()
-        torch.cuda.empty_cache()
 
 
 class CapturedUpdates:
@@ -165,6 +164,8 @@ class CapturedUpdates:
                 raise  # the messages of a capture that stops halfway would meet those of others out of turn
             self.failed = True
             self.release()
+            with suppress(RuntimeError):  # torch before 2.13 refuses after a capture that failed
+                torch.cuda.empty_cache()  # the graphs' memory is of no use to eager updates
             what = f"eager, without CUDA graphs: the {name}'s update cannot be captured"
             reason = (str(cause).splitlines() or [type(cause).__name__])[0]
             log.warning("training.performance auto: %s: %s", what, reason)

@@ -1,6 +1,7 @@
 """The records of a run: their numbers are copied when a step is taken, and read some steps later."""
 
 import time
+from collections import deque
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from sagan.training.run import Due, Run
 from sagan.training.steps import Metrics
 
 LAG = 4  # steps: what a GPU still has to do while the host reads and writes a record
+MOST_AHEAD = 2 * LAG  # steps that the host queues: a request to stop waits for all of them, and each holds its inputs
 
 
 class PendingNumbers(NamedTuple):
@@ -39,6 +41,7 @@ class RecordWriter:
         self.throughput = diagnostics.Throughput(run.config.training.batch_size, run.state.step)
         self.watch = CollapseWatch()
         self.pending: PendingNumbers | None = None
+        self.queued: deque[torch.cuda.Event] = deque()
 
     def __call__(self, metrics: Metrics, due: Due) -> dict[str, float] | None:
         """Queue the numbers of a step, and write the record whose time has come. Return numbers that are newly known.
@@ -46,6 +49,8 @@ class RecordWriter:
         Raise NonFiniteError before a bad number is recorded, and before anything else is due with one.
         """
         step, known = self.run.state.step, None
+        if self.run.state.device.type == "cuda":
+            self.stay_near()
         if due.anything:
             known = self.write()
         if due.record or self.lag == 0:
@@ -55,6 +60,14 @@ class RecordWriter:
         if due.more:
             self.run.finite.require()
         return known
+
+    def stay_near(self) -> None:
+        """Wait for the step before the last MOST_AHEAD ones."""
+        event = torch.cuda.Event()
+        event.record()
+        self.queued.append(event)
+        if len(self.queued) > MOST_AHEAD:
+            self.queued.popleft().synchronize()
 
     def queue(self, metrics: Metrics, record: bool) -> PendingNumbers:
         """Queue the copy of numbers: of the whole batch if they are for a record, else of this process's share."""

@@ -26,7 +26,8 @@ class Callback:
 
     The methods are called in every process of the run, so they may use collective operations. The time spent in them
     does not count as training time. A callback that changes `run.state` changes the run: unless the change depends on
-    the step alone, the run no longer resumes bit for bit.
+    the step alone, the run no longer resumes bit for bit. CUDA graphs keep the numbers with which they were captured,
+    such as learning rates: on a GPU, change these with `training.performance` eager or compiled.
     """
 
     def after_step(self, run: "Run", metrics: dict[str, Tensor]) -> None:

@@ -1,5 +1,7 @@
 """Records that lag behind, as on a GPU: the same ones, in the same order, and none of a diverged step."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -119,3 +121,28 @@ def test_a_copy_of_what_a_gpu_overwrites_is_right():
     x.zero_()
     found = copied.wait()["x"]
     assert found.is_pinned() and (found == 1).all()
+
+
+def test_the_host_stays_near_a_gpu(make_state, monkeypatch):
+    """With every step it waits for the one that is `MOST_AHEAD` steps back, and for none before that."""
+    waits = []
+
+    class Event:
+        made = 0
+
+        def __init__(self):
+            Event.made += 1
+            self.number = Event.made
+
+        def record(self):
+            pass
+
+        def synchronize(self):
+            waits.append((Event.made, self.number))
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    state = make_state()
+    recorder = recording.RecordWriter(SimpleNamespace(state=state, config=state.config))
+    for _ in range(2 * recording.MOST_AHEAD):
+        recorder.stay_near()
+    assert waits == [(recording.MOST_AHEAD + n, n) for n in range(1, recording.MOST_AHEAD + 1)]
