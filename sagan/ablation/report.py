@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sagan.ablation import plots
 from sagan.ablation.comparison import comparison, comparison_tables, left_out, narrow_comparison_tables, without_score
+from sagan.ablation.design import changes_of_design
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import FIRST, LAST, Row, collect, protocol, recorded, write_table
 from sagan.ablation.samples import sample_sheet
@@ -14,6 +15,7 @@ from sagan.ablation.sections import (
     MIXED,
     REPRODUCED,
     all_scores,
+    changed_design,
     costs,
     endings,
     gallery,
@@ -69,27 +71,33 @@ def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
     write_table(recorded(results), folder / "results.csv", FIRST, LAST)
     write_table(curves, folder / "curves.csv", ("variant", "seed", "step"))
     write_table(summary_rows(summaries), folder / "summary.csv", ("variant", "metric", "role"), ("verdict",))
-    facts = remembered_protocol(jobs, folder)
+    facts, changes = remembered_protocol(jobs, folder), changes_of_design(plan, results)
     draw(plan, jobs, results, curves, summaries)
     texts = {
-        "report.md": report_text(plan, jobs, command, results, summaries, facts),
+        "report.md": report_text(plan, jobs, command, results, summaries, facts, changes),
         "comparison.tex": latex(*narrow_comparison_tables(plan, summaries)),
         "scores.tex": "\n".join(map(latex, narrow_scores_tables(summaries))),
     }
     readme = folder / "README.md"
     if readme.is_file() and BLOCK.search(old := readme.read_text("utf-8", errors=UNCHANGED)):
-        texts["README.md"] = with_block(old, results_block(plan, results, summaries))
+        texts["README.md"] = with_block(old, results_block(plan, results, summaries, changes))
     for name, text in texts.items():
         write_atomically(folder / name, lambda file, text=text: file.write(text.encode("utf-8", errors=UNCHANGED)))
     return folder / "report.md"
 
 
 def report_text(
-    plan: Plan, jobs: list[Job], command: list[str], results: list[Row], summaries: list[Summary], facts: dict
+    plan: Plan,
+    jobs: list[Job],
+    command: list[str],
+    results: list[Row],
+    summaries: list[Summary],
+    facts: dict,
+    changes: list[str],
 ) -> str:
     """Return the content of report.md."""
     lines = [
-        *heading(plan, results),
+        *heading(plan, results, changes),
         *comparison(plan, results, summaries),
         *noise(plan, results),
         *all_scores(summaries),
@@ -127,11 +135,12 @@ def remembered_protocol(jobs: list[Job], folder: Path) -> dict:
     return facts
 
 
-def results_block(plan: Plan, results: list[Row], summaries: list[Summary]) -> str:
+def results_block(plan: Plan, results: list[Row], summaries: list[Summary], changes: list[str]) -> str:
     """Return the text between the markers of a README.md: the comparisons, and the runs and variants left out."""
     primary, exploratory = comparison_tables(plan, summaries)
     lines = ["<!-- written by sagan ablate from results.csv; do not edit -->", ""]
     lines += [MIXED, ""] if len(protocols(results)) > 1 else []
+    lines += changed_design(changes)
     lines += [*markdown(primary), ""] if primary.rows else []
     lines += [*markdown(exploratory), ""] if exploratory.rows else []
     return "\n".join([*lines, *without_score(plan, results), *left_out(plan, summaries)]) + "\n"

@@ -41,8 +41,8 @@ REPRODUCED = "To reproduce the whole plan:"
 """A line of every report, by which its folder is known."""
 
 
-def heading(plan: Plan, results: list[Row]) -> list[str]:
-    """Return the question and the progress of the runs."""
+def heading(plan: Plan, results: list[Row], changes: list[str]) -> list[str]:
+    """Return the question and the progress of the runs, with the `changes` of the design since the first results."""
     counts = Counter(str(row["status"]) for row in results)
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
     size = f", size `{plan.size}`" if plan.size else ""
@@ -63,7 +63,16 @@ def heading(plan: Plan, results: list[Row]) -> list[str]:
         "",
         *(interim if to_come else []),
         *mixed,
+        *changed_design(changes),
     ]
+
+
+def changed_design(changes: list[str]) -> list[str]:
+    """Return a warning about changes of the design, or nothing."""
+    if not changes:
+        return []
+    return [f"**The design was changed after the first results**: {'; '.join(changes)}. A verdict is valid only for a "
+            "design that is fixed before its runs.", ""]  # fmt: skip
 
 
 def numbers(values: list[int]) -> str:

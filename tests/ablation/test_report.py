@@ -1,5 +1,6 @@
 """report.md and the tables beside it say what the records hold, and no more; the same records make the same bytes."""
 
+import json
 import math
 import re
 import shutil
@@ -17,6 +18,7 @@ from sagan.ablation.statistics import Interval
 from sagan.ablation.tables import Table, latex, latex_cell, markdown
 from sagan.ablation.variants import plan_jobs
 from sagan.ablation.verdicts import summarize
+from sagan.config import UserError
 
 METRIC = "kid_mean_efficientnet_lite0"
 SCORES = {
@@ -174,7 +176,7 @@ def test_the_same_records_make_the_same_bytes(report, plan):
     """However the first report came about, here from tables in another order of columns."""
     made = {file.name: file.read_bytes() for file in plan.folder.iterdir()}
     write_report(plan, plan_jobs(plan, []), ["question/plan.yaml", "--jobs", "2"])
-    assert {file.name: file.read_bytes() for file in plan.folder.iterdir()} == made and len(made) == 17
+    assert {file.name: file.read_bytes() for file in plan.folder.iterdir()} == made and len(made) == 18
 
 
 @pytest.mark.parametrize("margin", [None, 0.1])
@@ -189,8 +191,8 @@ def test_a_variant_equal_to_the_baseline_has_a_report(plan, tmp_path, monkeypatc
     write_table(rows, copy.folder / "results.csv", ("variant", "seed"))
     text = write_report(copy, jobs, ["question/plan.yaml"]).read_text()
     primary = cells(section(text, "### 2 primary comparisons, fixed by the plan"))
-    assert primary["good"][2] == "0.0000 [0.0000, 0.0000]"
-    assert primary["good"][-1] == ("undecided" if margin is None else "equal within the margin")
+    assert primary["good"][2] == "0"
+    assert primary["good"][-1] == "no verdict: all differences are equal"
 
 
 def test_unfinished_runs_stand_in_the_report_and_not_in_the_table(report, plan, tmp_path, monkeypatch):
@@ -257,3 +259,28 @@ def test_tables_in_two_languages():
     ]  # fmt: skip
     assert latex(table, Table(table.head, "lr", [])) == latex(table)  # no rule below the last line
     assert latex_cell("sn-d-2, 1e-05 < 3") == "sn-d-2, 1e-05 $<$ 3"
+
+
+def test_a_design_that_changes_after_the_first_results_is_named(report, plan, tmp_path):
+    assert json.loads((plan.folder / "design.json").read_text()) == {
+        "baseline": "none",
+        "metric": METRIC,
+        "primary": ["good", "same"],
+        "seeds": [0, 1, 2, 3, 4],
+        "margin": None,
+    }
+    assert "design was changed" not in report
+    folder = shutil.copytree(plan.folder, tmp_path / "question")
+    text = (folder / "plan.yaml").read_text().replace("- same\n", "- odd\n").replace("- 4\n", "- 4\n- 5\n")
+    (folder / "plan.yaml").write_text(text)
+    for _ in range(2):  # the next report still says so
+        other = load_plan(folder / "plan.yaml")
+        write_report(other, plan_jobs(other, []), ["plan.yaml"])
+        said = (
+            "**The design was changed after the first results**: `primary` was [good, same], and is now [good, odd]; "
+            "`seeds` was [0, 1, 2, 3, 4], and is now [0, 1, 2, 3, 4, 5]. A verdict is valid only for a design"
+        )
+        assert said in (folder / "report.md").read_text() and said in (folder / "README.md").read_text()
+    (folder / "design.json").write_text("[")
+    with pytest.raises(UserError, match="design.json: damaged"):
+        write_report(other, plan_jobs(other, []), ["plan.yaml"])

@@ -1,0 +1,45 @@
+"""The design of a plan: what has to be fixed before its runs for a verdict to mean what it says.
+
+`design.json` beside the tables remembers it from the first result on, so that a later change shows in the report.
+"""
+
+import json
+from typing import Any
+
+from sagan.ablation.plan import Plan
+from sagan.ablation.results import ENDED, Row
+from sagan.config import UserError
+from sagan.config.types import as_text
+from sagan.runtime.files import write_atomically
+
+FILE = "design.json"
+
+
+def design_of(plan: Plan) -> dict[str, Any]:
+    """Return what decides which comparisons get a verdict, and by which score."""
+    return {
+        "baseline": plan.baseline,
+        "metric": plan.metric,
+        "primary": plan.compared,
+        "seeds": plan.seeds,
+        "margin": plan.margin,
+    }
+
+
+def changes_of_design(plan: Plan, results: list[Row]) -> list[str]:
+    """Return how the design differs from that of the first results, such as "`metric` was fid, and is now recall".
+
+    The first results write the file. Raise UserError if it is damaged.
+    """
+    file, now = plan.folder / FILE, design_of(plan)
+    if not any(row["status"] in ENDED for row in results):
+        return []
+    if not file.is_file():
+        write_atomically(file, lambda f: f.write((json.dumps(now, indent=2) + "\n").encode()))
+    try:
+        before = json.loads(file.read_text())
+        if not isinstance(before, dict) or before.keys() != now.keys():
+            raise ValueError(f"expected {', '.join(now)}")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: damaged ({error}); restore it, or delete it to begin with today's design") from error
+    return [f"`{k}` was {as_text(before[k])}, and is now {as_text(v)}" for k, v in now.items() if before[k] != v]
