@@ -9,6 +9,14 @@ from PIL import Image
 from sagan.presets import load_config
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache_of_features(tmp_path_factory):
+    """Keep features of real images away from those of the user and of earlier runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory):
     """24 images of noise, 32x32, in three class folders."""

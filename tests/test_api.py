@@ -71,7 +71,7 @@ def test_it_resumes_with_the_same_data_set_only(config, run, tmp_path):
 
 
 def test_it_is_measured_against_that_data_set_only(run, monkeypatch, capsys):
-    cheap_extractor(monkeypatch)
+    monkeypatch.setattr("sagan.runs.evaluation.build_extractor", cheap_extractor)
     options = ["num_samples=12", "extractor.name=efficientnet-lite0"]
     with pytest.raises(ConfigError, match="data.source dataset: .* give it again"):
         sagan.evaluate(run, options)

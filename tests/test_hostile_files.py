@@ -169,6 +169,7 @@ def check_verb(words, name, capsys, failed, codes):
         failed.append(f"{words[0]}: {name}: {type(error).__name__}: {str(error)[:300]}")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the size of the process from /proc")
 def test_an_export_that_claims_huge_networks_is_refused_at_once_and_without_their_memory(run, tmp_path):
     file, _ = export(run[1], tmp_path)
     blobs = dict(mutated_exports(file))
@@ -181,7 +182,6 @@ def test_an_export_that_claims_huge_networks_is_refused_at_once_and_without_thei
     assert time.process_time() - start < 5 and after - before < 200 * 2**20  # such a generator has a gigabyte and more
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the size of the process from /proc")
 def test_a_whole_file_without_a_digest_resumes(run, image_folder):
     run_dir, file, content = run
     before = file.read_bytes()

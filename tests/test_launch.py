@@ -64,7 +64,8 @@ def test_a_run_on_slurm(launch, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_whose_time_on_slurm_is_over_saves_itself_and_queues_again(launch, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGUSR1, signal.SIGTERM], ids=["time is over", "cancelled"])
+def test_a_run_that_slurm_stops_saves_itself_and_queues_again_unless_it_is_cancelled(launch, tmp_path, sent):
     job = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NNODES": "1", "SLURM_JOB_ID": "7"}
     options = [*OPTIONS, "--run_dir", "run", "--training.steps", "1000000", "--logging.every", "1"]
     process, records = launch("slurm-run.sh", options, PRESET="quickstart", PROCESSES="2", **job), tmp_path / "run"
@@ -72,9 +73,11 @@ def test_a_run_whose_time_on_slurm_is_over_saves_itself_and_queues_again(launch,
     while newest_record(records) < 3:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(sent)
     output, _ = process.communicate(timeout=60)
-    assert (tmp_path / "requeued").read_text() == "7\n", output
+    requeued = tmp_path / "requeued"
+    assert (requeued.read_text() if requeued.exists() else "") == ("7\n" if sent == signal.SIGUSR1 else ""), output
+    assert process.returncode == (0 if sent == signal.SIGUSR1 else 143)
     (saved,) = checkpoints(records)
     assert checkpoint_path(records, newest_record(records)) == saved
 

@@ -42,7 +42,6 @@ def test_citation_and_changelog_name_the_version():
     assert __version__ in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(find_spec("hatchling") is None, reason="building the wheel needs hatchling: pip install hatchling")
 def test_the_wheel_carries_presets_tab_types_and_licence(tmp_path):
     def pip(*arguments):

@@ -253,9 +253,9 @@ def test_torchrun_shares_no_store_if_it_starts_sagan(words, before, after, monke
     """torchrun loads the entry point itself, in the process that reads the variable."""
     (found,) = entry_points(group="torchrun.handlers", name="sagan")
     monkeypatch.setattr(sys, "argv", ["torchrun", *words])
-    monkeypatch.delenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", raising=False)
-    if before:
-        monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", before)
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", before or "to be restored")
+    if not before:
+        monkeypatch.delenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE")
     create = found.load()()
     assert os.environ.get("TORCH_DISABLE_SHARE_RDZV_TCP_STORE") == after
     handler = create(RendezvousParameters("c10d", "localhost:0", "run", 1, 1, is_host="true"))

@@ -83,6 +83,8 @@ def run_on_ray(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> It
     try:
         processes = jobs[0].processes
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+        if not nodes:
+            raise UserError("--executor ray: no machine of the cluster has a CPU for a run yet")
         share = max(1, int(min(node["CPU"] for node in nodes)) // at_once)
         with_gpus = any(node.get("GPU", 0) >= processes for node in nodes)  # a run stays on one machine
         needs: dict[str, Any] = {"num_gpus": processes, "num_cpus": processes} if with_gpus else {"num_cpus": share}

@@ -55,9 +55,7 @@ def test_no_change_of_a_few_bytes_is_a_traceback(pilot, tmp_path):
         data = bytearray(whole[name])
         for _ in range(rng.choice([1, 1, 3, 30])):
             at = rng.randrange(len(data))
-            data[at : at + rng.choice([0, 1, 1, 50])] = rng.choice(
-                [b"", b"\0", b'"', b"\n", b",", b"\xff", b"nan", b"-"]
-            )
+            data[at : at + rng.choice([0, 1, 1, 50])] = rng.choice(PIECES)
         damaged[name] = bytes(data)
         for file, content in damaged.items():
             (tmp_path / file).write_bytes(content)

@@ -16,6 +16,7 @@ from sagan.config import ConfigError, DataConfig, UntrustedCode, UserError
 from sagan.data import find_data, open_data
 from sagan.data.folder import open_folder
 from sagan.runs.networks import require_trusted_source
+from tests.helpers import own_data
 from tests.helpers.tiny_runs import cheap_extractor, tokens, train_run
 from tests.helpers.training_images import training_images
 
@@ -243,7 +244,7 @@ def test_a_run_on_ones_own_data_resumes_and_its_class_is_trusted_like_a_kind(tmp
     """A module that exists only here, so that importing it shows."""
     folder, module = write_arrays(tmp_path / "arrays"), tmp_path / "modules" / "sent_to_us.py"
     module.parent.mkdir()
-    shutil.copy("tests/helpers/own_data.py", module)
+    shutil.copy(own_data.__file__, module)
     monkeypatch.syspath_prepend(module.parent)
     own = {"data.source": "sent_to_us.Arrays", "data.workers": 0}
     run = train_run(tmp_path / "run", folder, **own, **{"training.steps": 1})

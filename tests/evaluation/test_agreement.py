@@ -182,7 +182,7 @@ import json, sys
 import torch, torch.distributed as dist
 dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=int(sys.argv[2]), world_size=2)
 torch.set_num_threads(1)
-import test_agreement
+from tests.evaluation import test_agreement
 import sagan.evaluation.features as f
 f.GATHER_ROWS = 32
 print(json.dumps(test_agreement.agreement_values(test_agreement.scores())))
@@ -194,8 +194,8 @@ dist.destroy_process_group()
 @pytest.mark.slow  # test_evaluation_scores.py has the same of other scores
 def test_the_number_of_processes_changes_nothing(tmp_path):
     """121 images are a batch for each process."""
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PYTHONPATH": path, "SAGAN_CACHE": str(tmp_path / "ranks")}
     command = [sys.executable, "-c", RANK, str(tmp_path / "rendezvous")]
     ranks = [

@@ -138,7 +138,7 @@ def test_folders_agree_with_torch_fidelity_s_own_call(tmp_path):
         kid_subset_size=200,
     )
     ours = compare_folders(real, fake, cheap_extractor(name="inception")).values
-    assert (ours.pop("density"), ours.pop("coverage")) > (0, 0)  # which the library does not have
+    assert min(ours.pop("density"), ours.pop("coverage")) > 0  # which the library does not have
     assert ours == pytest.approx(
         {
             "fid": theirs["frechet_inception_distance"],

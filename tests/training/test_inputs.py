@@ -47,7 +47,10 @@ def test_items_computed_ahead_come_in_order_and_no_more_than_asked_for():
 
     reader = ahead(items(), depth=2)
     assert list(itertools.islice(reader, 5)) == [0, 1, 2, 3, 4]
-    time.sleep(0.3)
+    deadline = time.monotonic() + 20
+    while len(computed) < 8 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)  # for one too many
     assert computed == list(range(8))  # two in the queue, and one that waits for a place
     reader.close()
 
