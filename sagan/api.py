@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from PIL import Image
 from torch import Tensor
 
 from sagan.config import Config, ConfigError, override_settings, to_config
 from sagan.models.generator import Generator
+from sagan.models.input_checks import whole
 from sagan.presets import check
 from sagan.runs.evaluation import evaluate_run
 from sagan.runs.networks import load_generator, trust
@@ -100,7 +101,7 @@ def sample(
 
 
 def attention_figure(
-    run: str | Path,
+    run: str | Path | Generator,
     *,
     layer: str | None = None,
     network: Network = "generator",
@@ -111,17 +112,22 @@ def attention_figure(
     """Return a picture of where a layer attends, for five points on each of `num` generated images.
 
     `layer` is a name such as "blocks.1.attention"; None takes the first that has maps. The picture of a matrix shows
-    the mean over its heads. `trust_module` is as in `load_generator`. Raise ConfigError if there is no such layer,
+    the mean over its heads. A generator in place of a run has no discriminator. `trust_module` is as in
+    `load_generator`. Raise ConfigError if there is no such network or layer, ValueError for a wrong number or seed,
     UserError if the file cannot be read.
     """
+    num, seed = whole(num, "num", 1), whole(seed, "seed", 0)
+    if network not in get_args(Network) or (network == "discriminator" and isinstance(run, Generator)):
+        here = "generator" if isinstance(run, Generator) else " or ".join(get_args(Network))
+        raise ConfigError(f"network {network}: expected {here}")
     trust(trust_module)
-    generator, discriminator, _ = load_networks(network, run)
+    generator, discriminator = (run, None) if isinstance(run, Generator) else load_networks(network, run)[:2]
     names = (generator.origin and generator.origin.class_names) or ()
     views = view_attention(generator, discriminator, *fixed_inputs(generator, num, seed), class_names=names)
     known = {view.layer: view for view in views if view.network == network and view.maps}
     view = known.get(layer) if layer else next(iter(known.values()), None)
     if not known:
-        raise ConfigError(f"{run}: the {network} has no attention maps")
+        raise ConfigError(f"{'' if generator is run else f'{run}: '}the {network} has no attention maps")
     if view is None:
         raise ConfigError(f"layer {layer}: the {network} has attention maps of {', '.join(known)}")
     title = f"step {generator.origin.step}: {network} {view.layer}" if generator.origin else network

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import cast
 
 from torch import nn
@@ -39,6 +39,7 @@ __all__ = [
     "import_modules",
     "is_loaded",
     "resolve",
+    "without_layers",
 ]
 
 KINDS: dict[str, type[Attention] | None] = {
@@ -136,10 +137,23 @@ def capture_maps(network: nn.Module) -> Iterator[dict[str, list[AttentionMap]]]:
             layer.viewer = outer[name]
 
 
-def ablate_layers(network: nn.Module, layer: str, option: str = "--ablate_layer") -> list[str]:
+@contextmanager
+def without_layers(network: nn.Module, layer: str, option: str = "layer") -> Iterator[list[str]]:
+    """Turn attention layers into the identity, as `ablate_layers` does, for the duration of the block."""
+    before = {name: module.bypassed for name, module in attention_layers(network).items()}
+    names = ablate_layers(network, layer, option)
+    try:
+        yield names
+    finally:
+        for name, module in attention_layers(network).items():
+            module.bypassed = before[name]
+
+
+def ablate_layers(network: nn.Module, layer: str, option: str = "layer") -> list[str]:
     """Turn one attention layer of a network, or "all", into the identity, and return the names.
 
-    The effect is that of gamma = 0, for kinds without gamma too. Raise ConfigError if there is no such layer.
+    The effect is that of gamma = 0, for kinds without gamma too. Raise ConfigError, which begins with `option`, if
+    there is no such layer.
     """
     layers = attention_layers(network)
     names = list(layers) if layer == "all" else [layer]
@@ -179,6 +193,10 @@ def _options(kind: type[Attention], spec: AttentionConfig, option: str) -> objec
                 f"{option}.options.{shown(key)}: not an option of kind {spec.kind}, "
                 f"which has {', '.join(known) or 'none'}"
             )
+    needed = [f.name for f in fields(kind.Options) if f.default is MISSING and f.default_factory is MISSING]
+    for key in needed:
+        if key not in spec.options:
+            raise ConfigError(f"{option}.options.{key}: kind {spec.kind} has no default for it, so give a value")
     if not known:
         return kind.Options()
     settings = [Setting(key, value, f"{option}.options.") for key, value in spec.options.items()]

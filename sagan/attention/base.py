@@ -12,6 +12,7 @@ from sagan.config import ConfigError
 from sagan.layers import BatchNorm
 
 Size = tuple[int, int] | torch.Size  # height, width: (H, W) or x.shape[2:]
+LETTERS = ("N", "heads", "C", "H", "W", "h", "w")  # sizes that a map is free to have
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ProductOptions:
         return [t.to(torch.bfloat16 if bf16 else torch.promote_types(t.dtype, torch.float32)) for t in tensors]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal tensors have no single truth value
 class AttentionMap:
     """The map of a layer in one forward pass, detached from the graph.
 
@@ -81,6 +82,27 @@ class AttentionMap:
     key_size: Size | None = None
     distribution: bool = False
     """Whether rows are non-negative and sum to 1."""
+
+    def __post_init__(self):
+        """Raise ValueError if the kind is unknown, or the weights or the sizes do not fit it."""
+        if self.kind not in map_kinds.MAP_KINDS:
+            raise ValueError(f"attention map {self.kind!r}: expected one of {', '.join(map_kinds.MAP_KINDS)}")
+        (qh, qw), (kh, kw) = self.query_size, self.key_size or (0, 0)
+        windows = (qh // max(kh, 1)) * (qw // max(kw, 1))
+        expected = {
+            "matrix": ("N", "heads", qh * qw, kh * kw),
+            "windowed matrix": ("N", windows, kh * kw, kh * kw),
+            "channel gate": ("N", "C"),
+            "spatial gate": ("N", 1, "H", "W"),
+            "full gate": ("N", "C", "h", "w"),
+        }[self.kind]
+        shape = tuple(self.weights.shape)
+        if len(shape) != len(expected) or any(e not in (s, *LETTERS) for s, e in zip(shape, expected, strict=True)):
+            sizes = f"query_size {(qh, qw)}" + (f" and key_size {(kh, kw)}" if self.key_size else ", no key_size")
+            raise ValueError(
+                f"attention map {self.kind!r}: the weights have shape {shape}, expected "
+                f"({', '.join(map(str, expected))}) for {sizes}"
+            )
 
     @property
     def form(self) -> map_kinds.MapKind:
@@ -138,7 +160,7 @@ class Attention(nn.Module):
             self.viewer.clear()
         if self.bypassed:
             return x
-        t = self.transform(x)
+        t = self.transform(x).to(x.dtype)  # float32 parameters of a kind would turn bf16 activations into float32
         if self.gamma is None:
             return t if self.rewrites else x + t
         return x + self.gamma.to(x.dtype) * (t - x if self.rewrites else t)

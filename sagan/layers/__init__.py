@@ -1,6 +1,6 @@
 """Layers with spectral normalization, class-conditional batch normalization and fused resampling."""
 
-from sagan.layers.network import evaluating, initialize
+from sagan.layers.network import evaluating, initialize, working_dtype
 from sagan.layers.norm import BatchNorm
 from sagan.layers.prepared import Weights
 from sagan.layers.spectral import Conv2d, Embedding, Linear, Spectral, SpectralWeight, spectral_weights
@@ -16,4 +16,5 @@ __all__ = [
     "evaluating",
     "initialize",
     "spectral_weights",
+    "working_dtype",
 ]

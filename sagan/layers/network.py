@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from sagan.layers.norm import BatchNorm
 from sagan.layers.spectral import Spectral, SpectralWeight, spectral_weights
@@ -11,12 +12,18 @@ from sagan.layers.spectral import Spectral, SpectralWeight, spectral_weights
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """Put the network in evaluation mode for the duration of the block."""
-    training = network.training
+    """Put the network in evaluation mode for the duration of the block, then each module in its own mode again."""
+    modes = [(module, module.training) for module in network.modules()]
     try:
         yield network.eval()
     finally:
-        network.train(training)
+        for module, training in modes:
+            module.training = training
+
+
+def working_dtype(compute_dtype: torch.dtype, weight: Tensor) -> torch.dtype:
+    """Return the dtype of a network's activations: that of its weights if they were converted, as by `.double()`."""
+    return compute_dtype if weight.dtype == torch.float32 else weight.dtype
 
 
 def initialize(network: nn.Module, kind: str) -> None:

@@ -75,8 +75,8 @@ class SpectralWeight(nn.Module):
         return weight.flatten(1)
 
     def unmatrix(self, matrix: Tensor) -> Tensor:
-        """Invert `matrix` for a dense one: the result has the weight's shape and strides."""
-        return matrix.as_strided(self.weight.shape, self.weight.stride())
+        """Invert `matrix`: the result has the weight's shape and strides."""
+        return matrix.contiguous().as_strided(self.weight.shape, self.weight.stride())
 
     def row(self) -> Tensor:
         """Return a view of v that flattens to the order of the columns of `matrix`."""
@@ -118,18 +118,27 @@ class Spectral:
 
     def __init__(self, layers: Iterable[SpectralWeight]):
         self.layers = list(layers)
-        # Views of weights and vectors, which never move: making hundreds of them takes a millisecond.
+        self.find()
+
+    def find(self) -> None:
+        """Make views of weights and vectors, once: hundreds of them take a millisecond."""
         with torch.no_grad():
             self.matrices = [layer.matrix(layer.weight) for layer in self.layers]
             self.transposed = [matrix.T for matrix in self.matrices]
             self.u = [layer.u for layer in self.layers]
             self.rows = [layer.row() for layer in self.layers]
 
+    def follow(self) -> None:
+        """Make the views anew if the network has been moved or converted, which gives it other tensors."""
+        if any(layer.u is not u for layer, u in zip(self.layers, self.u, strict=True)):
+            self.find()
+
     @torch.no_grad()
     def iterate(self) -> SingularVectors:
         """Run one power iteration on each layer, v <- W^T u and u <- W v, scaled to unit length. Return the results."""
         if not self.layers:
             return SingularVectors([], [], [])
+        self.follow()
         vs, products = [], []
         for matrix, transposed, u in zip(self.matrices, self.transposed, self.u, strict=True):
             # Both products of a layer one after the other, while a large W is still in the cache.
@@ -147,6 +156,7 @@ class Spectral:
     @torch.no_grad()
     def vectors(self) -> SingularVectors:
         """Return the current estimates."""
+        self.follow()
         vs = [row.flatten() for row in self.rows]
         products = [torch.mv(matrix, v) for matrix, v in zip(self.matrices, vs, strict=True)]
         return SingularVectors(self.u, vs, [torch.dot(u, p) for u, p in zip(self.u, products, strict=True)])
@@ -205,7 +215,7 @@ class Conv2d(SpectralWeight):
 
 
 class Linear(SpectralWeight):
-    """A fully connected layer: (N, I) -> (N, O)."""
+    """A fully connected layer: (..., I) -> (..., O), in the dtype of its input."""
 
     def __init__(
         self, in_features: int, out_features: int, *, spectral_norm: bool, bias: bool = True, zero: bool = False
@@ -217,7 +227,8 @@ class Linear(SpectralWeight):
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}, {self._flags()}"
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.normalized_weight(), self.bias)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.normalized_weight().to(x.dtype), bias)
 
 
 class Embedding(SpectralWeight):
@@ -231,4 +242,4 @@ class Embedding(SpectralWeight):
 
     def forward(self, y: Tensor) -> Tensor:
         weight = self.normalized_weight()
-        return y @ weight if y.is_floating_point() else F.embedding(y, weight)
+        return y.to(weight.dtype) @ weight if y.is_floating_point() else F.embedding(y, weight)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sagan.config import DiscriminatorConfig
-from sagan.layers import Embedding, Linear, initialize
+from sagan.layers import Embedding, Linear, initialize, working_dtype
 from sagan.models.blocks import DiscriminatorBlock
 from sagan.models.input_checks import check_images, check_labels
 from sagan.models.origin import Origin
@@ -19,9 +19,12 @@ class Discriminator(nn.Module):
     """The discriminator: (N, channels, H, W) images in [-1, 1], (N,) labels or None -> (N,) logits, float32.
 
     Labels are None if it is unconditional. No layer uses batch statistics, so real and fake images may share a batch.
+    `forward` never updates the estimates of spectral norm; `sagan.layers.Spectral` does.
 
     Source: Zhang et al. 2019, section 4, and the authors' code; Miyato and Koyama 2018 for the projection.
     """
+
+    memory_format = torch.channels_last  # of the class: torch.save cannot write one
 
     def __init__(self, config: DiscriminatorConfig, size: Size, image_channels: int, num_classes: int):
         super().__init__()
@@ -34,7 +37,6 @@ class Discriminator(nn.Module):
         self.image_channels = image_channels
         self.origin: Origin | None = None
         self.compute_dtype = torch.float32
-        self.memory_format = torch.channels_last
 
         self.blocks = nn.ModuleList()
         for i, ((width_in, width_out), attention) in enumerate(zip(pairwise(widths), attentions, strict=True)):
@@ -59,7 +61,8 @@ class Discriminator(nn.Module):
         """Return the logits. Raise ValueError for inputs whose shapes or labels this network does not take."""
         check_images(images, self.image_channels, self.size)
         check_labels(y, self.num_classes, images.shape[0], "the discriminator")
-        h = images.to(self.compute_dtype, memory_format=self.memory_format)  # (N, channels, H, W)
+        dtype = working_dtype(self.compute_dtype, self.logit.weight)
+        h = images.to(dtype, memory_format=self.memory_format)  # (N, channels, H, W)
         for block in self.blocks:
             h = block(h)  # (N, C_i, H_i, W_i)
         h = F.relu(h).to(self.logit.weight.dtype).sum((2, 3))  # (N, C): sum pooling; logits in float32

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sagan.config import GeneratorConfig
-from sagan.layers import BatchNorm, Conv2d, Linear, evaluating, initialize
+from sagan.layers import BatchNorm, Conv2d, Linear, evaluating, initialize, working_dtype
 from sagan.models.blocks import GeneratorBlock
-from sagan.models.input_checks import check_labels, check_latents, class_numbers
+from sagan.models.input_checks import check_labels, check_latents, class_numbers, whole
 from sagan.models.origin import Origin
 from sagan.models.places import attention_by_block, norm_options
 from sagan.models.sizes import GENERATOR_WIDTHS, Size, split_size
@@ -23,10 +23,12 @@ class Generator(nn.Module):
     """The generator: (N, z_dim) latents, (N,) labels or None -> (N, channels, H, W) images in [-1, 1], float32.
 
     Labels are None if it is unconditional. They may also be float weights over the classes, (N, num_classes), for
-    images between classes.
+    images between classes. `forward` never updates the estimates of spectral norm; `sagan.layers.Spectral` does.
 
     Source: Zhang et al. 2019, section 4, and the authors' code; `sizes.py` has the widths for each size.
     """
+
+    memory_format = torch.channels_last  # of the class: torch.save cannot write one
 
     def __init__(self, config: GeneratorConfig, size: Size, image_channels: int, num_classes: int):
         super().__init__()
@@ -42,7 +44,6 @@ class Generator(nn.Module):
         self.image_channels = image_channels
         self.origin: Origin | None = None
         self.compute_dtype = torch.float32
-        self.memory_format = torch.channels_last
 
         a, b = self.first_size
         self.project = Linear(config.z_dim, widths[0] * a * b, spectral_norm=config.spectral_norm)
@@ -67,7 +68,7 @@ class Generator(nn.Module):
         check_latents(z, self.z_dim)
         check_labels(y, self.num_classes, z.shape[0], "the generator")
         h = self.project(z).unflatten(1, (-1, *self.first_size))  # (N, C, a, b)
-        h = h.to(self.compute_dtype, memory_format=self.memory_format)
+        h = h.to(working_dtype(self.compute_dtype, self.project.weight), memory_format=self.memory_format)
         for block in self.blocks:
             h = block(h, y)  # (N, C_i, a 2^i, b 2^i)
         h = F.relu_(self.norm(h))
@@ -90,15 +91,17 @@ class Generator(nn.Module):
         `truncation` standard deviations are redrawn (Brock et al. 2019); 0 means never. The network runs in evaluation
         mode and is left unchanged.
 
-        Raise ValueError for a class that does not exist, for classes of an unconditional generator, or for a truncation
-        below 0.01.
+        Raise ValueError for a class that does not exist, for classes of an unconditional generator, for a truncation
+        below 0.01, or for an `n`, a seed or a batch size that is no such number.
         """
+        n, seed, batch_size = whole(n, "n", 0), whole(seed, "seed", 0), whole(batch_size, "batch_size", 1)
         names = self.origin.class_names if self.origin else None
         numbers = class_numbers(classes, self.num_classes, names)
         y = torch.tensor(numbers)[torch.arange(n) % len(numbers)] if numbers else None
         z = latents(seed, "sample", 0, n, self.z_dim, truncation)
-        device = self.project.weight.device
+        device, dtype = self.project.weight.device, self.project.weight.dtype
         with evaluating(self):
             parts = [slice(i, i + batch_size) for i in range(0, n, batch_size)]
-            images = [to_uint8(self(z[p].to(device), None if y is None else y[p].to(device))).cpu() for p in parts]
+            labels = [None if y is None else y[p].to(device) for p in parts]
+            images = [to_uint8(self(z[p].to(device, dtype), y)).cpu() for p, y in zip(parts, labels, strict=True)]
         return torch.cat(images) if images else torch.empty(0, self.image_channels, *self.size, dtype=torch.uint8)

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +27,17 @@ def check_images(images: Tensor, channels: int, size: Size) -> None:
         )
 
 
+def whole(value: object, name: str, least: int) -> int:
+    """Return an integer, also one of numpy or torch. Raise ValueError, naming it, for any other value."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise ValueError(f"{name} {value!r}: expected an integer, {least} or more")
+    return number
+
+
 def check_labels(y: Tensor | None, num_classes: int, n: int, network: str) -> None:
     """Raise ValueError unless y fits a network with `num_classes` classes and a batch of n.
 
@@ -36,6 +48,8 @@ def check_labels(y: Tensor | None, num_classes: int, n: int, network: str) -> No
         if (y is None) != (num_classes == 0):
             raise ValueError(f"y is {'missing' if y is None else 'given'}, but {network} has {_classes(num_classes)}")
         return
+    if not (y.is_floating_point() or y.dtype in (torch.int32, torch.int64)):
+        raise ValueError(f"y is {y.dtype}, expected int64 labels or float weights")
     expected = (n, num_classes) if y.is_floating_point() else (n,)
     if tuple(y.shape) != expected:
         raise ValueError(f"y has shape {tuple(y.shape)}, expected {expected}")
@@ -50,8 +64,10 @@ def class_numbers(
 ) -> list[int]:
     """Return the numbers of classes given by number or by name; None means all of them.
 
-    The list is empty for an unconditional network. Raise ValueError for a class that does not exist.
+    Arrays and tensors of integers count as lists. The list is empty for an unconditional network. Raise ValueError for
+    a class that does not exist.
     """
+    classes = classes.tolist() if isinstance(classes, (Tensor, np.ndarray, np.generic)) else classes
     if classes is None:
         return list(range(num_classes))
     if num_classes == 0:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sagan.attention import Place, build_attention, resolve
+from sagan.attention import KINDS, Place, build_attention, resolve
 from sagan.config import Config, ConfigError, DiscriminatorConfig, GeneratorConfig
 from sagan.models.sizes import (
     DISCRIMINATOR_WIDTHS,
@@ -60,16 +60,27 @@ def attention_by_block(config: GeneratorConfig | DiscriminatorConfig, size: Size
 def check_attention(config: Config) -> None:
     """Raise ConfigError if the attention of either network cannot be built.
 
-    The layers are built to find out, because each kind checks its own requirements, but no memory is allocated for
-    weights.
+    The layers are built to find out, because each kind checks its own requirements. No memory is allocated for weights,
+    except for a kind from outside this package that cannot be built without numbers.
     """
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):
         for network in ("generator", "discriminator"):
             part = getattr(config.model, network)
             try:
-                for _ in attention_by_block(part, config.data.size):
-                    pass
-            except RuntimeError as error:
-                if "overflow" not in str(error):
+                with torch.device("meta"):
+                    build_all(part, config.data.size)
+            except ConfigError:
+                raise
+            except Exception as error:
+                if part.attention.kind not in KINDS:
+                    build_all(part, config.data.size)
+                elif "overflow" in str(error):
+                    raise ConfigError(f"model.{network}.channels {part.channels}: too large to allocate") from None
+                else:
                     raise
-                raise ConfigError(f"model.{network}.channels {part.channels}: too large to allocate") from None
+
+
+def build_all(part: GeneratorConfig | DiscriminatorConfig, size: Size) -> None:
+    """Build the attention layers of a network, and drop them."""
+    for _ in attention_by_block(part, size):
+        pass

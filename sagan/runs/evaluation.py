@@ -62,7 +62,9 @@ def evaluate_run(
             require_trusted_source(trained.data, run)
         generator = built_generator(saved, place)
         require_same_images(images, generator)
-        ablated = {"ablated": ", ".join(ablate_layers(generator, ablate_layer))} if ablate_layer else {}
+        ablated = {}
+        if ablate_layer:
+            ablated["ablated"] = ", ".join(ablate_layers(generator, ablate_layer, "--ablate_layer"))
         with main_first("loads the extractor"):  # one process of each machine downloads
             download = may_download(data, trained.data)
             real = find_data(images, split, download) if dataset is None else wrap_dataset(dataset, images)

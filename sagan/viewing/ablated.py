@@ -1,13 +1,10 @@
 """The effect of attention on the image: the same z and y with and without a layer of the generator."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from sagan.attention import ablate_layers, attention_layers
+from sagan.attention import without_layers
 from sagan.layers import evaluating
 from sagan.models.generator import Generator
 from sagan.runtime.pictures import to_pil, to_uint8
@@ -16,21 +13,10 @@ from sagan.viewing import drawing
 LEAST = 32  # of 255: least difference at the top of the colour scale
 
 
-@contextmanager
-def without_layers(network: nn.Module, layer: str) -> Iterator[list[str]]:
-    """Turn an attention layer, or "all", into the identity inside the block. Raise ConfigError if there is none."""
-    names = ablate_layers(network, layer)
-    try:
-        yield names
-    finally:
-        for name in names:
-            attention_layers(network)[name].bypassed = False
-
-
 @torch.no_grad()
 def images_without(generator: Generator, z: Tensor, y: Tensor | None, layer: str) -> Tensor:
     """Return G's images of z and y without an attention layer, or without "all": uint8 (N, C, H, W) on the CPU."""
-    with evaluating(generator), without_layers(generator, layer):
+    with evaluating(generator), without_layers(generator, layer, "--ablate_layer"):
         return to_uint8(generator(z, y)).cpu()
 
 

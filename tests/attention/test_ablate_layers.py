@@ -44,7 +44,7 @@ def test_one_layer_alone_and_a_kind_without_gamma(make_config):
 
 def test_a_layer_that_does_not_exist_is_named(make_config):
     generator = generator_of(make_config, "sagan")
-    with pytest.raises(ConfigError, match="--ablate_layer blocks.2: expected all, or one of the attention layers: blo"):
+    with pytest.raises(ConfigError, match="^layer blocks.2: expected all, or one of the attention layers: blo"):
         ablate_layers(generator, "blocks.2")
-    with pytest.raises(ConfigError, match="--ablate_layer all: .* none"):
+    with pytest.raises(ConfigError, match="^layer all: .* none"):
         ablate_layers(build_generator(make_config("model.generator.attention.kind=none")), "all")

@@ -1,8 +1,11 @@
-"""Attention kinds that no graph can carry."""
+"""Attention kinds that no graph can carry, and kinds that people write."""
+
+from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from sagan.attention import Attention
+from sagan.attention import Attention, Linear
 from sagan.attention.base import NoOptions
 
 
@@ -28,3 +31,38 @@ class ActsWhenTraced(Attention):
 
     def transform(self, x):
         return 2 * x if torch.compiler.is_exporting() else x
+
+
+class ComputesWhenBuilt(Attention):
+    """It needs numbers when it is built, which no layer has before its memory is allocated."""
+
+    Options = NoOptions
+
+    def __init__(self, options, place):
+        super().__init__(place)
+        self.scale = float(torch.tensor(9.0).sqrt())
+
+    def transform(self, x):
+        return self.scale * x
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Options of which one has no default."""
+
+    width: int
+    depth: int = 1
+
+
+class OfFloatParameters(Attention):
+    """A layer of the package on the channels, a float32 parameter, and an option that has to be given."""
+
+    Options = Needed
+
+    def __init__(self, options, place):
+        super().__init__(place)
+        self.mix = Linear(place.channels, place.channels, spectral_norm=place.spectral_norm)
+        self.scale = nn.Parameter(torch.full((place.channels, 1, 1), float(options.width)))
+
+    def transform(self, x):
+        return self.mix(x.movedim(1, -1)).movedim(-1, 1) * self.scale

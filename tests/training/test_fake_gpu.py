@@ -3,6 +3,7 @@
 import re
 import warnings
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -184,6 +185,7 @@ def test_the_stand_in_for_autograds_engine_computes_its_gradients(make_state):
 def test_noting_a_record_computes_on_the_gpu_and_waits_for_nothing(monkeypatch):
     copied = []
     monkeypatch.setattr(recording, "HostCopy", lambda content, device: copied.append((content, device)))
+    monkeypatch.setattr(torch.cuda, "Event", MagicMock)  # a fake device has no queue
     config = load_config("quickstart", ["data.num_classes=10", f"training.batch_size={BATCH}"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
