@@ -170,7 +170,7 @@ def decimals(interval: Interval) -> int:
     There are more if a bound would look like 0 and is not.
     """
     half = (interval.high - interval.low) / 2
-    places = 4 if half <= 0 else min(MOST_DECIMALS, max(0, 1 - math.floor(math.log10(half))))
+    places = 4 if half <= 0 or not math.isfinite(half) else min(MOST_DECIMALS, max(0, 1 - math.floor(math.log10(half))))
     while places < MOST_DECIMALS and any(b != 0 and round(b, places) == 0 for b in (interval.low, interval.high)):
         places += 1
     return places

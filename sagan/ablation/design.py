@@ -34,12 +34,22 @@ def changes_of_design(plan: Plan, results: list[Row]) -> list[str]:
     file, now = plan.folder / FILE, design_of(plan)
     if not any(row["status"] in ENDED for row in results):
         return []
-    if not file.is_file():
+    before = known_design(plan)
+    if before is None:
         write_atomically(file, lambda f: f.write((json.dumps(now, indent=2) + "\n").encode()))
+        return []
+    return [f"`{k}` was {as_text(before[k])}, and is now {as_text(v)}" for k, v in now.items() if before[k] != v]
+
+
+def known_design(plan: Plan) -> dict[str, Any] | None:
+    """Return the design of the first results, or None if there are none yet. Raise UserError if its file is damaged."""
+    file = plan.folder / FILE
+    if not file.is_file():
+        return None
     try:
-        before = json.loads(file.read_text())
-        if not isinstance(before, dict) or before.keys() != now.keys():
-            raise ValueError(f"expected {', '.join(now)}")
+        known = json.loads(file.read_text())
+        if not isinstance(known, dict) or known.keys() != design_of(plan).keys():
+            raise ValueError(f"expected {', '.join(design_of(plan))}")
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: damaged ({error}); restore it, or delete it to begin with today's design") from error
-    return [f"`{k}` was {as_text(before[k])}, and is now {as_text(v)}" for k, v in now.items() if before[k] != v]
+    return known

@@ -2,12 +2,13 @@
 
 import os
 import queue
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import suppress
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from sagan.ablation.jobs import note_failure, run_job
 from sagan.ablation.variants import Job
@@ -24,33 +25,43 @@ Executor = Callable[[list[Job], int, Callable[[], bool]], Iterator[Job | None]]
 def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Iterator[Job | None]:
     """Run jobs on this machine, each with its own GPU if there are several, and with its share of the cores."""
     slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+    at_once = min(at_once, len(jobs))
+    numbered = any(":" in job.config.device for job in jobs)  # cuda:1 is none of a single visible GPU
     for slot in range(at_once):
-        slots.put(slot_environment(slot, at_once, jobs[0].processes))
+        slots.put(slot_environment(slot, at_once, jobs[0].processes, own_gpu=not numbered))
 
     def work(job: Job) -> Job:
         environment = slots.get()
         try:
             run_job(job, os.getcwd(), environment, stopped)
-        except OSError as error:  # concerns this run alone; the others continue
-            with suppress(UserError):
+        except (OSError, UserError, ValueError, TypeError) as error:  # concerns this run alone; the others continue
+            try:
                 note_failure(job.run_dir, "failed", str(error))
+            except (OSError, UserError, ValueError):  # perhaps for the same reason
+                tqdm.write(f"{job.variant}, seed {job.seed}: failed ({error})", sys.stderr)
         finally:
             slots.put(environment)
         return job
 
-    with ThreadPoolExecutor(at_once) as pool:
+    pool = ThreadPoolExecutor(at_once)
+    try:
         pending = {pool.submit(work, job) for job in jobs}
         while pending:
             done, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
             yield None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def slot_environment(slot: int, at_once: int, processes: int) -> dict[str, str]:
-    """Return the environment of one of several runs on a machine, with `processes` GPUs and a share of the cores."""
+def slot_environment(slot: int, at_once: int, processes: int, own_gpu: bool = True) -> dict[str, str]:
+    """Return the environment of one of several runs on a machine: a share of the cores, and with `own_gpu` of the GPUs.
+
+    A run has `processes` GPUs.
+    """
     environment = {}
     devices = gpus()
-    if len(devices) > processes:
+    if own_gpu and len(devices) > processes:
         mine = (devices[(slot * processes + i) % len(devices)] for i in range(processes))
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
     if "OMP_NUM_THREADS" not in os.environ:

@@ -7,22 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from sagan.ablation.outcomes import FAILURE, is_done, missing_draws, status
 from sagan.ablation.variants import Job
-from sagan.config import Config
+from sagan.config import LOCAL, Config
 from sagan.config.dotted import is_dotted, module_of
 from sagan.runs.directory import checkpoint_path
 from sagan.runs.log import BUSY, in_progress
 from sagan.runtime.files import write_atomically
 from sagan.training.health import NonFiniteError
 
+LOCK = ".ablate.lock"  # in a run directory: held by the `sagan ablate` that runs it
 OUTPUT = "output.txt"  # in a run directory: what the last processes printed
 ERROR = re.compile("sagan (?:train|evaluate): error: ")  # before the reason, in what the process prints
 SECONDS = 0.5  # between two checks of a process
@@ -37,6 +39,33 @@ def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callabl
     """
     run_dir = Path(folder) / job.run_dir
     run_dir.mkdir(parents=True, exist_ok=True)
+    with alone(job, run_dir, stopped):
+        if not is_done(as_found(job, run_dir)):
+            run_to_its_end(job, run_dir, folder, environment, stopped)
+
+
+@contextmanager
+def alone(job: Job, run_dir: Path, stopped: Callable[[], bool]) -> Iterator[None]:
+    """Keep other calls of `sagan ablate` away from a run for the duration of the block; wait for one that is there."""
+    lock, told = FileLock(run_dir / LOCK), False
+    while not (lock.is_locked or stopped()):
+        try:
+            lock.acquire(timeout=SECONDS)
+        except Timeout:
+            if not told:
+                name = f"{job.variant}, seed {job.seed}"
+                tqdm.write(f"{name}: another `sagan ablate` runs it, in {run_dir}; waiting for it", sys.stderr)
+            told = True
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def run_to_its_end(
+    job: Job, run_dir: Path, folder: str, environment: dict[str, str], stopped: Callable[[], bool]
+) -> None:
+    """Run the remaining commands of a job, after other processes that train it, and record a failure."""
     reason = BUSY
     while BUSY in reason and not stopped():
         if wait_for_others(job, run_dir, stopped):
@@ -114,13 +143,15 @@ def commands_left(job: Job, run_dir: Path) -> list[tuple[str, ...]]:
 
 
 def vouched(config: Config) -> list[str]:
-    """Return the options that a run's own file is not trusted to set: its extractor, and modules with one's own code.
+    """Return the options that a run's own file is not trusted to set, or that another machine may have set differently.
 
-    The plan names them, and the user has started the plan.
+    They are the extractor, the place of the data, and modules with one's own code. The plan names them, and the user
+    has started the plan.
     """
     extractor, model = config.evaluation.extractor, config.model
     options = ["--extractor.name", extractor.name]
     options += ["--extractor.weights", extractor.weights] if extractor.weights else []
+    options += ["--data.path", str(config.data.path)] if config.data.source in LOCAL else []
     named = (model.generator.attention.kind, model.discriminator.attention.kind, config.data.source)
     modules = sorted({module_of(name) for name in named if is_dotted(name)})
     return [*options, *(["--trust_module", ",".join(modules)] if modules else [])]
@@ -156,5 +187,6 @@ def ending(output: str, code: int) -> tuple[str, str]:
     if errors:
         return state, errors[0]
     if code < 0:
-        return state, f"killed by {signal.Signals(-code).name}"
+        known = -code in {*signal.Signals}  # those of real time have no name
+        return state, f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
     return state, lines[-1] if lines else f"exit code {code}"

@@ -23,12 +23,12 @@ def status(job: Job) -> tuple[str, str]:
     """Return the state of a job and the reason for it. The state is finished, in progress (in another process),
     diverged, failed, interrupted, waiting or damaged."""
     try:
-        config = run_config(job)
-        if config is not None and not job.is_run_of(config):
-            return "failed", f"{job.run_dir} has a run with another configuration: remove it, or give the old settings"
+        if reason := obstacle(job):
+            return "failed", reason
         if final_scores(job) is not None:
-            left = len(missing_draws(job))
-            return "finished", f"{left} of {job.noise_draws} draws of z are not scored" if left else ""
+            left, failure = len(missing_draws(job)), read_failure(job.run_dir)
+            because = f": {failure[1]}" if failure else ""
+            return "finished", f"{left} of {job.noise_draws} draws of z are not scored{because}" if left else ""
         if in_progress(job.run_dir):
             return "in progress", f"at step {last_recorded_step(job.run_dir)} of {job.steps}"
         failure = read_failure(job.run_dir)
@@ -38,6 +38,16 @@ def status(job: Job) -> tuple[str, str]:
         return failure
     step = newest_step(job.run_dir)
     return ("interrupted", f"at step {step} of {job.steps}") if step else ("waiting", "")
+
+
+def obstacle(job: Job) -> str:
+    """Return why a job cannot be run in its directory, or nothing. Raise DamagedError."""
+    config = run_config(job)
+    if config is not None and not job.is_run_of(config):
+        return f"{job.run_dir} has a run with another configuration: remove it, or give the old settings"
+    if (step := newest_step(job.run_dir)) > job.steps and final_scores(job) is None:
+        return f"{job.run_dir} has been trained to step {step}, beyond the plan's {job.steps}, and not scored there"
+    return ""
 
 
 def is_done(job: Job) -> bool:
@@ -86,7 +96,10 @@ def records_of(job: Job) -> list[dict]:
     Lines that a killed process left unfinished are ignored.
     """
     file = job.run_dir / "metrics.jsonl"
-    records = list(json_lines(file))
+    try:
+        records = list(json_lines(file))
+    except OSError as error:
+        raise DamagedError(f"{file}: cannot be read: {error.strerror}") from error
     if not records and file.is_file() and file.stat().st_size > 1000:  # more than one unfinished line
         raise DamagedError(f"{file}: expected records as JSON, found no line that is one")
     for record in records:

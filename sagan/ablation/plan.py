@@ -5,6 +5,7 @@ Importing this module does not import torch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import yaml
 
 from sagan.config import ConfigError
 from sagan.config.plain_yaml import load_yaml, problem
+from sagan.config.types import MOST_PROCESSES, shown
 from sagan.presets import PACKAGE, PRESET_DIR
 
+MOST_DRAWS = 1000
 MOST_PRIMARY = 3
 """Most comparisons that may get a verdict: each additional one would reduce the power of all."""
 
@@ -130,8 +133,13 @@ def load_plan(file: Path, size: str | None = None) -> Plan:
         if key not in content:
             raise ConfigError(f"{file}: {key}: missing")
     plan = Plan(**{**content, "file": file})
+    for key in ("question", "preset", "baseline", "metric"):
+        if not isinstance(value := getattr(plan, key), str) or not value.strip():
+            raise ConfigError(f"{file}: {key} {value!r}: expected text")
     for key in ("settings", "evaluation", "sizes", "variants"):
         require_mapping(getattr(plan, key), f"{file}: {key}", "a mapping")
+    for name in plan.sizes:
+        require_folder_name(name, f"{file}: sizes")
     plan = _in_size(plan, size)
     check_plan(plan)
     return plan
@@ -145,14 +153,15 @@ def _in_size(plan: Plan, size: str | None) -> Plan:
     if size not in plan.sizes:
         raise ConfigError(f"--size {size}: {plan.file} has {', '.join(plan.sizes) or 'no sizes'}")
     where = f"{plan.file}: sizes.{size}"
-    change = require_mapping(plan.sizes[size] or {}, where, "a mapping")
+    change = require_mapping(or_empty(plan.sizes[size]), where, "a mapping")
     for key in change:
         if key not in (*REPLACED, *ADDED):
             raise ConfigError(f"{where}.{key}: expected one of {', '.join((*REPLACED, *ADDED))}")
     if plan.margin is not None and "metric" in change and "margin" not in change:
         raise ConfigError(f"{where}.margin: missing: {plan.margin} is in units of {plan.metric} (null: no margin)")
     own = {key: change[key] for key in REPLACED if key in change}
-    own |= {k: getattr(plan, k) | require_mapping(change.get(k) or {}, f"{where}.{k}", "a mapping") for k in ADDED}
+    more = {k: require_mapping(or_empty(change.get(k)), f"{where}.{k}", "a mapping") for k in ADDED}
+    own |= {k: getattr(plan, k) | more[k] for k in ADDED}
     return replace(plan, size=size, **own)
 
 
@@ -160,18 +169,21 @@ def check_plan(plan: Plan) -> None:
     """Raise ConfigError, naming file and key, if values contradict each other or are out of range."""
     where = f"{plan.file}: "
     for name in plan.variants:
-        if not isinstance(name, str) or not name or name.startswith(".") or "/" in name or "\\" in name:
-            raise ConfigError(f"{where}variants: {name!r}: expected a valid folder name")
+        require_folder_name(name, f"{where}variants")
+    for key in ("question", "metric"):
+        if not isinstance(value := getattr(plan, key), str) or not value.strip():  # of a size
+            raise ConfigError(f"{where}{key} {value!r}: expected text")
     if plan.baseline not in plan.variants:
         raise ConfigError(f"{where}baseline {plan.baseline}: expected one of {', '.join(plan.variants)}")
     require_seeds(plan.seeds, f"{where}seeds")
     if plan.exploratory_seeds is not None:
         require_seeds(plan.exploratory_seeds, f"{where}exploratory_seeds", plan.seeds)
     require_primary(plan)
-    for key in ("processes", "noise_draws"):
-        if not _is_int(value := getattr(plan, key)) or value < 1:
-            raise ConfigError(f"{where}{key} {value}: expected a number above 0")
-    if plan.margin is not None and (not isinstance(plan.margin, int | float) or not plan.margin > 0):
+    for key, most in {"processes": MOST_PROCESSES, "noise_draws": MOST_DRAWS}.items():
+        if not _is_int(value := getattr(plan, key)) or not 0 < value <= most:
+            raise ConfigError(f"{where}{key} {value}: expected a number above 0, at most {most}")
+    margin = plan.margin
+    if margin is not None and (isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < inf):
         raise ConfigError(f"{where}margin {plan.margin}: expected a number above 0, in units of {plan.metric}")
 
 
@@ -188,18 +200,32 @@ def require_primary(plan: Plan) -> None:
 
 def require_seeds(seeds: Any, where: str, known: Sequence[int] | None = None) -> None:
     """Raise ConfigError unless `seeds` is a list of different seeds, all among the `known` ones."""
-    numbers = isinstance(seeds, list) and all(_is_int(s) and s >= 0 for s in seeds)
+    numbers = isinstance(seeds, list) and all(_is_int(s) and 0 <= s < 2**63 for s in seeds)
     if not numbers or not seeds or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"{where} {seeds}: expected a list of different numbers from 0")
+        raise ConfigError(f"{where} {shown(seeds)}: expected a list of different numbers from 0, of at most 63 bits")
     if known is not None and not set(seeds) <= set(known):
         raise ConfigError(f"{where} {seeds}: expected some of the plan's seeds, {', '.join(map(str, known))}")
 
 
 def require_mapping(value: Any, where: str, expected: str) -> dict:
-    """Return `value` if it is a mapping, else raise ConfigError."""
+    """Return `value` if it is a mapping with names as keys, else raise ConfigError."""
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: expected {expected}, given {value!r}")
+    for key in value:
+        if not isinstance(key, str):
+            raise ConfigError(f"{where}: {key!r}: expected a name; put it in quotes")
     return value
+
+
+def require_folder_name(name: str, where: str) -> None:
+    """Raise ConfigError unless a name can be that of a folder, and stand in plots, where $ begins a formula."""
+    if not name or name.startswith(".") or len(name.encode()) > 100 or any(c in name for c in "/\\$\0"):
+        raise ConfigError(f"{where}: {name!r}: expected a valid folder name, without $")
+
+
+def or_empty(value: Any) -> Any:
+    """Return an empty mapping for a key without a value."""
+    return {} if value is None else value
 
 
 def _is_int(value: Any) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sagan.ablation import plots
 from sagan.ablation.comparison import comparison, comparison_tables, left_out, narrow_comparison_tables, without_score
-from sagan.ablation.design import changes_of_design
+from sagan.ablation.design import changes_of_design, known_design
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import FIRST, LAST, Row, collect, protocol, recorded, write_table
 from sagan.ablation.samples import sample_sheet
@@ -56,6 +56,8 @@ def refuse_foreign_files(plan: Plan, known: Collection[object]) -> None:
         )
     if REPRODUCED in report and not known and name != plan.name and plan.question.strip() not in report:
         raise UserError(f"{file}: the report of another plan, {shown(name)}; {move}")
+    known_design(plan)  # a damaged file would prevent the report after all runs
+    known_protocol(folder)
 
 
 def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
@@ -121,9 +123,15 @@ def draw(plan: Plan, jobs: list[Job], results: list[Row], curves: list[Row], sum
 
 def remembered_protocol(jobs: list[Job], folder: Path) -> dict:
     """Return the protocol of the runs' scores, and keep it beside the tables in case the runs are deleted."""
-    file, facts = folder / "protocol.json", protocol(jobs)
+    facts = protocol(jobs)
     if facts:
-        write_atomically(file, lambda f: f.write((json.dumps(facts, indent=2) + "\n").encode()))
+        write_atomically(folder / "protocol.json", lambda f: f.write((json.dumps(facts, indent=2) + "\n").encode()))
+    return known_protocol(folder)
+
+
+def known_protocol(folder: Path) -> dict:
+    """Return the protocol beside the tables; empty if there is none. Raise UserError if its file is damaged."""
+    file = folder / "protocol.json"
     if not file.is_file():
         return {}
     try:

@@ -113,12 +113,28 @@ def known_rows(folder: Path, jobs: list[Job]) -> dict[tuple, RunRows]:
             f"{shown(foreign[0]['variant'])}, seed {shown(foreign[0].get('seed'))}: another plan's, or made with other "
             "settings. Move the file away, or restore the settings"
         )
-    known: dict[tuple, RunRows] = {(row["variant"], row["seed"]): RunRows(row, []) for row in recorded(table)}
-    for row in read_table(folder / "curves.csv"):
+    for row in table:
+        if row["status"] not in ENDED:
+            what = f"{shown(row['variant'])}, seed {row['seed']}: status {shown(row['status'])}"
+            raise UserError(f"{folder / 'results.csv'}: {what}: expected {' or '.join(ENDED)}")
+    curves = read_table(folder / "curves.csv")
+    require_numbers(table, folder / "results.csv")
+    require_numbers(curves, folder / "curves.csv")
+    known: dict[tuple, RunRows] = {(row["variant"], row["seed"]): RunRows(row, []) for row in table}
+    for row in curves:
         run = known.get((row["variant"], row.get("seed")))
         if run is not None and isinstance(row.get("step"), int):
             run.curve.append(row)
     return known
+
+
+def require_numbers(table: list[Row], file: Path) -> None:
+    """Raise UserError, naming file, row and column, if a cell that a report computes with is not a number."""
+    for row in table:
+        for column, value in row.items():
+            if column not in TEXT and not isinstance(value, (int, float)):
+                where = f"{shown(row['variant'])}, seed {shown(row.get('seed'))}"
+                raise UserError(f"{file}: {where}: {column} {shown(value)}: expected a number")
 
 
 def result_row(job: Job) -> Row:
@@ -163,10 +179,12 @@ def score_columns(job: Job) -> Row:
 
 
 def curve_rows(job: Job) -> list[Row]:
-    """Return a row for each evaluation of a run."""
+    """Return a row for each evaluation of a run under the protocol of its newest one."""
+    found = sorted(evaluations(job).items())
     return [
         {"variant": job.variant, "seed": job.seed, "step": step, **metrics_of(record)}
-        for step, record in sorted(evaluations(job).items())
+        for step, record in found
+        if protocol_digest(record) == protocol_digest(found[-1][1])
     ]
 
 
@@ -222,7 +240,7 @@ def read_table(file: Path) -> list[Row]:
     if not file.is_file():
         return []
     try:
-        with open(file, encoding="utf-8", newline="") as content:
+        with open(file, encoding="utf-8-sig", newline="") as content:
             rows = list(csv.DictReader(content))
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{file}: cannot be read as a table: {error}") from error

@@ -3,23 +3,28 @@
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
 from sagan.ablation.executors import EXECUTORS
-from sagan.ablation.outcomes import is_done, status
+from sagan.ablation.outcomes import is_done, obstacle, status
 from sagan.ablation.variants import Job
 from sagan.config import LOCAL, UserError
 from sagan.evaluation import build_extractor
 from sagan.runs.records import last_recorded_step
+from sagan.runtime.files import check_writable
 from sagan.training.signals import stop_requests
 
 SECONDS = 30.0  # between lines, if there is no bar
 
 
 def require_inputs(jobs: list[Job]) -> None:
-    """Raise UserError, before the first run, if a data folder or the extractor weights are missing."""
+    """Raise UserError, before the first run, if data or the extractor weights are missing, or no run can be written."""
+    for job in jobs:
+        if not is_done(job):
+            check_writable(job.run_dir, "run_dir", folder=True)
     for path in {j.config.data.path for j in jobs if j.config.data.source in LOCAL}:
         if not Path(path or "").expanduser().exists():
             raise UserError(f"data.path {path}: no such folder or file; --data.path says where the images are")
@@ -34,6 +39,10 @@ def run(jobs: list[Job], kept: set[tuple], executor: str, at_once: int) -> None:
     `kept` are the runs that results.csv holds, as (variant, seed): not trained again even if their directory is gone.
     """
     waiting = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
+    for job in waiting:
+        if reason := obstacle(job):
+            tqdm.write(f"{job.variant}, seed {job.seed}: not started: {reason}", sys.stderr)
+    waiting = [j for j in waiting if not obstacle(j)]
     if not waiting:
         return
     with stop_requests() as stop, Display(jobs, waiting) as display:
@@ -74,7 +83,8 @@ class Display:
                 return
             tqdm.write(f"{ended.variant}, seed {ended.seed}: {state}{f' ({reason})' if reason else ''}", sys.stderr)
         for job in self.active:
-            self.steps[job] = last_recorded_step(job.run_dir)
+            with suppress(OSError):  # of a network drive, for a moment
+                self.steps[job] = last_recorded_step(job.run_dir)
         done = sum(self.steps.values())
         runs = ", ".join(f"{n} {state}" for state, n in self.ended.items() if n and state != "waiting")
         if not self.bar.disable:

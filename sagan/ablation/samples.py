@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sagan.ablation.figures import save
+from sagan.ablation.outcomes import obstacle
 from sagan.ablation.variants import Job
 from sagan.config import UserError
 from sagan.models.origin import origin_of
@@ -34,17 +35,24 @@ def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
         if job.seed != seed or not checkpoints(job.run_dir):
             continue
         try:
+            if obstacle(job):
+                continue
             generator = load_generator(job.run_dir)
             z, y = fixed_inputs(generator, GRID_IMAGES)
             origin = origin_of(generator)
-            titles = titles or ([] if y is None else [origin.class_name(c) for c in y.tolist()])
-        except UserError as error:
+            titles = titles or ([] if y is None else [literal(origin.class_name(c)) for c in y.tolist()])
+        except UserError as error:  # DamagedError is one
             logging.getLogger("sagan").warning("left out of %s: %s", file.name, error)
             continue
         images = to_uint8(generator(z, y)).cpu().expand(-1, 3, -1, -1)
         rows[f"{job.variant}\nstep {origin.step:,}"] = images.permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
     if rows:
         draw_sheet(rows, titles, file)
+
+
+def literal(name: str) -> str:
+    """Return a name as matplotlib shows it unchanged: it would read what stands between two $ as a formula."""
+    return name.replace("$", r"\$")
 
 
 def draw_sheet(rows: dict[str, np.ndarray], titles: list[str], file: Path) -> None:

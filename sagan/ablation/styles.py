@@ -52,7 +52,8 @@ def variant_styles(kinds: dict[str, str], baseline: str) -> dict[str, Style]:
     """
     if len(kinds) > 1 and len(set(kinds.values())) == 1:
         order = sorted(kinds, key=lambda v: v != baseline)
-        return {v: Style(PALETTE[i % len(PALETTE)], ("os" + FURTHER)[i // len(PALETTE)]) for i, v in enumerate(order)}
+        looks = [Style(color, marker) for marker in "os" + FURTHER for color in PALETTE]
+        return {v: looks[i % len(looks)] for i, v in enumerate(order)}
     styles: dict[str, Style] = {}
     for variant, kind in kinds.items():
         color, marker = KIND_STYLES.get(kind, (GREY, FURTHER[0]))

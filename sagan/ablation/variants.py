@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sagan.ablation.plan import Plan, require_mapping
+from sagan.ablation.plan import Plan, or_empty, require_mapping
 from sagan.config import Config, ConfigError, Setting, flatten
 from sagan.config.types import shown
 from sagan.config.writing import MACHINE_OPTIONS
@@ -108,7 +108,7 @@ def variant_config(plan: Plan, variant: str, shared: list[Setting]) -> tuple[Con
     Raise ConfigError as `plan_jobs` does.
     """
     where = f"{plan.file}: variants.{variant}"
-    changes = require_mapping(plan.variants[variant] or {}, where, "a mapping")
+    changes = require_mapping(or_empty(plan.variants[variant]), where, "a mapping")
     settings = [*shared, *(Setting(key, value, f"{where}: ") for key, value in changes.items())]
     settings = [s for setting in settings for s in both_networks(setting)]
     for s in settings:

@@ -32,7 +32,7 @@ def is_written(text: str) -> bool:
     try:
         content = yaml.safe_load(text)
         same = yaml.dump(content, Dumper=_Dumper, sort_keys=False) == text
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, RecursionError, ValueError):  # a date that does not exist
         return False
     return same and isinstance(content, dict) and {"run_dir", "data", "model", "training"} <= content.keys()
 

@@ -49,7 +49,8 @@ def process_group(device: torch.device) -> Iterator[None]:
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)  # graphs are captured on the current device
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    alone = "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1"  # other programs set WORLD_SIZE, too
+    if alone or dist.is_initialized():
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

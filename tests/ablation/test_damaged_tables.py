@@ -16,6 +16,18 @@ DAMAGED = {
     "conflict": (b"<<<<<<< ours\nvariant,seed\nnone,0\n", "expected a table with the columns variant and seed"),
     "no settings": (b"variant,seed,status\nnone,0,finished\n", "not a table of sagan ablate, which has the columns"),
     "null bytes": (b"variant,seed,status,config\n\0\0,0,finished,a1\n", "holds 1 run that this plan does not contain"),
+    "status": (
+        b"variant,seed,status,config\nnone,0,Finished,{none-0}\n",
+        "none, seed 0: status Finished: expected fini",
+    ),
+    "score": (
+        b"variant,seed,kid,status,config\nnone,0,n/a,finished,{none-0}\n",
+        "none, seed 0: kid n/a: expected a number",
+    ),
+    "own column": (
+        b"variant,seed,notes,status,config\nnone,0,slow,finished,{none-0}\n",
+        "none, seed 0: notes slow: expected a number",
+    ),
     "strange seed": (
         b"variant,seed,status,config\nnone,x,finished,a1\n",
         "holds 1 run that this plan does not contain",
@@ -38,10 +50,17 @@ def pilot():
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_table_is_named_in_one_line(name, pilot, tmp_path):
     content, words = DAMAGED[name]
-    (tmp_path / "results.csv").write_bytes(content)
+    (digest,) = (job.digest for job in plan_jobs(pilot, []) if (job.variant, job.seed) == ("none", 0))
+    (tmp_path / "results.csv").write_bytes(content.replace(b"{none-0}", digest.encode()))
     with pytest.raises(UserError, match=words) as error:
         known_rows(tmp_path, plan_jobs(pilot, []))
     assert "\n" not in str(error.value) and str(tmp_path / "results.csv") in str(error.value)
+
+
+def test_a_table_that_a_spreadsheet_has_saved_is_read(pilot, tmp_path):
+    whole = (pilot.folder / "results.csv").read_bytes()
+    (tmp_path / "results.csv").write_bytes(b"\xef\xbb\xbf" + whole.replace(b"\n", b"\r\n"))
+    assert known_rows(tmp_path, plan_jobs(pilot, [])).keys() == known_rows(pilot.folder, plan_jobs(pilot, [])).keys()
 
 
 def test_no_change_of_a_few_bytes_is_a_traceback(pilot, tmp_path):

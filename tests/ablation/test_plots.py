@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +18,7 @@ from sagan.ablation.styles import GREY, KIND_STYLES, PALETTE, variant_styles
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import summarize
 from sagan.attention import KINDS
+from sagan.presets import load_config
 from sagan.runs.checkpoints import load_checkpoint
 from sagan.runs.directory import checkpoints
 from sagan.runs.networks import load_generator
@@ -217,20 +219,22 @@ def test_the_sample_sheet_names_classes_and_leaves_out_damaged_files(make_config
     def job(variant):
         run_dir = tmp_path / variant / "seed-0"
         untrained_run(run_dir)
-        return Job(variant, 0, make_config(f"run_dir={run_dir}"), ("train",))
+        return Job(variant, 0, load_config(str(run_dir / "config.yaml")), ("train",))
 
-    jobs = [job("none"), job("residual-attention-with-a-long-name"), job("damaged")]
-    path, names = checkpoints(jobs[0].run_dir)[0], ["cat", "dog", "a very long name of a class"]
+    jobs = [job("none"), job("residual-attention-with-a-long-name"), job("damaged"), job("another")]
+    jobs[3] = replace(jobs[3], config=make_config(f"run_dir={jobs[3].run_dir}"))  # its run has another configuration
+    path, names = checkpoints(jobs[0].run_dir)[0], ["cat", r"$\frac$", "a very long name of a class"]
     torch.save({**load_checkpoint(path), "data": {"class_names": names, "images": 3}}, path)
     checkpoints(jobs[2].run_dir)[0].write_bytes(b"damaged")
     sheets = []
     monkeypatch.setattr(samples, "save", lambda figure, stem, kinds: sheets.append((figure, stem, kinds)))
     samples.sample_sheet(jobs, tmp_path / "samples.png", 0)
     ((figure, stem, kinds),) = sheets
+    figure.canvas.draw()  # reads formulas
     assert (stem, kinds) == (tmp_path / "samples", ("png",)) and "left out of samples.png" in caplog.text
     rows = np.array(figure.axes).reshape(2, samples.GRID_IMAGES)
     assert [axis.get_ylabel().split("\n")[0] for axis in rows[:, 0]] == ["none", "residual-attention-with-a-long-name"]
-    assert [axis.get_title() for axis in rows[0, :4]] == ["cat", "dog", "a very long\nname of a\nclass", "cat"]
+    assert [axis.get_title() for axis in rows[0, :4]] == ["cat", r"\$\frac\$", "a very long\nname of a\nclass", "cat"]
     generator = load_generator(jobs[0].run_dir)
     z, y = fixed_inputs(generator, samples.GRID_IMAGES)
     expected = to_uint8(generator(z, y))[3].permute(1, 2, 0).numpy()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sagan.ablation.jobs import commands_left, ending, note_failure, vouched
-from sagan.ablation.outcomes import final_draws, is_done, missing_draws, status
+from sagan.ablation.outcomes import final_draws, is_done, missing_draws, obstacle, status
 from sagan.ablation.results import collect, curve_rows, read_table, recorded, result_row, write_table
 from sagan.ablation.variants import Job
 from sagan.config import UserError, to_yaml
@@ -236,6 +236,39 @@ def test_a_damaged_file_is_named_and_harms_no_other_run(make_job, tmp_path, name
     assert not is_done(jobs[1]) and recorded(results) == results[:1]
 
 
+def test_a_file_that_cannot_be_read_harms_no_other_run(make_job, tmp_path):
+    """/proc/self/mem gives an input error where it is not mapped."""
+    jobs = [make_job("none"), make_job("sagan")]
+    write_run(jobs[0], {20: 8.0})
+    write_run(jobs[1], {})
+    (jobs[1].run_dir / "metrics.jsonl").unlink()
+    (jobs[1].run_dir / "metrics.jsonl").symlink_to("/proc/self/mem")
+    results, _ = collect(jobs, tmp_path)
+    assert [row["status"] for row in results] == ["finished", "damaged"]
+    assert "metrics.jsonl: cannot be read: Input/output error" in results[1]["reason"]
+
+
+def test_a_run_that_is_not_the_plans_is_not_started(make_job):
+    job = make_job("none")
+    write_run(job, {20: 8.0})
+    other = replace(job, config=replace(job.config, evaluation=replace(job.config.evaluation, num_samples=7)))
+    assert obstacle(job) == "" and "has a run with another configuration" in obstacle(other)
+    shorter = replace(job, config=replace(job.config, training=replace(job.config.training, steps=15)))
+    checkpoint_path(job.run_dir, 20).parent.mkdir()
+    checkpoint_path(job.run_dir, 20).touch()
+    words = f"{job.run_dir} has been trained to step 20, beyond the plan's 15, and not scored there"
+    assert obstacle(shorter) == words and status(shorter) == ("failed", words)
+
+
+def test_a_curve_is_of_one_protocol(make_job):
+    job = make_job("none")
+    write_run(job, {10: 9.0, 20: 8.0})
+    assert [row["step"] for row in curve_rows(job)] == [10, 20]
+    file = job.run_dir / "metrics.jsonl"
+    file.write_text(file.read_text().replace('"n_fake": 16, "step": 10', '"n_fake": 99, "step": 10'))
+    assert [row["step"] for row in curve_rows(job)] == [20]
+
+
 def add_draw(job, seed, score, **terms):
     """Add what `sagan evaluate RUN --seed N` adds."""
     protocol = {"n_fake": 16, "step": 20, "seed": seed, "sagan": "99", **terms}
@@ -265,7 +298,10 @@ def test_evaluation_noise_is_that_of_several_draws_of_z(make_job):
     add_draw(job, 2, 99.0, n_fake=9)  # on fewer images
     assert missing_draws(job) == [2]
     evaluate = ("sagan", "evaluate", str(job.run_dir), "--checkpoint", "step-00000020.pt", "--device", "cpu")
-    assert commands_left(job, job.run_dir) == [(*evaluate, "--extractor.name", "inception", "--seed", "2")]
+    own = ("--extractor.name", "inception", "--data.path", job.config.data.path)
+    assert commands_left(job, job.run_dir) == [(*evaluate, *own, "--seed", "2")]
+    note_failure(job.run_dir, "failed", "no network")
+    assert status(job) == ("finished", "1 of 3 draws of z are not scored: no network")
     add_draw(job, 2, 46.0)
     assert is_done(job) and list(final_draws(job)) == [0, 1, 2]
     row = result_row(job)
