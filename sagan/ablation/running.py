@@ -11,7 +11,7 @@ from tqdm import tqdm
 from sagan.ablation.executors import EXECUTORS
 from sagan.ablation.outcomes import is_done, obstacle, status
 from sagan.ablation.variants import Job
-from sagan.config import LOCAL, UserError
+from sagan.config import LOCAL, DamagedError, UserError
 from sagan.evaluation import build_extractor
 from sagan.runs.records import last_recorded_step
 from sagan.runtime.files import check_writable
@@ -39,10 +39,13 @@ def run(jobs: list[Job], kept: set[tuple], executor: str, at_once: int) -> None:
     `kept` are the runs that results.csv holds, as (variant, seed): not trained again even if their directory is gone.
     """
     waiting = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
+    blocked: dict[Job, str] = {}
     for job in waiting:
-        if reason := obstacle(job):
+        with suppress(DamagedError):  # training may mend a damaged record
+            blocked[job] = obstacle(job)
+        if reason := blocked.get(job):
             tqdm.write(f"{job.variant}, seed {job.seed}: not started: {reason}", sys.stderr)
-    waiting = [j for j in waiting if not obstacle(j)]
+    waiting = [j for j in waiting if not blocked.get(j)]
     if not waiting:
         return
     with stop_requests() as stop, Display(jobs, waiting) as display:

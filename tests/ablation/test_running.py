@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sagan.ablation import executors, jobs
+from sagan.ablation import executors, jobs, running
 from sagan.ablation.executors import run_local, slot_environment
 from sagan.ablation.jobs import run_job
 from sagan.ablation.outcomes import status
 from sagan.ablation.running import require_inputs
 from sagan.ablation.variants import Job
-from sagan.config import UserError
+from sagan.config import UserError, to_yaml
 from sagan.runtime.distributed import process_group, world_size
 
 
@@ -63,6 +63,19 @@ def test_a_place_that_is_no_folder_is_named_before_the_first_run(make_jobs, tmp_
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(UserError, match="run_dir runs/0: cannot be written: .*runs is not a folder"):
         require_inputs(make_jobs(2))
+
+
+def test_a_run_of_another_configuration_is_not_started_and_a_damaged_one_is(make_jobs, monkeypatch, capsys):
+    given, started = make_jobs(3), []
+    for job in given[1:]:
+        job.run_dir.mkdir(parents=True)
+    other = replace(given[1].config, training=replace(given[1].config.training, batch_size=2))
+    (given[1].run_dir / "config.yaml").write_text(to_yaml(other))
+    (given[2].run_dir / "config.yaml").write_text("[")
+    monkeypatch.setattr(executors, "run_job", lambda job, *others: started.append(job.variant))
+    running.run(given, set(), "local", 1)
+    assert started == ["variant-0", "variant-2"]
+    assert "variant-1, seed 0: not started: runs/1 has a run with another configuration" in capsys.readouterr().err
 
 
 def test_two_calls_at_once_train_a_run_that_diverges_once(make_jobs, monkeypatch):
