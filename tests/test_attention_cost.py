@@ -70,7 +70,7 @@ def test_chosen_kinds_and_a_kind_of_ones_own(capsys):
     [
         ("--batch 1", "--batch 1: expected 2 or more"),
         ("--repeats 0", "--repeats 0: expected a number above 0"),
-        ("--sizes []", "--sizes []: expected one number above 0 or more"),
+        ("--sizes []", "--sizes []: expected at least one number above 0"),
         ("--kinds [se,none]", "--kinds [se, none]: expected null or kinds other than none"),
         ("--kinds see", "attention.kind see: expected one of none, residual"),
         ("--precision half", "--precision half: expected one of float32, bf16"),

@@ -85,7 +85,7 @@ def test_the_page_says_which_runs_agree_without_attention_and_where_d_looks():
     real = {row["seed"]: row for row in read_table(FOLDER / "maps.csv") if row["images"] == "real"}
     weights = {seed: row["other_disc"] for seed, row in real.items()}
     assert sum(3 <= round(weight, 1) < 4.5 for weight in weights.values()) == 5 and "in five seeds" in PAGE
-    assert f"{weights[8]:.1f} times in seed 8, and {weights[9]:.1f} times in seed 9" in PAGE
+    assert f"{weights[8]:.1f} times in seed 8 and {weights[9]:.1f} times in seed 9" in PAGE
     scores = scores_of(table, "sagan", AGREEMENT)
     assert f"with {weights[5]:.1f} times in D, seed 5 agrees little ({scores[5]:.2f})" in PAGE
     assert f"with {weights[9]:.1f} times, seed 9 agrees well ({scores[9]:.2f})" in PAGE

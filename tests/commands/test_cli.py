@@ -257,7 +257,7 @@ def test_a_command_that_runs_out_of_memory_says_what_to_change(allocate, asked, 
     monkeypatch.setattr("sagan.commands.app.run", lambda *arguments: allocate())
     assert main(["train", "quickstart"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"sagan train: error: out of memory{asked}take fewer images at a time (training.batch_size")
+    assert error.startswith(f"sagan train: error: out of memory{asked}use fewer images at a time (training.batch_size")
     assert error.count("\n") == 1
 
 

@@ -20,6 +20,12 @@ from sagan.training.performance import CapturedUpdates, choose_updates, leave_un
 from sagan.training.steps import EAGER, discriminator_step, generator_step, train_step
 
 
+@pytest.fixture(autouse=True)
+def nothing_compiled_before():
+    """After some networks in one process, torch stops compiling the code of their class."""
+    torch.compiler.reset()
+
+
 def inputs_of(state, number=0):
     """Return the inputs of all updates."""
     n, random = state.config.training.batch_size, torch.Generator().manual_seed(number)

@@ -15,7 +15,8 @@ WEIGHTS = torch.tensor([[0.24, 0.26], [0.25, 0.25]])
 
 
 def a_map(weights, kind="matrix", distribution=False):
-    return AttentionMap(kind, weights[None, None], (2, 2), (2, 2), distribution=distribution)
+    size = (1, 2) if kind == "matrix" else (2, 2)
+    return AttentionMap(kind, weights[None, None], size, size, distribution=distribution)
 
 
 def test_from_zero_a_nearly_uniform_row_stays_low_on_the_scale():
