@@ -114,7 +114,7 @@ def test_stopped_and_started_at_will(question, tmp_path):
     step = last_recorded_step(run_dir)
     assert [p.name for p in checkpoints(run_dir)][-1] == f"step-{step:08d}.pt"
     assert table(folder) == {} and "seed 0: interrupted: at step" in (folder / "report.md").read_text()
-    assert main(["ablate", "q/plan.yaml", "--training.steps", str(step + 1)]) == 0
+    assert main(["ablate", "q/plan.yaml", "--training.steps", str(step + 1), *endless[2:]]) == 0
     assert table(folder)["none"]["status"] == "finished"
     assert [r["step"] for r in read_records(run_dir / "metrics.jsonl") if "loss/generator" in r] == [
         *range(1, step + 2)
