@@ -117,9 +117,9 @@ def attention_figure(
     UserError if the file cannot be read.
     """
     num, seed = whole(num, "num", 1), whole(seed, "seed", 0)
-    if network not in get_args(Network) or (network == "discriminator" and isinstance(run, Generator)):
-        here = "generator" if isinstance(run, Generator) else " or ".join(get_args(Network))
-        raise ConfigError(f"network {network}: expected {here}")
+    there = ("generator",) if isinstance(run, Generator) else get_args(Network)
+    if network not in there:
+        raise ConfigError(f"network {network}: expected {' or '.join(there)}")
     trust(trust_module)
     generator, discriminator = (run, None) if isinstance(run, Generator) else load_networks(network, run)[:2]
     names = (generator.origin and generator.origin.class_names) or ()

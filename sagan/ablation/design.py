@@ -3,14 +3,12 @@
 `design.json` beside the tables remembers it from the first result on, so that a later change shows in the report.
 """
 
-import json
 from typing import Any
 
+from sagan.ablation.memory import remember, remembered
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import ENDED, Row
-from sagan.config import UserError
 from sagan.config.types import as_text
-from sagan.runtime.files import write_atomically
 
 FILE = "design.json"
 
@@ -31,25 +29,15 @@ def changes_of_design(plan: Plan, results: list[Row]) -> list[str]:
 
     The first results write the file. Raise UserError if it is damaged.
     """
-    file, now = plan.folder / FILE, design_of(plan)
     if not any(row["status"] in ENDED for row in results):
         return []
-    before = known_design(plan)
+    now, before = design_of(plan), known_design(plan)
     if before is None:
-        write_atomically(file, lambda f: f.write((json.dumps(now, indent=2) + "\n").encode()))
+        remember(now, plan.folder / FILE)
         return []
     return [f"`{k}` was {as_text(before[k])}, and is now {as_text(v)}" for k, v in now.items() if before[k] != v]
 
 
 def known_design(plan: Plan) -> dict[str, Any] | None:
     """Return the design of the first results, or None if there are none yet. Raise UserError if its file is damaged."""
-    file = plan.folder / FILE
-    if not file.is_file():
-        return None
-    try:
-        known = json.loads(file.read_text())
-        if not isinstance(known, dict) or known.keys() != design_of(plan).keys():
-            raise ValueError(f"expected {', '.join(design_of(plan))}")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: damaged ({error}); restore it, or delete it to begin with today's design") from error
-    return known
+    return remembered(plan.folder / FILE, "restore it, or delete it to begin with today's design", design_of(plan))

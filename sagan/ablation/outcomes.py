@@ -26,9 +26,7 @@ def status(job: Job) -> tuple[str, str]:
         if reason := obstacle(job):
             return "failed", reason
         if final_scores(job) is not None:
-            left, failure = len(missing_draws(job)), read_failure(job.run_dir)
-            because = f": {failure[1]}" if failure else ""
-            return "finished", f"{left} of {job.noise_draws} draws of z are not scored{because}" if left else ""
+            return "finished", missing_in_words(job)
         if in_progress(job.run_dir):
             return "in progress", f"at step {last_recorded_step(job.run_dir)} of {job.steps}"
         failure = read_failure(job.run_dir)
@@ -162,6 +160,14 @@ def missing_draws(job: Job) -> list[int]:
     first = job.config.evaluation.seed
     there = final_draws(job)
     return [seed for seed in range(first, first + job.noise_draws) if seed not in there]
+
+
+def missing_in_words(job: Job) -> str:
+    """Return how many draws of a finished run are not scored, and why if that is known. Raise DamagedError."""
+    if not (left := len(missing_draws(job))):
+        return ""
+    failure = read_failure(job.run_dir)
+    return f"{left} of {job.noise_draws} draws of z are not scored{f': {failure[1]}' if failure else ''}"
 
 
 def beginning(value: object) -> str:

@@ -133,9 +133,6 @@ def load_plan(file: Path, size: str | None = None) -> Plan:
         if key not in content:
             raise ConfigError(f"{file}: {key}: missing")
     plan = Plan(**{**content, "file": file})
-    for key in ("question", "preset", "baseline", "metric"):
-        if not isinstance(value := getattr(plan, key), str) or not value.strip():
-            raise ConfigError(f"{file}: {key} {value!r}: expected text")
     for key in ("settings", "evaluation", "sizes", "variants"):
         require_mapping(getattr(plan, key), f"{file}: {key}", "a mapping")
     for name in plan.sizes:
@@ -170,8 +167,8 @@ def check_plan(plan: Plan) -> None:
     where = f"{plan.file}: "
     for name in plan.variants:
         require_folder_name(name, f"{where}variants")
-    for key in ("question", "metric"):
-        if not isinstance(value := getattr(plan, key), str) or not value.strip():  # of a size
+    for key in ("question", "preset", "baseline", "metric"):
+        if not isinstance(value := getattr(plan, key), str) or not value.strip():
             raise ConfigError(f"{where}{key} {value!r}: expected text")
     if plan.baseline not in plan.variants:
         raise ConfigError(f"{where}baseline {plan.baseline}: expected one of {', '.join(plan.variants)}")

@@ -1,6 +1,5 @@
 """The report of a plan: tables, pictures and report.md, written from the records of its runs."""
 
-import json
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -8,14 +7,13 @@ from pathlib import Path
 from sagan.ablation import plots
 from sagan.ablation.comparison import comparison, comparison_tables, left_out, narrow_comparison_tables, without_score
 from sagan.ablation.design import changes_of_design, known_design
+from sagan.ablation.memory import remember, remembered
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import FIRST, LAST, Row, collect, protocol, recorded, write_table
 from sagan.ablation.samples import sample_sheet
 from sagan.ablation.sections import (
-    MIXED,
     REPRODUCED,
     all_scores,
-    changed_design,
     costs,
     endings,
     gallery,
@@ -23,11 +21,12 @@ from sagan.ablation.sections import (
     narrow_scores_tables,
     noise,
     provenance,
+    reservations,
 )
 from sagan.ablation.styles import variant_styles
 from sagan.ablation.tables import latex, markdown
 from sagan.ablation.variants import Job
-from sagan.ablation.verdicts import Summary, protocols, summarize, summary_rows
+from sagan.ablation.verdicts import Summary, summarize, summary_rows
 from sagan.config import UserError
 from sagan.config.types import shown
 from sagan.runtime.files import write_atomically
@@ -123,32 +122,21 @@ def draw(plan: Plan, jobs: list[Job], results: list[Row], curves: list[Row], sum
 
 def remembered_protocol(jobs: list[Job], folder: Path) -> dict:
     """Return the protocol of the runs' scores, and keep it beside the tables in case the runs are deleted."""
-    facts = protocol(jobs)
-    if facts:
-        write_atomically(folder / "protocol.json", lambda f: f.write((json.dumps(facts, indent=2) + "\n").encode()))
+    if facts := protocol(jobs):
+        remember(facts, folder / "protocol.json")
     return known_protocol(folder)
 
 
 def known_protocol(folder: Path) -> dict:
     """Return the protocol beside the tables; empty if there is none. Raise UserError if its file is damaged."""
-    file = folder / "protocol.json"
-    if not file.is_file():
-        return {}
-    try:
-        facts = json.loads(file.read_text())
-        if not isinstance(facts, dict):
-            raise ValueError("expected names and values")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: damaged ({error}); delete it, or restore the runs that it came from") from error
-    return facts
+    return remembered(folder / "protocol.json", "delete it, or restore the runs that it came from") or {}
 
 
 def results_block(plan: Plan, results: list[Row], summaries: list[Summary], changes: list[str]) -> str:
     """Return the text between the markers of a README.md: the comparisons, and the runs and variants left out."""
     primary, exploratory = comparison_tables(plan, summaries)
     lines = ["<!-- written by sagan ablate from results.csv; do not edit -->", ""]
-    lines += [MIXED, ""] if len(protocols(results)) > 1 else []
-    lines += changed_design(changes)
+    lines += reservations(results, changes)
     lines += [*markdown(primary), ""] if primary.rows else []
     lines += [*markdown(exploratory), ""] if exploratory.rows else []
     return "\n".join([*lines, *without_score(plan, results), *left_out(plan, summaries)]) + "\n"

@@ -39,13 +39,7 @@ def run(jobs: list[Job], kept: set[tuple], executor: str, at_once: int) -> None:
     `kept` are the runs that results.csv holds, as (variant, seed): not trained again even if their directory is gone.
     """
     waiting = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
-    blocked: dict[Job, str] = {}
-    for job in waiting:
-        with suppress(DamagedError):  # training may mend a damaged record
-            blocked[job] = obstacle(job)
-        if reason := blocked.get(job):
-            tqdm.write(f"{job.variant}, seed {job.seed}: not started: {reason}", sys.stderr)
-    waiting = [j for j in waiting if not blocked.get(j)]
+    waiting = [j for j in waiting if can_start(j)]
     if not waiting:
         return
     with stop_requests() as stop, Display(jobs, waiting) as display:
@@ -53,6 +47,17 @@ def run(jobs: list[Job], kept: set[tuple], executor: str, at_once: int) -> None:
             display(ended)
     if stop.name is not None:
         print("stopped; the active runs have saved their state, and the same command resumes them")
+
+
+def can_start(job: Job) -> bool:
+    """Return whether a job can be run in its directory. If it cannot, a line says why."""
+    try:
+        reason = obstacle(job)
+    except DamagedError:  # training may mend a damaged record
+        return True
+    if reason:
+        tqdm.write(f"{job.variant}, seed {job.seed}: not started: {reason}", sys.stderr)
+    return not reason
 
 
 class Display:

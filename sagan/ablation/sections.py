@@ -52,7 +52,6 @@ def heading(plan: Plan, results: list[Row], changes: list[str]) -> list[str]:
         "**The plan is not complete.**" + (VERDICTS_WAIT if plan.compared and len(plan.seeds) >= MIN_PAIRS else ""),
         "",
     ]
-    mixed = [MIXED, ""] if len(protocols(results)) > 1 else []
     return [
         f"# {plan.name}{size}",
         "",
@@ -62,17 +61,17 @@ def heading(plan: Plan, results: list[Row], changes: list[str]) -> list[str]:
         f"runs, of which {states}. This page is made by `sagan ablate` from the records of the runs.",
         "",
         *(interim if to_come else []),
-        *mixed,
-        *changed_design(changes),
+        *reservations(results, changes),
     ]
 
 
-def changed_design(changes: list[str]) -> list[str]:
-    """Return a warning about changes of the design, or nothing."""
-    if not changes:
-        return []
-    return [f"**The design was changed after the first results**: {'; '.join(changes)}. A verdict is valid only for a "
-            "design that is fixed before its runs.", ""]  # fmt: skip
+def reservations(results: list[Row], changes: list[str]) -> list[str]:
+    """Return warnings about different protocols and about `changes` of the design, if there are any."""
+    lines = [MIXED, ""] if len(protocols(results)) > 1 else []
+    if changes:
+        changed = f"**The design was changed after the first results**: {'; '.join(changes)}."
+        lines += [f"{changed} A verdict is valid only for a design that is fixed before its runs.", ""]
+    return lines
 
 
 def numbers(values: list[int]) -> str:

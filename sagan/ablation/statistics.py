@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import special
 
+from sagan.runtime.wording import counted
+
 ALPHA = 0.05
 """Chance of at least one false verdict of a kind among all primary comparisons."""
 MIN_PAIRS = 5
@@ -109,25 +111,29 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def is_testable(differences: Sequence[float]) -> bool:
-    """Return whether there are at least MIN_PAIRS differences, all finite, and not all equal.
+def why_untestable(differences: Sequence[float]) -> str:
+    """Return why differences cannot be tested, in words; nothing if they can.
 
     Equal differences, such as those of scores that are 0 in every run, do not show that there is no spread.
     """
-    if len(differences) < MIN_PAIRS or not np.isfinite(differences).all():
-        return False
-    return bool(np.ptp(differences) > 1e-9 * np.abs(differences).max())  # apart from rounding
+    if len(differences) < MIN_PAIRS:
+        return f"{counted(len(differences), 'seed')}, at least {MIN_PAIRS} needed"
+    if not np.isfinite(differences).all():
+        return "a score is not a number"
+    if np.ptp(differences) <= 1e-9 * np.abs(differences).max():  # apart from rounding
+        return "all differences are equal"
+    return ""
 
 
 def decide(differences: Mapping[str, Sequence[float]], margin: float | None = None) -> dict[str, Decision | None]:
     """Return the decision on each of a family of primary comparisons.
 
-    A comparison that cannot be tested gets None: see `is_testable`. It still counts for the correction, because the
+    A comparison that cannot be tested gets None: see `why_untestable`. It still counts for the correction, because the
     plan determines what is tested, not which runs finished.
 
     Differences from 0 and equivalence are two families, each tested by Holm's method at ALPHA.
     """
-    testable = {k: is_testable(d) for k, d in differences.items()}
+    testable = {k: not why_untestable(d) for k, d in differences.items()}
     p_values = [paired_p(d) if testable[k] else 1.0 for k, d in differences.items()]
     levels, adjusted = holm_levels(p_values), holm_adjusted(p_values)
     equal = [equivalence_p(d, margin) if margin and testable[k] else 1.0 for k, d in differences.items()]

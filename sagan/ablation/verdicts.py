@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sagan.ablation.results import ENDED, Row, metric_names
-from sagan.ablation.statistics import ALPHA, MIN_PAIRS, Decision, Interval, decide, mean_interval
+from sagan.ablation.statistics import ALPHA, MIN_PAIRS, Decision, Interval, decide, mean_interval, why_untestable
 from sagan.evaluation.directions import is_score, lower_is_better
 from sagan.runtime.wording import counted
 
@@ -79,18 +79,14 @@ def primary_decisions(
     mixed = {v for v in differences if len(protocols([*runs[v], *runs.get(baseline, [])])) > 1}
     found: dict[str, Decision | str] = {}
     for v, decision in decide({v: [] if v in waiting | mixed else d for v, d in differences.items()}, margin).items():
-        pairs = len(differences[v])
         if v in mixed:
             found[v] = "no verdict: scored under different protocols"
         elif v in waiting and len(runs[v]) >= MIN_PAIRS:
-            found[v] = f"no verdict yet: {pairs} of {counted(len(runs[v]), 'seed')}"
+            found[v] = f"no verdict yet: {len(differences[v])} of {counted(len(runs[v]), 'seed')}"
         elif decision is not None:
             found[v] = explained_by_lost_runs(in_words(decision, metric), v, baseline, runs, metric) or decision
-        elif pairs < MIN_PAIRS:
-            found[v] = f"no verdict: {counted(pairs, 'seed')}, at least {MIN_PAIRS} needed"
         else:
-            finite = all(map(math.isfinite, differences[v]))
-            found[v] = f"no verdict: {'all differences are equal' if finite else 'a score is not a number'}"
+            found[v] = f"no verdict: {why_untestable(differences[v])}"
     return found
 
 

@@ -193,10 +193,9 @@ def _options(kind: type[Attention], spec: AttentionConfig, option: str) -> objec
                 f"{option}.options.{shown(key)}: not an option of kind {spec.kind}, "
                 f"which has {', '.join(known) or 'none'}"
             )
-    needed = [f.name for f in fields(kind.Options) if f.default is MISSING and f.default_factory is MISSING]
-    for key in needed:
-        if key not in spec.options:
-            raise ConfigError(f"{option}.options.{key}: kind {spec.kind} has no default for it, so give a value")
+    for f in fields(kind.Options):
+        if f.name not in spec.options and f.default is MISSING and f.default_factory is MISSING:
+            raise ConfigError(f"{option}.options.{f.name}: kind {spec.kind} has no default for it, so give a value")
     if not known:
         return kind.Options()
     settings = [Setting(key, value, f"{option}.options.") for key, value in spec.options.items()]

@@ -191,7 +191,7 @@ def out_of_memory(error: Exception) -> str:
     short = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator: " in text  # torch may not be loaded
     if not (short or isinstance(error, MemoryError)):
         return ""
-    asked = re.search(r"(?:tried|Tried) to allocate [\d.]+ \w+", text)
+    asked = re.search(r"[Tt]ried to allocate [\d.]+ \w+", text)
     return (
         f"out of memory{f': {asked[0]}' if asked else ''}; use fewer images at a time (training.batch_size, batch_size "
         "or num), or split the batch of training (training.micro_batches)"

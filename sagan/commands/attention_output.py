@@ -63,7 +63,6 @@ def draw(run: str, options: Options, points: list[Point] | None, real: RealData)
 
 def network_loader(options: Options, real: RealData) -> Callable[..., Networks]:
     """Return a function that loads the networks that the options ask for, given a run and perhaps a checkpoint."""
-
     return partial(
         load_networks,
         "discriminator" if options.images else options.network,
@@ -75,7 +74,6 @@ def network_loader(options: Options, real: RealData) -> Callable[..., Networks]:
 
 def inputs_of(networks: Networks, options: Options, real: RealData) -> ShownInputs:
     """Return the inputs that the options ask for: the user's own images, or latent vectors and real images."""
-
     classes = chosen_classes(options.classes, networks.generator) if options.classes else None
     if options.images:
         return own_images(networks, options.images, options.num, classes, real.config)

@@ -90,9 +90,10 @@ def difference_of_classes(num_classes: int, class_names: Sequence[str] | None, r
     """Return how the classes of a generator differ from those of the data, in words; nothing if they are the same."""
     if num_classes != len(real_names):
         return f"the generator has {counted(num_classes, 'class', 'classes')}, the data {len(real_names)}"
-    pairs = zip(class_names or real_names, real_names, strict=True)
-    number, (own, other) = next(((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1]), (0, ("", "")))
-    return f"class {number} is {own!r} of the generator and {other!r} of the data" if own != other else ""
+    for number, (own, other) in enumerate(zip(class_names or real_names, real_names, strict=True)):
+        if own != other:
+            return f"class {number} is {own!r} of the generator and {other!r} of the data"
+    return ""
 
 
 def compare(

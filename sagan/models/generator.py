@@ -97,11 +97,10 @@ class Generator(nn.Module):
         n, seed, batch_size = whole(n, "n", 0), whole(seed, "seed", 0), whole(batch_size, "batch_size", 1)
         names = self.origin.class_names if self.origin else None
         numbers = class_numbers(classes, self.num_classes, names)
-        y = torch.tensor(numbers)[torch.arange(n) % len(numbers)] if numbers else None
-        z = latents(seed, "sample", 0, n, self.z_dim, truncation)
         device, dtype = self.project.weight.device, self.project.weight.dtype
+        y = torch.tensor(numbers)[torch.arange(n) % len(numbers)].to(device) if numbers else None
+        z = latents(seed, "sample", 0, n, self.z_dim, truncation)
         with evaluating(self):
             parts = [slice(i, i + batch_size) for i in range(0, n, batch_size)]
-            labels = [None if y is None else y[p].to(device) for p in parts]
-            images = [to_uint8(self(z[p].to(device, dtype), y)).cpu() for p, y in zip(parts, labels, strict=True)]
+            images = [to_uint8(self(z[p].to(device, dtype), None if y is None else y[p])).cpu() for p in parts]
         return torch.cat(images) if images else torch.empty(0, self.image_channels, *self.size, dtype=torch.uint8)

@@ -105,6 +105,7 @@ def _average_wanted(ema: bool | None, config: Config) -> bool:
 
 
 def read_checkpoint(path: Path, network: Name, ema: bool | None) -> Saved:
+    """Return what a checkpoint holds of a network. Raise UserError, naming it, if it is damaged or lacks it."""
     content = load_checkpoint(path)
     config = checkpoint_config(content, path)
     averaged = _average_wanted(ema, config) and f"{network}_ema" in content
