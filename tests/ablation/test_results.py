@@ -248,6 +248,17 @@ def test_a_file_that_cannot_be_read_harms_no_other_run(make_job, tmp_path):
     assert "metrics.jsonl: cannot be read: Input/output error" in results[1]["reason"]
 
 
+def test_a_finished_run_needs_no_record_of_a_failure(make_job):
+    job = make_job("none")
+    write_run(job, {20: 8.0})
+    (job.run_dir / "failure.json").write_text("{")
+    assert status(job) == ("finished", "") and is_done(job)
+    more = replace(job, noise_draws=3)
+    assert status(more)[0] == "damaged" and "failure.json" in status(more)[1]
+    (job.run_dir / "failure.json").write_text('{"status": "failed", "reason": "no memory"}')
+    assert status(more) == ("finished", "2 of 3 draws of z are not scored: no memory")
+
+
 def test_a_run_that_is_not_the_plans_is_not_started(make_job):
     job = make_job("none")
     write_run(job, {20: 8.0})
