@@ -1,7 +1,7 @@
 """Build the API reference with pdoc, and fail if pdoc warns: python docs/reference.py OUTPUT."""
 
+import argparse
 import pkgutil
-import sys
 import warnings
 from pathlib import Path
 
@@ -24,4 +24,6 @@ def main(output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    main(parser.parse_args().output)

@@ -3,12 +3,15 @@
 python -m experiments.cifar10_jpeg data    # downloads CIFAR-10 to data, writes data/cifar10-jpeg/train/CLASS/NNNN.jpg
 """
 
-import sys
+import argparse
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image
+
+from sagan.config import UserError
+from sagan.data.archives import fetch
 
 
 def write(images: Iterable[tuple[Image.Image, int]], classes: Sequence[str], folder: Path) -> None:
@@ -23,10 +26,13 @@ def write(images: Iterable[tuple[Image.Image, int]], classes: Sequence[str], fol
 
 def main() -> None:
     """Write the data set below the folder that the command line names."""
-    from torchvision.datasets import CIFAR10
-
-    root = Path(sys.argv[1])
-    images = CIFAR10(str(root), train=True, download=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    root = parser.parse_args().root
+    try:
+        images = fetch("cifar10", root, "train", download=True)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     write((images[i] for i in range(len(images))), images.classes, root / "cifar10-jpeg" / "train")
 
 

@@ -1,9 +1,9 @@
 """A picture of TensorBoard's attention tab, with a record for every checkpoint that a run has kept:
 python -m samples.attention_tab RUN OUT.png (needs Chromium, on PATH or named by CHROMIUM)."""
 
+import argparse
 import json
 import logging
-import sys
 import tempfile
 import threading
 from dataclasses import replace
@@ -72,4 +72,8 @@ def main(run: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    main(options.run, options.out)

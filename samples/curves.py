@@ -1,6 +1,6 @@
 """Draws the curves of a run from its metrics.jsonl: python samples/curves.py RUN OUT.png (needs matplotlib)."""
 
-import sys
+import argparse
 from pathlib import Path
 
 import matplotlib
@@ -46,4 +46,8 @@ def main(run: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    main(options.run, options.out)

@@ -3,8 +3,12 @@
 import importlib
 import json
 import os
+import runpy
+import sys
 import tarfile
+import urllib.request
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -41,6 +45,27 @@ def test_all_presets_are_known_by_name():
 def test_a_script_finds_what_it_imports(script):
     """Most measure for too long to run here."""
     importlib.import_module(".".join(script.relative_to(FOLDER.parent).with_suffix("").parts))
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, FOLDER.parent / "docs" / "reference.py"], ids=lambda path: path.name)
+def test_asking_a_script_for_help_measures_and_writes_nothing(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(script), run_name="__main__")
+    assert not stopped.value.code
+    assert capsys.readouterr().out.startswith(f"usage: {script.name}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
+    def no_network(*_, **__):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(sys, "argv", ["cifar10_jpeg.py", str(tmp_path / "data")])
+    with pytest.raises(SystemExit, match="cifar10: not found in .*data, and the download failed .*no route to host"):
+        cifar10_jpeg.main()
 
 
 def test_the_jpeg_files_of_cifar10_are_encoded_like_those_of_the_experiments(tmp_path):

@@ -3,10 +3,10 @@
 `browser` needs Chromium, on PATH or named by CHROMIUM.
 """
 
+import argparse
 import itertools
 import logging
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -205,4 +205,7 @@ def _report(what: str, times: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    {"training": training, "bytes": bytes_, "browser": browser}[sys.argv[1]]()
+    measurements = {"training": training, "bytes": bytes_, "browser": browser}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=measurements)
+    measurements[parser.parse_args().what]()

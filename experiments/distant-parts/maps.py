@@ -6,8 +6,8 @@ weight that a query of the background spends on both, each in multiples of unifo
 without the layer, on the same z.
 """
 
+import argparse
 import csv
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -107,10 +107,15 @@ def rows(run: Path) -> Iterator[dict[str, object]]:
 
 
 def main() -> None:
-    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-    found = [row for run in sorted(folder.glob("*/seed-*")) for row in rows(run)]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    found = [row for run in sorted(options.runs.glob("*/seed-*")) for row in rows(run)]
+    if not found:
+        parser.error(f"{options.runs}: no VARIANT/seed-N with an attention matrix")
     names = list(dict.fromkeys(name for row in found for name in row))
-    with open(out, "w", newline="") as file:
+    with open(options.out, "w", newline="") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
         for row in found:

@@ -4,6 +4,7 @@ Processes of `torchrun` train, evaluate and average gradients, each with the wor
 processes take turns, so that changing load affects all of them.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -59,7 +60,7 @@ def case(processes: int) -> dict:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "OMP_NUM_THREADS": "1", "SAGAN_CACHE": f"{folder}/cache"}
-        command = [*launcher, "-m", "experiments.scaling.measure", folder]
+        command = [*launcher, "-m", "experiments.scaling.measure", "--worker", folder]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -127,4 +128,7 @@ def evaluation_row(n: int, medians: dict[int, dict]) -> Row:
 
 
 if __name__ == "__main__":
-    worker(sys.argv[1]) if len(sys.argv) > 1 else main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worker", metavar="FOLDER", help="run as one of the processes; used by this script itself")
+    folder = parser.parse_args().worker
+    worker(folder) if folder else main()

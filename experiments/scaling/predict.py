@@ -4,6 +4,7 @@ The time of a step is that of one GPU, plus the messages that no computation hid
 sum, and two sums forward and two backward for each synchronized batch norm of G, which every update of D runs forward.
 """
 
+import argparse
 import math
 from pathlib import Path
 
@@ -57,4 +58,5 @@ def sum_ms(size: int, gpus: int) -> float:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

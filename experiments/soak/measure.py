@@ -4,6 +4,7 @@ Trains a tiny run in a process of its own, and reads its memory, open files, thr
 Writes measurements.json, summary.csv and soak.png beside this file.
 """
 
+import argparse
 import csv
 import json
 import os
@@ -113,4 +114,6 @@ def draw(rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("steps", type=int, nargs="?", default=20_000)
+    main(parser.parse_args().steps)

@@ -3,6 +3,7 @@
 Writes operations.csv: the share of each group of operations in the CPU time of `quickstart` steps on one thread.
 """
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -52,4 +53,5 @@ def group_of(operation: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

@@ -3,6 +3,7 @@
 Both versions take turns in one run, so that changing load affects both. Writes versions.csv.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -23,12 +24,12 @@ CASES = {"quickstart": [], "base widths 8 and 16, 32 images": NARROW}
 ROUNDS, STEPS = 60, 3
 
 
-def main(old: str) -> None:
+def main(old: Path) -> None:
     """Measure every case in bf16 and float32, and write the table."""
     from sagan.ablation.results import write_table
 
     cases = [(name, precision) for name in CASES for precision in ("bf16", "float32")]
-    write_table([row(Path(old).absolute(), *case) for case in cases], HERE / "versions.csv", ())
+    write_table([row(old.absolute(), *case) for case in cases], HERE / "versions.csv", ())
 
 
 def row(old: Path, name: str, precision: str) -> dict:
@@ -99,4 +100,10 @@ def step_of_checkout(options: list[str]):
 
 
 if __name__ == "__main__":
-    worker(sys.argv[2:]) if sys.argv[1] == "--worker" else main(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkout", type=Path, nargs="?", help="the older version")
+    parser.add_argument("--worker", nargs="*", metavar="OPTION", help="time one version; used by this script itself")
+    given = parser.parse_args()
+    if given.worker is None and not (given.checkout and given.checkout.is_dir()):
+        parser.error(f"checkout: {given.checkout} is no folder")
+    main(given.checkout) if given.worker is None else worker(given.worker)

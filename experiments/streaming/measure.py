@@ -104,7 +104,7 @@ def step_rate() -> float:
 
 def main() -> None:
     """Measure, and write record.json; or measure one case, in a process of its own."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder")
     parser.add_argument("--case", nargs=3)
     options = parser.parse_args()
