@@ -15,6 +15,7 @@ from sagan.config import LOCAL, DamagedError, UserError
 from sagan.evaluation import build_extractor
 from sagan.runs.records import last_recorded_step
 from sagan.runtime.files import check_writable
+from sagan.runtime.wording import counted
 from sagan.training.signals import stop_requests
 
 SECONDS = 30.0  # between lines, if there is no bar
@@ -38,8 +39,7 @@ def run(jobs: list[Job], kept: set[tuple], executor: str, at_once: int) -> None:
 
     `kept` are the runs that results.csv holds, as (variant, seed): not trained again even if their directory is gone.
     """
-    waiting = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
-    waiting = [j for j in waiting if can_start(j)]
+    waiting = remaining(jobs, kept)
     if not waiting:
         return
     with stop_requests() as stop, Display(jobs, waiting) as display:
@@ -47,6 +47,25 @@ def run(jobs: list[Job], kept: set[tuple], executor: str, at_once: int) -> None:
             display(ended)
     if stop.name is not None:
         print("stopped; the active runs have saved their state, and the same command resumes them")
+
+
+def remaining(jobs: list[Job], kept: set[tuple]) -> list[Job]:
+    """Return the jobs that `run` would run. A line says why if one of them cannot."""
+    left = [j for j in jobs if not is_done(j) and ((j.variant, j.seed) not in kept or status(j)[0] == "finished")]
+    return [j for j in left if can_start(j)]
+
+
+def plan_of(jobs: list[Job], kept: set[tuple]) -> list[str]:
+    """Return what `run` would do with each job, as text, and how many steps that takes in all."""
+    left = remaining(jobs, kept)
+    lines = []
+    for job in jobs:
+        state, reason = status(job)
+        if state == "waiting" and job not in left:
+            state, reason = "done", "its directory is gone; its row in results.csv is kept"
+        lines.append(f"{job.variant}, seed {job.seed}: {state}{f' ({reason})' if reason else ''}")
+    steps = sum(job.steps - last_recorded_step(job.run_dir) for job in left)
+    return [*lines, f"to run: {len(left)} of {counted(len(jobs), 'run')}, {counted(steps, 'step')}"]
 
 
 def can_start(job: Job) -> bool:

@@ -33,6 +33,8 @@ class Options:
     """Runs at a time (with ray: per machine). They share the cores; each has its own GPU if there are several."""
     executor: Literal["local", "ray"] = "local"
     """local: processes on this machine; ray: the cluster of $RAY_ADDRESS, or one started here."""
+    dry_run: bool = False
+    """Print what would run, and stop: nothing is trained or written."""
     report_only: bool = False
     """Write the report from existing results, and train nothing."""
     power: bool = False
@@ -80,12 +82,14 @@ def ablate(
     seeds = chosen("seeds", options.seeds, content.seeds, plan)
     jobs = plan_jobs(content, overrides)
     known = known_rows(content.folder, jobs)  # refuses the results of another plan
+    wanted: list[Job] = [j for j in jobs if j.variant in variants and j.seed in seeds]
+    if options.dry_run:
+        return print(*map(printable, running.plan_of(wanted, set(known))), sep="\n")
     if options.power:
         return print(printable(power_table(content, jobs, options.power_sd, options.power_difference)))
     check_writable(content.folder, "the folder of the report", folder=True)
     refuse_foreign_files(content, known)
     if not options.report_only:
-        wanted: list[Job] = [j for j in jobs if j.variant in variants and j.seed in seeds]
         running.require_inputs(wanted)
         running.run(wanted, set(known), options.executor, options.jobs)
     size = ["--size", options.size] if options.size else []

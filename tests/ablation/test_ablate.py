@@ -62,12 +62,21 @@ def question(tmp_path, monkeypatch):
     return write
 
 
+def what_would_run(capsys):
+    """Return the lines of a dry run."""
+    capsys.readouterr()
+    assert main(["ablate", "q/plan.yaml", "--dry_run"]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
 def table(folder):
     return {row["variant"]: row for row in read_table(folder / "results.csv")}
 
 
 def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
     folder = question(noise_draws=2)
+    assert what_would_run(capsys) == ["none, seed 0: waiting", "wild, seed 0: waiting", "to run: 2 of 2 runs, 8 steps"]
+    assert [file.name for file in folder.iterdir()] == ["plan.yaml"] and not (tmp_path / "runs").exists()
     assert main(["ablate", "q/plan.yaml", "--jobs", "2"]) == 0
     assert capsys.readouterr().out.strip() == "q/report.md"
     first = table(folder)
@@ -79,6 +88,9 @@ def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
 
     records = tmp_path / "runs/q/none/seed-0/metrics.jsonl"
     before = records.stat().st_mtime_ns
+    finished, diverged, left = what_would_run(capsys)
+    assert (finished, left) == ("none, seed 0: finished", "to run: 0 of 2 runs, 0 steps")
+    assert re.fullmatch(r"wild, seed 0: diverged \(.*not finite.*\)", diverged)
     assert main(["ablate", "q/plan.yaml"]) == 0  # nothing is left to do
     assert records.stat().st_mtime_ns == before and table(folder) == first
     made = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -86,6 +98,8 @@ def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
     assert main(["ablate", "q/plan.yaml", "--report-only"]) == 0  # from what was recorded
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == made
     assert not (tmp_path / "runs").exists()
+    gone = "done (its directory is gone; its row in results.csv is kept)"
+    assert what_would_run(capsys)[0] == f"none, seed 0: {gone}"
     moved.rename(tmp_path / "runs")
 
     other = ["ablate", "q/plan.yaml", "--optimizer.beta2", "0.5"]  # is neither in the table nor in the run's directory
