@@ -14,9 +14,10 @@ from sagan.layers import BatchNorm
 from sagan.models.image_sampler import image_sampler, set_standing_statistics
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
 from sagan.runs.directory import run_directory
-from sagan.runs.networks import export, load_discriminator
+from sagan.runs.networks import load_discriminator
 from sagan.runs.saved_networks import load_run_config
 from sagan.runtime.draws import labels, latents
+from sagan.sharing.weights import export
 from tests.helpers.tiny_runs import train_run, untrained_run
 
 

@@ -15,9 +15,9 @@ from sagan.config import UserError
 from sagan.models.build import build_discriminator, build_generator
 from sagan.models.origin import Origin
 from sagan.presets import load_config
-from sagan.runs.networks import export
 from sagan.runs.saved_networks import holds_discriminator
 from sagan.sharing.graphs import Graph, graph_bytes
+from sagan.sharing.weights import export
 from tests.helpers.attention_kinds import CASES, open_gate
 from tests.helpers.tiny_runs import TINY, untrained_run
 

@@ -15,8 +15,9 @@ from sagan.config import ConfigError, UserError
 from sagan.presets import load_config
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint, newest_whole, save_checkpoint
 from sagan.runs.directory import checkpoint_path
-from sagan.runs.networks import export, load_discriminator, load_generator
+from sagan.runs.networks import load_discriminator, load_generator
 from sagan.runs.saved_networks import load_run_config
+from sagan.sharing.weights import export
 from sagan.training.loop import check_start
 from tests.helpers.mutations import mutated_blobs, mutated_contents, mutated_exports
 from tests.helpers.tiny_runs import TINY, cheap_extractor, tokens, train_run

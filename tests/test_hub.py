@@ -16,9 +16,9 @@ from sagan.commands.app import main
 from sagan.config import ConfigError, UserError
 from sagan.evaluation import Scores
 from sagan.runs.hub_download import parsed
-from sagan.runs.networks import export
 from sagan.runs.records import append_evaluation
 from sagan.runs.saved_networks import holds_discriminator, load_run_config
+from sagan.sharing.weights import export
 from tests.helpers.hub import COMMIT, RecordedApi, hub
 from tests.helpers.pages import ROOT
 from tests.helpers.tiny_runs import untrained_run

@@ -13,7 +13,7 @@ from sagan.attention import is_loaded
 from sagan.commands.app import main
 from sagan.config import ConfigError, UntrustedCode
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
-from sagan.runs.networks import export
+from sagan.sharing.weights import export
 from tests.helpers.tiny_runs import train_run, untrained_run
 
 GATE = """

@@ -70,7 +70,9 @@ def test_records_without_a_checkpoint_are_not_replaced(make_config, tmp_path):
     with pytest.raises(ConfigError, match=r"has records up to step 5 but no checkpoint"):
         train(make_config("training.steps=5", "checkpoint.every=1", "logging.every=1"))
     assert (run / "metrics.jsonl").read_text() == records
-    train(make_config("training.steps=5", "checkpoint.every=100"))  # it may have been killed before the first one
+    for every in (100, 0):  # it may have been killed before the first one
+        train(make_config("training.steps=5", f"checkpoint.every={every}"))
+        shutil.rmtree(run / "checkpoints")
 
 
 def test_a_run_inside_its_own_data_is_refused(make_config, image_folder):

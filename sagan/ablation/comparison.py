@@ -148,18 +148,18 @@ def interval_text(interval: Interval | None) -> str:
         return ""
     if math.isnan(interval.low):
         return f"{interval.mean:.4g}"
-    return f"{rounded(interval.mean, decimals(interval))} {bounds(interval)}"
+    return f"{with_decimals(interval.mean, decimals(interval))} {bounds(interval)}"
 
 
 def bounds(interval: Interval | None) -> str:
     """Return the bounds of an interval as `[1.20, 1.26]`, or an empty text if there are none."""
     if interval is None or math.isnan(interval.low):
         return ""
-    low, high = (rounded(bound, decimals(interval)) for bound in (interval.low, interval.high))
+    low, high = (with_decimals(bound, decimals(interval)) for bound in (interval.low, interval.high))
     return f"[{low}, {high}]"
 
 
-def rounded(value: float, places: int) -> str:
+def with_decimals(value: float, places: int) -> str:
     """Return a value with a number of decimals, and 0 without a sign."""
     return f"{round(value, places) + 0.0:.{places}f}"  # -0.0 + 0.0 is 0.0
 

@@ -9,10 +9,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sagan.config import ConfigError
-from sagan.config.plain_yaml import load_yaml, problem
+from sagan.config.plain_yaml import read_yaml
 from sagan.config.types import MOST_PROCESSES, shown
 from sagan.presets import PACKAGE, PRESET_DIR
 
@@ -119,13 +117,7 @@ def plan_file(name: str) -> Path:
 
 def load_plan(file: Path, size: str | None = None) -> Plan:
     """Return the plan in a file, in one of its sizes. Raise ConfigError, naming file and key, if anything is wrong."""
-    try:
-        content = load_yaml(file.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: cannot be read as a plan: {problem(error)}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: cannot be read as a plan: {error}") from None
-    content = require_mapping(content, f"{file}", "keys of a plan")
+    content = require_mapping(read_yaml(file, "a plan"), f"{file}", "keys of a plan")
     for key in content:
         if key not in GIVEN:
             raise ConfigError(f"{file}: {key}: unknown key; a plan has {', '.join(sorted(GIVEN))}")

@@ -162,7 +162,7 @@ def draw_curves(axis: Axes, curves: list[Curve], style: Style, band: float) -> N
 
     `band` is the opacity of the band.
     """
-    single = alone(curves)
+    single = drawn_singly(curves)
     complete = [curve for curve in curves if curve not in single]
     look: dict[str, Any] = dict(color=style.color, linestyle=style.dash)
     if complete:
@@ -173,7 +173,7 @@ def draw_curves(axis: Axes, curves: list[Curve], style: Style, band: float) -> N
         axis.plot(steps, scores, linewidth=0.8, marker=style.marker, markersize=2, **look)
 
 
-def alone(curves: list[Curve]) -> list[Curve]:
+def drawn_singly(curves: list[Curve]) -> list[Curve]:
     """Return the curves to draw seed by seed: those that miss steps, or all if fewer than MIN_INTERVAL are complete."""
     whole = max((steps for steps, _ in curves), key=len, default=[])
     short = [curve for curve in curves if curve[0] != whole]
@@ -188,10 +188,10 @@ def curve_legend(plan: Plan, known: dict[str, dict[int, Curve]], styles: dict[st
     handles: list[Line2D | Patch] = []
     if known[plan.baseline]:
         handles.append(Line2D([], [], label=f"{plan.baseline}, baseline", **look))
-    if any(len(alone(of)) < len(of) for of in curves):
+    if any(len(drawn_singly(of)) < len(of) for of in curves):
         handles.append(Line2D([], [], color=GREY, linewidth=1.6, label="mean over seeds"))
         handles.append(Patch(color=GREY, alpha=BAND, linewidth=0, label="lowest to highest seed, from three seeds on"))
-    if any(map(alone, curves)):
+    if any(map(drawn_singly, curves)):
         handles.append(Line2D([], [], color=GREY, linewidth=0.8, label="one seed"))
     return handles
 

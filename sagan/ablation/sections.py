@@ -12,7 +12,7 @@ from sagan.ablation.metrics import name_and_network, readable, unit
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import ENDED, Row
 from sagan.ablation.statistics import MIN_PAIRS
-from sagan.ablation.tables import Table, markdown
+from sagan.ablation.tables import PRINTED_WIDTH, Table, fitting, markdown
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import Summary, protocols, scores_of
 from sagan.evaluation.directions import direction
@@ -30,8 +30,6 @@ VERDICTS_WAIT = (
     " A comparison of at least five seeds gets its verdict once all of its runs have ended: stopping as soon as a "
     "verdict appears would raise the error rate."
 )
-PRINTED_WIDTH = 64
-"""Characters in a row of a LaTeX table, which the text width of a page holds."""
 MIXED = (
     "**The runs were scored under different protocols** (the column `protocol` of results.csv). Scores of different "
     "protocols are not compared, and must not be."
@@ -129,17 +127,6 @@ def narrow_scores_tables(summaries: list[Summary]) -> list[Table]:
         for columns in fitting(list(group), widths, PRINTED_WIDTH - sum(widths[:2])):
             tables.append(part_of(whole, [0, 1, *columns], network))
     return tables or [whole]
-
-
-def fitting(columns: list[int], widths: list[int], room: int) -> list[list[int]]:
-    """Return the columns in as few runs as fit into a width; a run has at least one column."""
-    runs: list[list[int]] = []
-    for column in columns:
-        if runs and sum(widths[c] for c in (*runs[-1], column)) <= room:
-            runs[-1].append(column)
-        else:
-            runs.append([column])
-    return runs
 
 
 def part_of(whole: Table, columns: list[int], network: str) -> Table:

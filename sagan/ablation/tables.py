@@ -6,6 +6,9 @@ from dataclasses import dataclass
 LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$"}  # fmt: skip
 
+PRINTED_WIDTH = 64
+"""Characters in a row of a LaTeX table, which the text width of a page holds."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -50,3 +53,14 @@ def latex_cell(text: str) -> str:
     escaped = "".join(LATEX.get(letter, letter) for letter in text)
     escaped = re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
     return re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
+
+
+def fitting(columns: list[int], widths: list[int], room: int) -> list[list[int]]:
+    """Return the columns in as few runs as fit into a width; a run has at least one column."""
+    runs: list[list[int]] = []
+    for column in columns:
+        if runs and sum(widths[c] for c in (*runs[-1], column)) <= room:
+            runs[-1].append(column)
+        else:
+            runs.append([column])
+    return runs

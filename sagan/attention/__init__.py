@@ -82,13 +82,13 @@ def is_loaded(kind: str) -> bool:
     return kind in KINDS or (isinstance(found, type) and issubclass(found, Attention))
 
 
-def import_modules(names: Iterable[str], option: str = "trust_module") -> None:
+def import_modules(names: Iterable[str]) -> None:
     """Import modules so that a file may name the attention kinds in them. Raise ConfigError, naming the module."""
     for name in names:
         try:
             importlib.import_module(name)
         except Exception as error:  # a user's module may raise anything
-            raise ConfigError(f"{option} {name}: cannot be imported: {type(error).__name__}: {error}") from error
+            raise ConfigError(f"trust_module {name}: cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def build_attention(spec: AttentionConfig, place: Place, option: str = "attention") -> nn.Module:

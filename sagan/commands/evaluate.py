@@ -116,7 +116,8 @@ def of_folders(options: Options, protocol: Protocol, given: Given) -> "Scores | 
     from sagan.runtime.device import choose_device
     from sagan.runtime.distributed import is_main, main_first, process_group, require_agreement
 
-    device, size = choose_device(options.device), height_and_width(options.resolution)
+    device = choose_device(options.device)
+    size = None if options.resolution is None else DataConfig(resolution=options.resolution).size
     real, fake = FolderImages(options.real, "--real", size), FolderImages(options.fake, "--fake", size)
     with process_group(device):
         with main_first("loads the extractor"):  # one process downloads
@@ -124,11 +125,3 @@ def of_folders(options: Options, protocol: Protocol, given: Given) -> "Scores | 
         require_agreement({"--real": real.fingerprint, "--fake": fake.fingerprint})
         scores = compare_images(real, fake, extractor, protocol.batch_size)
         return scores if is_main() else None
-
-
-def height_and_width(resolution: int | list[int] | None) -> tuple[int, int] | None:
-    """Return the size that `--resolution` asks for, or None."""
-    if resolution is None:
-        return None
-    height, width = [resolution] * 2 if isinstance(resolution, int) else resolution
-    return height, width

@@ -51,8 +51,8 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     here = Path() if run.startswith("hf://") else Path(run) if Path(run).is_dir() else Path(run).parent
     folder = Path(options.out or here / "export")
     check_writable(folder, "--out", folder=True)
-    from sagan.runs.networks import export as write
     from sagan.runs.networks import trust
+    from sagan.sharing.weights import export as write
 
     trust(options.trust_module)
     from sagan.sharing.card import is_card, refuse_foreign_card, write_card

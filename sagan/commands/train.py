@@ -71,6 +71,7 @@ def plan_of(config: Config) -> list[str]:
     from sagan.runs.saved_networks import load_weights
     from sagan.runtime.device import activation_dtype, choose_device
     from sagan.training.loop import check_start
+    from sagan.training.resume import finished
 
     saved, _ = newest_whole(Path(config.run_dir or ""))
     config = check_start(config, saved, data_given=False)
@@ -87,6 +88,8 @@ def plan_of(config: Config) -> list[str]:
         data = f"{counted(len(found), 'image')}, {found.source}"
         config = with_num_classes(config, found)
     start = f"resuming from step {step}" if step else "a new run"
+    if saved and finished(config, saved):
+        start = f"finished at step {step}, so nothing is left to train"
     if training.init_from and not step:
         start += f" from the weights of {training.init_from}, step {load_weights(training.init_from)[0]}"
     lines = [

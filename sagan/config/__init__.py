@@ -17,6 +17,7 @@ from sagan.config.schema import (
     GeneratorConfig,
     LoggingConfig,
     ModelConfig,
+    NetworkConfig,
     OptimizerConfig,
     TrainingConfig,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "GeneratorConfig",
     "LoggingConfig",
     "ModelConfig",
+    "NetworkConfig",
     "OptimizerConfig",
     "Setting",
     "TrainingConfig",

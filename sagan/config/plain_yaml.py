@@ -1,10 +1,11 @@
 """YAML as people write it by hand: plain values, no key twice, and a limited number of values."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sagan.config.errors import one_line
+from sagan.config.errors import ConfigError, one_line
 
 MOST = 100_000  # values, with each alias counted as a copy: a few lines of aliases can stand for billions
 
@@ -26,6 +27,16 @@ def load_yaml(text: str) -> Any:
         raise yaml.YAMLError("brackets inside brackets, too deep to read") from None
     except (ValueError, OverflowError) as error:  # a date such as 2026-02-30, an integer of 5,000 digits
         raise yaml.YAMLError(str(error)) from None
+
+
+def read_yaml(file: Path, what: str) -> Any:
+    """Return the plain values in a YAML file. Raise ConfigError, naming the file and `what` it should be."""
+    try:
+        return load_yaml(file.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: cannot be read as {what}: {problem(error)}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read as {what}: {error}") from None
 
 
 def problem(error: yaml.YAMLError) -> str:

@@ -10,10 +10,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_origin
 
-import yaml
-
 from sagan.config.errors import ConfigError
-from sagan.config.plain_yaml import load_yaml, problem
+from sagan.config.plain_yaml import read_yaml
 from sagan.config.schema import Config
 from sagan.config.types import convert, shown
 
@@ -44,14 +42,14 @@ def read(cls: type[T], settings: Iterable[Setting]) -> T:
     return _assemble(cls, {key: convert(types[key], s.value, f"{s.where}{key}") for key, s in last.items()})
 
 
-def to_config(values: Any, cls: type[T] = Config, where: str = "") -> T:
-    """Return a (nested) dataclass from a (nested) mapping, such as a checkpoint, an export or `config.yaml` contains.
+def to_config(values: Any) -> Config:
+    """Return the configuration in a nested mapping, such as a checkpoint, an export or `config.yaml` contains.
 
     Keys of other versions are ignored, and missing ones get their defaults. If a value does not fit, raise a
-    ConfigError that begins with `where` and the option.
+    ConfigError that begins with the option.
     """
-    types = option_types(cls)
-    return read(cls, [s for s in flat_settings(values, types, where) if is_option_of(types, s.key)])
+    types = option_types(Config)
+    return read(Config, [s for s in flat_settings(values, types, "") if is_option_of(types, s.key)])
 
 
 def updated(old: T, settings: Iterable[Setting]) -> T:
@@ -59,15 +57,9 @@ def updated(old: T, settings: Iterable[Setting]) -> T:
     return read(type(old), [*(Setting(key, value) for key, value in flatten(old)), *settings])
 
 
-def file_settings(file: Path, cls: type = Config) -> list[Setting]:
+def file_settings(file: Path) -> list[Setting]:
     """Return the settings of a YAML file. Raise ConfigError if it cannot be read, or sets an unknown option."""
-    try:
-        content = load_yaml(file.read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: cannot be read as YAML: {problem(error)}") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: cannot be read as YAML: {error}") from None
-    types = option_types(cls)
+    content, types = read_yaml(file, "YAML"), option_types(Config)
     settings = flat_settings({} if content is None else content, types, f"{file}: ")
     settings = [s for s in settings if s.value is not None or not _is_section(s.key, types)]  # an empty section
     seen: set[str] = set()

@@ -19,34 +19,23 @@ from sagan.config.types import (
     Truncation,
 )
 
-Source = Literal[
-    "shapes",
-    "pairs",
-    "pairs-near",
-    "pairs-pattern",
-    "folder",
-    "zip",
-    "packed",
-    "huggingface",
-    "cifar10",
-    "cifar100",
-    "fashion-mnist",
-    "stl10",
-    "dataset",  # data given from Python, which no command can open
-]
+Drawn = Literal["shapes", "pairs", "pairs-near", "pairs-pattern"]
+Local = Literal["folder", "zip", "packed"]
+Downloaded = Literal["cifar10", "cifar100", "fashion-mnist", "stl10"]
+Source = Literal[Drawn, Local, "huggingface", Downloaded, "dataset"]
 OwnSource = Annotated[
     str,
     Predicate(is_dotted),
     doc(f"one of {', '.join(get_args(Source))}, or the path of a class such as my_module.MyDataset"),
 ]
-FROM_PYTHON = "dataset"
-"""Source of data that a program gives to `sagan.train` or `sagan.evaluate`."""
-LOCAL = ("folder", "zip", "packed")
+DRAWN = get_args(Drawn)
+"""Sources whose images the program draws."""
+LOCAL = get_args(Local)
 """Sources that are files of one's own."""
 STORED = (*LOCAL, "huggingface")
 """Sources that need `data.path`."""
-DRAWN = ("shapes", "pairs", "pairs-near", "pairs-pattern")
-"""Sources whose images the program draws."""
+FROM_PYTHON = "dataset"
+"""Source of data that a program gives to `sagan.train` or `sagan.evaluate`; no command can open it."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +92,8 @@ class AttentionConfig:
 
 
 @dataclass(frozen=True)
-class GeneratorConfig:
-    """The generator G."""
+class NetworkConfig:
+    """What both networks have."""
 
     channels: Positive = 64
     """Base width (64 in the paper); the width of each block is a multiple of it."""
@@ -113,6 +102,12 @@ class GeneratorConfig:
     """Divide every weight by its largest singular value."""
     init: Literal["xavier", "orthogonal"] = "xavier"
     """Initial weights: Xavier-uniform (the authors) or orthogonal (BigGAN)."""
+
+
+@dataclass(frozen=True)
+class GeneratorConfig(NetworkConfig):
+    """The generator G."""
+
     z_dim: Positive = 128
     """Size of the latent vector, drawn from N(0, I)."""
     norm_spectral: bool = False
@@ -126,16 +121,8 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True)
-class DiscriminatorConfig:
+class DiscriminatorConfig(NetworkConfig):
     """The discriminator D."""
-
-    channels: Positive = 64
-    """Base width (64 in the paper); the width of each block is a multiple of it."""
-    attention: AttentionConfig = field(default_factory=AttentionConfig)
-    spectral_norm: bool = True
-    """Divide every weight by its largest singular value."""
-    init: Literal["xavier", "orthogonal"] = "xavier"
-    """Initial weights: Xavier-uniform (the authors) or orthogonal (BigGAN)."""
 
 
 @dataclass(frozen=True)

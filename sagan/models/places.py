@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sagan.attention import KINDS, Place, build_attention, resolve
-from sagan.config import Config, ConfigError, DiscriminatorConfig, GeneratorConfig
+from sagan.config import Config, ConfigError, GeneratorConfig, NetworkConfig
 from sagan.models.sizes import (
     DISCRIMINATOR_WIDTHS,
     GENERATOR_WIDTHS,
@@ -19,7 +19,7 @@ from sagan.models.sizes import (
 )
 
 
-def block_places(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> list[Place]:
+def block_places(config: NetworkConfig, size: Size) -> list[Place]:
     """Return the place after each block of a network for images of `size`, in forward order.
 
     A place has the channels and the size of the block's output, and says what the network allows there. Raise
@@ -39,7 +39,7 @@ def norm_options(config: GeneratorConfig) -> dict[str, Any]:
     return dict(momentum=config.norm_momentum, eps=config.norm_eps, sync=config.norm_sync)
 
 
-def attention_by_block(config: GeneratorConfig | DiscriminatorConfig, size: Size) -> Iterator[nn.Module]:
+def attention_by_block(config: NetworkConfig, size: Size) -> Iterator[nn.Module]:
     """Yield the attention layer of each block in forward order, or the identity for a block without attention.
 
     Layers are built lazily. So a network that builds its blocks in turn draws the initial weights of each block right
@@ -80,7 +80,7 @@ def check_attention(config: Config) -> None:
                     raise
 
 
-def build_all(part: GeneratorConfig | DiscriminatorConfig, size: Size) -> None:
+def build_all(part: NetworkConfig, size: Size) -> None:
     """Build the attention layers of a network, and drop them."""
     for _ in attention_by_block(part, size):
         pass

@@ -58,8 +58,8 @@ def run_of(run: str | Path, checkpoint: str | None = None) -> Path | None:
     return own if own and file.resolve().is_relative_to(own.resolve()) else run_directory(file)
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
-    """Return the content of a checkpoint.
+def load_checkpoint(path: Path) -> dict:
+    """Return the content of a checkpoint, on the CPU.
 
     Its digest, if it has one, is checked and left out. Raise DamagedError, naming the file, if it cannot be read as a
     checkpoint, or if a field has a type or range that this program never writes. The error for a run's file also names
@@ -67,7 +67,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
     read it.
     """
     try:
-        return read_checkpoint(path, device)
+        return read_checkpoint(path)
     except DamagedError as error:
         run_dir = path.parent.parent
         others = [p for p in reversed(checkpoints(run_dir)) if p != path] if path.parent.name == "checkpoints" else []
@@ -77,7 +77,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
         raise DamagedError(f"{error}; the newest one of the run that can be read: --checkpoint {whole.name}") from error
 
 
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
+def read_checkpoint(path: Path) -> dict:
     """Return the content of a checkpoint. Raise errors as `load_checkpoint` does, without looking at other files."""
     wrong = f"{path}: cannot be read as a checkpoint: damaged or another kind of file"
     try:
@@ -89,7 +89,7 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
     try:
         _require_stored(path)
         with warnings.catch_warnings(action="ignore"):  # about kinds of tensors that are refused below
-            content = torch.load(path, map_location=device, weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged file
         if "allocate memory" in str(error) or getattr(error, "errno", None) in (errno.EIO, errno.ESTALE):
             raise UserError(f"{path}: cannot be read: {error}") from error

@@ -57,15 +57,15 @@ def summaries_of(configuration: dict[str, Any], text: str, metrics: list[str]) -
     )
     yield summary.text("configuration", f"```yaml\n{text}\n```")
     decisive = {name: value for name, value in configuration.items() if name in HYPERPARAMETERS}
-    experiment, start, _ = summary.hparams(dict(leaves(decisive)), dict.fromkeys(metrics, 0))
+    experiment, start, _ = summary.hparams(dict(named_options(decisive)), dict.fromkeys(metrics, 0))
     yield from (experiment, start)
 
 
-def leaves(configuration: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | str | float]]:
+def named_options(configuration: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | str | float]]:
     """Yield the options of a nested configuration by their full names. Lists and mappings become text."""
     for name, value in configuration.items():
         if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{name}.")
+            yield from named_options(value, f"{prefix}{name}.")
         elif value is not None:
             yield prefix + name, value if isinstance(value, (bool, int, float, str)) else str(value)
 

@@ -111,11 +111,13 @@ def read_real(run: str | Path, saved: Saved, real: Dataset, memory_gb: float, sp
         raise ConfigError(f"{run}: trained on a data set from Python, which is not this one; {again}")
     real = in_memory(real, memory_gb)
     meet("reads the images")
-    require_agreement({"images": len(real), "class_names": real.class_names, "labels": digest(real), "split": split})
+    require_agreement(
+        {"images": len(real), "class_names": real.class_names, "labels": labels_digest(real), "split": split}
+    )
     return real
 
 
-def digest(real: Dataset) -> str:
+def labels_digest(real: Dataset) -> str:
     """Return a digest of the labels, in order."""
     return hashlib.sha256(real.labels.numpy().tobytes()).hexdigest()[:12]
 

@@ -1,8 +1,6 @@
 """Trained networks rebuilt from a file alone: a run directory, a checkpoint, or exported weights."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -15,11 +13,8 @@ from sagan.data.own import is_imported
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
-from sagan.runs.checkpoints import find_checkpoint
 from sagan.runs.contents import check_weights
-from sagan.runs.hub_download import is_address
-from sagan.runs.saved_networks import Name, Saved, read_checkpoint, saved_discriminator, saved_generator
-from sagan.runtime.files import write_atomically
+from sagan.runs.saved_networks import Name, Saved, saved_discriminator, saved_generator
 
 Network = TypeVar("Network", Generator, Discriminator)
 
@@ -84,32 +79,6 @@ def require_trusted_source(data: DataConfig, run: str | Path) -> None:
         raise UntrustedCode(what, [module])
 
 
-def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) -> list[Path]:
-    """Write G (its moving average if there is one) and D as generator.safetensors and discriminator.safetensors.
-
-    The files' metadata holds the configuration, the step and the class names. Return the files. Raise UserError as
-    `load_generator` does: weights that do not fit are not exported.
-    """
-    from safetensors.torch import save
-
-    if is_address(run_or_file) or Path(run_or_file).suffix == ".safetensors":
-        raise ConfigError(f"{run_or_file}: is exported already; expected a run directory or a checkpoint")
-    path = find_checkpoint(run_or_file, checkpoint)
-    networks = [read_checkpoint(path, name, ema=True) for name in get_args(Name)]
-    _fitting(networks[0], build_generator)
-    _fitting(networks[1], build_discriminator)
-    written = []
-    for _, name, origin, weights, _ in networks:
-        facts = {"config": asdict(origin.config), "step": origin.step, "weights": f"{name}{'_ema' * origin.averaged}"}
-        if origin.class_names is not None:
-            facts["class_names"] = origin.class_names
-        tensors = {name: t.contiguous() for name, t in weights.items()}
-        blob = save(tensors, metadata={"sagan": json.dumps(facts)})
-        written.append(out / f"{name}.safetensors")
-        write_atomically(written[-1], lambda file, blob=blob: file.write(blob))
-    return written
-
-
 def require_trust(config: Config, network: Name, path: Path) -> None:
     """Raise UntrustedCode if the attention kind that a file names for a network has not been imported yet."""
     kinds = {name: getattr(config.model, name).attention.kind for name in get_args(Name)}
@@ -119,7 +88,7 @@ def require_trust(config: Config, network: Name, path: Path) -> None:
         raise UntrustedCode(what, sorted(set(filter(None, modules.values()))))
 
 
-def _fitting(saved: Saved, build: Callable[[Config], Network]) -> None:
+def require_fitting(saved: Saved, build: Callable[[Config], Network]) -> None:
     """Raise UserError unless a file's weights fit the network that it describes. The check takes no memory."""
     require_trust(saved.origin.config, saved.network, saved.path)
     try:
@@ -134,7 +103,7 @@ def _fitting(saved: Saved, build: Callable[[Config], Network]) -> None:
 
 def _install(saved: Saved, build: Callable[[Config], Network], device: torch.device | str) -> Network:
     """Return a network with the weights of a file. Raise UserError if they do not fit."""
-    _fitting(saved, build)
+    require_fitting(saved, build)
     network = build(saved.origin.config)
     network.load_state_dict(saved.weights)
     network.origin = saved.origin

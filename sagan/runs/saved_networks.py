@@ -83,7 +83,7 @@ def _located(run: str | Path, network: Name = "generator") -> Path:
 
 def _find(path: Path, network: Name, checkpoint: str | None, ema: bool | None) -> Saved:
     if path.suffix != ".safetensors":
-        return read_checkpoint(find_checkpoint(path, checkpoint), network, ema)
+        return saved_in_checkpoint(find_checkpoint(path, checkpoint), network, ema)
     given = path
     if network == "discriminator":
         path = path.with_name("discriminator.safetensors")
@@ -104,7 +104,7 @@ def _average_wanted(ema: bool | None, config: Config) -> bool:
     return config.evaluation.ema if ema is None else ema
 
 
-def read_checkpoint(path: Path, network: Name, ema: bool | None) -> Saved:
+def saved_in_checkpoint(path: Path, network: Name, ema: bool | None) -> Saved:
     """Return what a checkpoint holds of a network. Raise UserError, naming it, if it is damaged or lacks it."""
     content = load_checkpoint(path)
     config = checkpoint_config(content, path)

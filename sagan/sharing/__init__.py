@@ -1,1 +1,1 @@
-"""Trained networks for other programs and people: graphs in ONNX and of torch.export, model cards, the Hub."""
+"""Trained networks for other programs and people: safetensors, graphs in ONNX and of torch.export, cards, the Hub."""

@@ -132,7 +132,7 @@ def onnx_bytes(graph: Graph) -> tuple[bytes, Runner]:
     # Whatever depends on weights alone, such as the division by a singular value, is computed now.
     optimizer.optimize(program.model, input_size_limit=2**31, output_size_limit=2**31)
     program.rename_axes({program.model.graph.inputs[0].shape[0]: "N"})
-    program.model.metadata_props["sagan"] = json.dumps(facts(graph))
+    program.model.metadata_props["sagan"] = json.dumps(metadata_of(graph))
     buffer = io.BytesIO()
     program.save(buffer)
     session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
@@ -147,7 +147,7 @@ def onnx_bytes(graph: Graph) -> tuple[bytes, Runner]:
 def pt2_bytes(graph: Graph) -> tuple[bytes, Runner]:
     """Return a file that `torch.export.load` reads, and a function that runs it."""
     buffer = io.BytesIO()
-    torch.export.save(traced_program(graph), buffer, extra_files={"sagan": json.dumps(facts(graph))})
+    torch.export.save(traced_program(graph), buffer, extra_files={"sagan": json.dumps(metadata_of(graph))})
     module = torch.export.load(io.BytesIO(buffer.getvalue())).module()
     return buffer.getvalue(), lambda inputs: list(module(*inputs))
 
@@ -170,7 +170,7 @@ def require_equal(graph: Graph, run_graph: Runner) -> None:
                 raise ValueError(f"its results differ by {error:.1e}, but only {TOLERANCE:g} is allowed")
 
 
-def facts(graph: Graph) -> dict[str, Any]:
+def metadata_of(graph: Graph) -> dict[str, Any]:
     """Return the metadata of a graph: its run, and the kinds of its maps by the names of their outputs."""
     origin = origin_of(graph.network)
     weights = f"{graph.kind}_ema" if origin.averaged else graph.kind

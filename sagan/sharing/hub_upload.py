@@ -7,9 +7,9 @@ from typing import Any
 
 from sagan.config import ConfigError, UserError
 from sagan.runs.hub_download import GENERATOR, PREFIX, Address, first_line, parsed
-from sagan.runs.networks import export
 from sagan.runtime.extras import require_extra
 from sagan.sharing.card import write_card
+from sagan.sharing.weights import export
 
 
 def push(

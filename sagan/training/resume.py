@@ -69,7 +69,7 @@ def refuse_foreign(config: Config, run_dir: Path) -> None:
     if file.is_file() and not is_written(file.read_text(errors="replace")):
         raise ConfigError(f"run_dir {run_dir}: no run has written the {file.name} there; choose another run_dir")
     last = max((record["step"] for record in read_records(run_dir / "metrics.jsonl")), default=0)
-    if last > 2 * config.checkpoint.every:
+    if last > 2 * (config.checkpoint.every or config.training.steps):  # 0: only the last step has a checkpoint
         raise ConfigError(
             f"run_dir {run_dir}: has records up to step {last} but no checkpoint, and a new run would replace them; "
             "choose another run_dir, or move metrics.jsonl away"

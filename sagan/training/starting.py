@@ -44,7 +44,7 @@ def take_over(network: nn.Module, weights: NamedTensors) -> tuple[int, dict[str,
     left = {layer: "not in this network" for layer in given if layer not in own}
     fits: NamedTensors = {}
     for layer, tensors in own.items():
-        if reason := difference(tensors, given.get(layer)):
+        if reason := why_unfit(tensors, given.get(layer)):
             left[layer] = reason
         else:
             fits |= {f"{layer}.{name}": tensor for name, tensor in given[layer].items()}
@@ -62,7 +62,7 @@ def by_layer(weights: NamedTensors) -> dict[str, NamedTensors]:
     return layers
 
 
-def difference(own: NamedTensors, given: NamedTensors | None) -> str:
+def why_unfit(own: NamedTensors, given: NamedTensors | None) -> str:
     """Return why the given weights do not fit a layer, or an empty string if they do."""
     if given is None:
         return "not in the file"

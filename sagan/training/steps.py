@@ -104,7 +104,10 @@ EAGER = Updates(discriminator_step, generator_step)
 
 
 def train_step(state: TrainState, inputs: Iterator[Inputs], updates: Updates = EAGER) -> Metrics:
-    """Take one step: `d_steps` updates of D, then one of G. The metrics of D are those of its last update."""
+    """Take one step: `d_steps` updates of D, then one of G. The metrics of D are those of its last update.
+
+    `updates` are the two functions above as they are, or compiled or captured by `sagan.training.performance`.
+    """
     metrics: Metrics = {}
     for _ in range(state.config.training.d_steps):
         metrics = updates.discriminator(state, next(inputs))

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 from sagan.ablation import plots, samples
 from sagan.ablation.labels import label_points
 from sagan.ablation.plan import Plan
-from sagan.ablation.plots import BAND, BASELINE_BAND, alone, axis_label, seed_curves
+from sagan.ablation.plots import BAND, BASELINE_BAND, axis_label, drawn_singly, seed_curves
 from sagan.ablation.styles import GREY, KIND_STYLES, PALETTE, variant_styles
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import summarize
@@ -179,11 +179,15 @@ def test_names_cover_neither_each_other_nor_points(crowded):
 
 def test_bands_only_of_three_complete_curves(drawn):
     full, short = ([1, 2], [0.5, 0.4]), ([1], [0.6])
-    assert alone([full, full]) == [full, full] and alone([full] * 3) == []
-    assert alone([full, full, full, short]) == [short] and alone([full, full, short]) == [full, full, short]
+    assert drawn_singly([full, full]) == [full, full] and drawn_singly([full] * 3) == []
+    assert drawn_singly([full, full, full, short]) == [short] and drawn_singly([full, full, short]) == [
+        full,
+        full,
+        short,
+    ]
     late = ([2], [0.4])  # its score was undefined at first
-    assert alone([full, full, full, late]) == [late]
-    assert alone([]) == []
+    assert drawn_singly([full, full, full, late]) == [late]
+    assert drawn_singly([]) == []
     plan, _, _, styles = records()
     curves = [
         {"variant": v, "seed": s, "step": t, METRIC: 1 / t + s}

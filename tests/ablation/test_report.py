@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from sagan.ablation.comparison import comparison_tables, interval_text, narrow_comparison_tables, rounded
+from sagan.ablation.comparison import comparison_tables, interval_text, narrow_comparison_tables, with_decimals
 from sagan.ablation.metrics import name_and_network
 from sagan.ablation.plan import load_plan
 from sagan.ablation.report import write_report
@@ -243,7 +243,7 @@ def test_intervals_have_the_digits_that_they_are_worth():
         and interval_text(Interval(310.4, 290, 331)) == "310 [290, 331]"
     )
     assert interval_text(Interval(0.21, 0.004, 0.42)) == "0.210 [0.004, 0.420]"  # it does exclude 0
-    assert interval_text(Interval(0.5, 0.0, 1.0)) == "0.50 [0.00, 1.00]" and rounded(-0.001, 2) == "0.00"
+    assert interval_text(Interval(0.5, 0.0, 1.0)) == "0.50 [0.00, 1.00]" and with_decimals(-0.001, 2) == "0.00"
     assert interval_text(Interval(0.1, 0.1, 0.1)) == "0.1000 [0.1000, 0.1000]"
     assert interval_text(Interval(1e-17, 0.0, 2e-17)) == "0.00000000 [0.00000000, 0.00000000]"
     assert interval_text(Interval(-0.0261, -0.0581, 0.00592)) == "-0.026 [-0.058, 0.006]"

@@ -89,6 +89,8 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(image_folder, tmp_path
     assert "a new run" in said and "data: 24 images" in said and "steps: 2, 4 images each, on cpu" in said
     assert list(tmp_path.iterdir()) == []
     assert main(words) == 0
+    assert main([*words, "--dry-run"]) == 0
+    assert "finished at step 2, so nothing is left to train" in capsys.readouterr().out
     assert main([*words, "--training.steps", "3", "--dry-run"]) == 0
     assert "resuming from step 2" in capsys.readouterr().out
 

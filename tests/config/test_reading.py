@@ -196,8 +196,8 @@ def test_the_ranges_hold_for_files_and_checkpoints_too(key):
     values = {name: -1}
     for part in reversed(section.split(".")):
         values = {part: values}
-    with pytest.raises(ConfigError, match=rf"^old.pt: {key} -1(\.0)?: expected "):
-        to_config(values, where="old.pt: ")
+    with pytest.raises(ConfigError, match=rf"^{key} -1(\.0)?: expected "):
+        to_config(values)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalar
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from werkzeug.test import Client
 
-from sagan.runs.dashboard import DESCRIPTIONS, description, leaves
+from sagan.runs.dashboard import DESCRIPTIONS, description, named_options
 from sagan.runs.log import RunLog
 from sagan.runs.records import read_records
 from sagan.training.diagnostics import of_each_network
@@ -100,5 +100,5 @@ def test_real_and_generated_stand_in_one_chart_and_runs_compare_by_their_options
 
 
 def test_leaves_are_the_options_by_their_full_names():
-    found = dict(leaves({"a": {"b": 1, "c": {}}, "d": [1, 2], "e": None, "f": True}))
+    found = dict(named_options({"a": {"b": 1, "c": {}}, "d": [1, 2], "e": None, "f": True}))
     assert found == {"a.b": 1, "a.c": "{}", "d": "[1, 2]", "f": True}

@@ -8,7 +8,7 @@ import torch
 from sagan.commands.app import main
 from sagan.config import ConfigError, UserError
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
-from sagan.runs.networks import export
+from sagan.sharing.weights import export
 from sagan.training.loop import train
 from sagan.training.starting import start_from
 from sagan.training.state import build_state
