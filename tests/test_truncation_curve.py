@@ -10,6 +10,7 @@ import sagan.evaluation
 import sagan.runs.evaluation
 from sagan import evaluate
 from sagan.commands.app import main
+from sagan.sampling import truncation
 from sagan.sampling.truncation import MEASURES, TRUNCATIONS, as_table
 from tests.helpers.tiny_runs import cheap_extractor, train_run
 
@@ -40,6 +41,24 @@ def test_rows_are_the_scores_at_each_truncation(run, image_folder, tmp_path, cap
     table = as_table(list(zip(TRUNCATIONS, scored, strict=True)))
     assert said.startswith(f"{tmp_path}/curve.png\n{tmp_path}/curve.csv\n{table}\n") and "     none  " in table
     assert np.asarray(Image.open(tmp_path / "curve.png").convert("RGB")).std() > 10
+
+
+def test_its_protocol_says_which_statistics_of_batch_norm_and_whose_classes(run, image_folder, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(truncation, "evaluate", lambda *_, **given: seen.append(given) or given["fails"])
+    options = [
+        "--num",
+        "12",
+        "--extractor.name",
+        "efficientnet-lite0",
+        "--standing_statistics",
+        "2",
+        "--batch_size",
+        "4",
+    ]
+    with pytest.raises(KeyError, match="fails"):
+        main(["sample", run, "--truncation_curve", str(image_folder), *options])
+    assert seen[0]["protocol"]["batch_norm"] == "standing over 2 batches of 4" and len(seen[0]["class_names"]) == 3
 
 
 WRONG = {

@@ -2,15 +2,13 @@
 
 import os
 import queue
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from sagan.ablation.jobs import note_failure, run_job
+from sagan.ablation.jobs import note_failure, run_job, tell
 from sagan.ablation.variants import Job
 from sagan.config import UserError
 from sagan.runtime.device import cores
@@ -38,7 +36,7 @@ def run_local(jobs: list[Job], at_once: int, stopped: Callable[[], bool]) -> Ite
             try:
                 note_failure(job.run_dir, "failed", str(error))
             except (OSError, UserError, ValueError):  # perhaps for the same reason
-                tqdm.write(f"{job.variant}, seed {job.seed}: failed ({error})", sys.stderr)
+                tell(f"{job.variant}, seed {job.seed}: failed ({error})")
         finally:
             slots.put(environment)
         return job

@@ -30,6 +30,12 @@ ERROR = re.compile("sagan (?:train|evaluate): error: ")  # before the reason, in
 SECONDS = 0.5  # between two checks of a process
 
 
+def tell(line: str) -> None:
+    """Print a line on stderr, above a progress bar."""
+    with suppress(OSError):  # a closed terminal or pipe must not end the runs
+        tqdm.write(line, sys.stderr)
+
+
 def run_job(job: Job, folder: str, environment: dict[str, str], stopped: Callable[[], bool]) -> None:
     """Run the remaining commands of a job, in a working `folder`, until they end or `stopped()`.
 
@@ -54,7 +60,7 @@ def alone(job: Job, run_dir: Path, stopped: Callable[[], bool]) -> Iterator[None
         except Timeout:
             if not told:
                 name = f"{job.variant}, seed {job.seed}"
-                tqdm.write(f"{name}: another `sagan ablate` runs it, in {run_dir}; waiting for it", sys.stderr)
+                tell(f"{name}: another `sagan ablate` runs it, in {run_dir}; waiting for it")
             told = True
     try:
         yield
@@ -82,12 +88,12 @@ def wait_for_others(job: Job, run_dir: Path, stopped: Callable[[], bool]) -> boo
     if not in_progress(run_dir):
         return False
     name, found = f"{job.variant}, seed {job.seed}", as_found(job, run_dir)
-    tqdm.write(f"{name}: {BUSY} already, in {run_dir}; waiting for it", sys.stderr)
+    tell(f"{name}: {BUSY} already, in {run_dir}; waiting for it")
     while in_progress(run_dir) and not stopped():
         time.sleep(SECONDS)
     if stopped() or is_done(found):
         return True
-    tqdm.write(f"{name}: the other process has ended; taking the run over", sys.stderr)
+    tell(f"{name}: the other process has ended; taking the run over")
     return False
 
 

@@ -1,6 +1,5 @@
 """Execution of the runs of a plan, with a progress display."""
 
-import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sagan.ablation.executors import EXECUTORS
+from sagan.ablation.jobs import tell
 from sagan.ablation.outcomes import is_done, obstacle, status
 from sagan.ablation.variants import Job
 from sagan.config import LOCAL, DamagedError, UserError
@@ -24,8 +24,7 @@ SECONDS = 30.0  # between lines, if there is no bar
 def require_inputs(jobs: list[Job]) -> None:
     """Raise UserError, before the first run, if data or the extractor weights are missing, or no run can be written."""
     for job in jobs:
-        if not is_done(job):
-            check_writable(job.run_dir, "run_dir", folder=True)
+        check_writable(job.run_dir, "run_dir", folder=True)
     for path in {j.config.data.path for j in jobs if j.config.data.source in LOCAL}:
         if not Path(path or "").expanduser().exists():
             raise UserError(f"data.path {path}: no such folder or file; --data.path says where the images are")
@@ -38,10 +37,12 @@ def run(jobs: list[Job], kept: set[tuple], executor: str, at_once: int) -> None:
     """Run the jobs that are not finished. A run that diverged would diverge again, and is left alone.
 
     `kept` are the runs that results.csv holds, as (variant, seed): not trained again even if their directory is gone.
+    Raise UserError, before the first run, as `require_inputs` does.
     """
     waiting = remaining(jobs, kept)
     if not waiting:
         return
+    require_inputs(waiting)
     with stop_requests() as stop, Display(jobs, waiting) as display:
         for ended in EXECUTORS[executor](waiting, at_once, lambda: stop.name is not None):
             display(ended)
@@ -75,7 +76,7 @@ def can_start(job: Job) -> bool:
     except DamagedError:  # training may mend a damaged record
         return True
     if reason:
-        tqdm.write(f"{job.variant}, seed {job.seed}: not started: {reason}", sys.stderr)
+        tell(f"{job.variant}, seed {job.seed}: not started: {reason}")
     return not reason
 
 
@@ -99,7 +100,8 @@ class Display:
         return self
 
     def __exit__(self, *exception) -> None:
-        self.bar.close()
+        with suppress(OSError):  # of a closed terminal
+            self.bar.close()
 
     def __call__(self, ended: Job | None) -> None:
         if ended is not None:
@@ -108,19 +110,18 @@ class Display:
             self.ended[state] += 1
             if state == "waiting":  # stopped before it started
                 return
-            tqdm.write(f"{ended.variant}, seed {ended.seed}: {state}{f' ({reason})' if reason else ''}", sys.stderr)
+            tell(f"{ended.variant}, seed {ended.seed}: {state}{f' ({reason})' if reason else ''}")
         for job in self.active:
             with suppress(OSError):  # of a network drive, for a moment
                 self.steps[job] = last_recorded_step(job.run_dir)
         done = sum(self.steps.values())
         runs = ", ".join(f"{n} {state}" for state, n in self.ended.items() if n and state != "waiting")
         if not self.bar.disable:
-            self.bar.set_postfix_str(f"of {self.total} runs {runs or 'none ended'}", refresh=False)
-            self.bar.update(done - self.bar.n)
+            with suppress(OSError):  # of a closed terminal
+                self.bar.set_postfix_str(f"of {self.total} runs {runs or 'none ended'}", refresh=False)
+                self.bar.update(done - self.bar.n)
         elif time.monotonic() - self.since >= SECONDS:
             self.since = time.monotonic()
             rate = (done - self.start[1]) / (self.since - self.start[0])
             left = tqdm.format_interval((self.bar.total - done) / rate) if rate > 0 else "unknown time"
-            tqdm.write(
-                f"step {done} of {self.bar.total}; of {self.total} runs {runs or 'none ended'}; {left} left", sys.stderr
-            )
+            tell(f"step {done} of {self.bar.total}; of {self.total} runs {runs or 'none ended'}; {left} left")

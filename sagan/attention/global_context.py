@@ -27,7 +27,8 @@ class GlobalContext(Attention):
     instead of gamma; under spectral norm it cannot, so gamma remains.
 
     Source: Cao et al. 2019, section 3.4 (fusion by addition). Raise ConfigError if the reduction does not divide C, or
-    leaves fewer than 2 channels for the layer norm.
+    leaves fewer than 2 channels for the layer norm. With exactly 2, the norm keeps only which of them is larger: at
+    small widths, choose a smaller reduction.
     """
 
     Options = GlobalContextOptions

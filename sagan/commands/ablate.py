@@ -90,7 +90,6 @@ def ablate(
     check_writable(content.folder, "the folder of the report", folder=True)
     refuse_foreign_files(content, known)
     if not options.report_only:
-        running.require_inputs(wanted)
         running.run(wanted, set(known), options.executor, options.jobs)
     size = ["--size", options.size] if options.size else []
     whole = [plan, *size, *(word for s in overrides for word in (f"--{s.key}", as_text(s.value)))]

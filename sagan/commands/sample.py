@@ -66,7 +66,8 @@ class Options:
     checkpoint: Checkpoint = None
     ema: Ema = True
     standing_statistics: NonNegative = 0
-    """Batches used to recompute the statistics of batch norm beforehand; 0: use the running statistics."""
+    """Batches used to recompute the statistics of batch norm beforehand, from z without truncation; 0: use the running
+    statistics."""
     batch_size: Positive = 64
     """Images to generate at a time."""
     device: Device = "auto"

@@ -10,6 +10,7 @@ from sagan.commands.sample import Options, default_out, form_of, nearest_source
 from sagan.config import ConfigError, EvaluationConfig
 from sagan.data import Dataset, open_data
 from sagan.models.generator import Generator
+from sagan.models.image_sampler import statistics_in_words
 from sagan.models.origin import origin_of
 from sagan.runtime.captions import Captions
 from sagan.runtime.pictures import save_new_picture, save_picture
@@ -67,7 +68,8 @@ def save_curve(generator: Generator, options: Options, name: str, run: str) -> s
     out = Path(options.out or default_out(run, generator, options))
     settings = {"num_samples": num, "num_real": min(num, len(real)), "seed": options.seed}
     protocol = replace(EvaluationConfig(), extractor=options.extractor, batch_size=options.batch_size, **settings)
-    rows, last = truncation.truncation_curve(generator, real, extractor, protocol)
+    statistics = statistics_in_words(options.standing_statistics, options.batch_size)
+    rows, last = truncation.truncation_curve(generator, real, extractor, protocol, statistics)
     title = f"step {origin.step}, {num} images against {name}"
     written = truncation.save_curve(rows, out, extractor.name, title, overwrite=options.out is not None)
     return "\n".join([*map(str, written), truncation.as_table(rows), *last.notes()])

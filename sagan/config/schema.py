@@ -209,7 +209,8 @@ class EvaluationConfig:
     ema: bool = True
     """Evaluate the moving average of G instead of G itself."""
     standing_statistics: NonNegative = 0
-    """Batches used to recompute the statistics of batch norm beforehand; 0: use the running statistics."""
+    """Batches used to recompute the statistics of batch norm beforehand, from z without truncation; 0: use the running
+    statistics."""
     truncation: Truncation = 0.0
     """Redraw entries of z beyond this many standard deviations; 0: never."""
 

@@ -10,16 +10,23 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sagan.config import UserError
+from sagan.config.errors import one_line
+
+NO_SHARED_MEMORY = (
+    "a worker process that reads images has no shared memory for them ({}); fewer data.workers need less of it, and a "
+    "container gets more by --shm-size"
+)
 
 
 def read_ahead(dataset, function: Callable, items: Iterable, workers: int) -> Iterator:
     """Yield function(item) for each item, in order, computed a few items ahead by `workers` processes (0: this one).
 
-    `function` reads from `dataset`; its failures in workers are counted in this process. Raise UserError as `function`
-    does, and if a worker is killed.
+    Each result is a tuple. `function` reads from `dataset`; its failures in workers are counted in this process. Raise
+    UserError as `function` does, and if a worker is killed or shared memory is full.
     """
     if workers == 0:
         yield from map(function, items)
@@ -72,10 +79,20 @@ class WorkerReader(Dataset):
         self.dataset, self.function = dataset, function
 
     def __getitem__(self, item):
+        # Errors are returned as text: the loader would bury the message under a worker's traceback.
         try:
-            return self.function(item), self.dataset.failures, None
-        except UserError as error:  # as text: the loader would bury the message under a worker's traceback
+            result = self.function(item)
+        except UserError as error:
             return None, self.dataset.failures, str(error)
+        try:
+            # The loader's queue would do this too, but in a thread of its own: after an error there, the parent would
+            # wait for ever.
+            for tensor in result:
+                if isinstance(tensor, Tensor):
+                    tensor.share_memory_()
+        except RuntimeError as error:
+            return None, self.dataset.failures, NO_SHARED_MEMORY.format(one_line(error))
+        return result, self.dataset.failures, None
 
 
 def prepare_worker(worker: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sagan.config import EvaluationConfig
+from sagan.data.dataset import distinct
 from sagan.evaluation.agreement import agreement_scores
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import Features, extract
@@ -90,7 +91,8 @@ def difference_of_classes(num_classes: int, class_names: Sequence[str] | None, r
     """Return how the classes of a generator differ from those of the data, in words; nothing if they are the same."""
     if num_classes != len(real_names):
         return f"the generator has {counted(num_classes, 'class', 'classes')}, the data {len(real_names)}"
-    for number, (own, other) in enumerate(zip(class_names or real_names, real_names, strict=True)):
+    own_names = distinct(class_names) if class_names else real_names  # older versions kept repeated names
+    for number, (own, other) in enumerate(zip(own_names, real_names, strict=True)):
         if own != other:
             return f"class {number} is {own!r} of the generator and {other!r} of the data"
     return ""

@@ -126,11 +126,14 @@ class Spectral:
             self.matrices = [layer.matrix(layer.weight) for layer in self.layers]
             self.transposed = [matrix.T for matrix in self.matrices]
             self.u = [layer.u for layer in self.layers]
+            self.strides = [layer.weight.stride() for layer in self.layers]
             self.rows = [layer.row() for layer in self.layers]
 
     def follow(self) -> None:
         """Make the views anew if the network has been moved or converted, which gives it other tensors."""
-        if any(layer.u is not u for layer, u in zip(self.layers, self.u, strict=True)):
+        now = zip(self.layers, self.u, self.strides, strict=True)
+        # Another memory format gives a weight other data, but leaves u as it is.
+        if any(layer.u is not u or layer.weight.stride() != strides for layer, u, strides in now):
             self.find()
 
     @torch.no_grad()

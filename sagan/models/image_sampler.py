@@ -35,7 +35,8 @@ def set_standing_statistics(generator: Generator, batches: int, batch_size: int,
     """Replace the running statistics of batch norm by their mean over `batches` fresh batches of generated images.
 
     Every process draws the same batches, so the statistics need no synchronization, and the result does not depend on
-    the number of processes. Running statistics lag behind the weights. Source: Brock et al. 2019, section 3 ("standing
+    the number of processes. Their z is not truncated, so images of truncated z keep the contrast that they have with
+    running statistics. Running statistics lag behind the weights. Source: Brock et al. 2019, section 3 ("standing
     statistics").
     """
     norms = [m for m in generator.modules() if isinstance(m, BatchNorm)]
@@ -56,9 +57,12 @@ def set_standing_statistics(generator: Generator, batches: int, batch_size: int,
 
 def take_statistics(generator: Generator, config: EvaluationConfig) -> str:
     """Set batch norm's statistics as `config` says, and return their description for a score's protocol."""
-    batches, batch_size = config.standing_statistics, config.batch_size
-    if batches == 0:
-        return "running"
-    with full_float32(next(generator.parameters()).device):  # scores do not depend on the device
-        set_standing_statistics(generator, batches, batch_size, config.seed)
-    return f"standing over {batches} batches of {batch_size}"
+    if config.standing_statistics:
+        with full_float32(next(generator.parameters()).device):  # scores do not depend on the device
+            set_standing_statistics(generator, config.standing_statistics, config.batch_size, config.seed)
+    return statistics_in_words(config.standing_statistics, config.batch_size)
+
+
+def statistics_in_words(batches: int, batch_size: int) -> str:
+    """Return the description of batch norm's statistics, running for 0 batches, else standing."""
+    return f"standing over {batches} batches of {batch_size}" if batches else "running"

@@ -149,12 +149,13 @@ class RunLog:
             board.flush()
 
     def require_folder(self) -> None:
-        """Raise UserError if the run directory has been deleted, since only later writes would be in a new one."""
+        """Raise UserError if the run directory has been deleted or moved: only later writes would be in a new one."""
         if not self.active:
             return
         with self._writing():
-            if os.fstat(_opened(self.metrics).fileno()).st_nlink == 0:
-                raise FileNotFoundError(errno.ENOENT, "metrics.jsonl has been deleted")
+            opened, there = os.fstat(_opened(self.metrics).fileno()), os.stat(self.run_dir / "metrics.jsonl")
+            if not os.path.samestat(opened, there):
+                raise FileNotFoundError(errno.ENOENT, "metrics.jsonl has been replaced")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -162,7 +163,7 @@ class RunLog:
             yield
         except OSError as error:
             there = "Checkpoints are untouched" if checkpoints(self.run_dir) else "There is no checkpoint"
-            fate = there if self.run_dir.is_dir() else "The folder is gone, with all its checkpoints"
+            fate = there if self.run_dir.is_dir() else "The folder has been deleted or moved"
             raise UserError(f"run_dir {self.run_dir}: the log cannot be written: {error}. {fate}.") from error
 
 

@@ -50,14 +50,16 @@ def last_recorded_step(run_dir: Path) -> int:
     file = run_dir / "metrics.jsonl"
     if not file.is_file():
         return 0
+    size, window = file.stat().st_size, 2**15
     with open(file, "rb") as content:
-        content.seek(0, os.SEEK_END)
-        content.seek(max(0, content.tell() - 2**15))
-        lines = content.read().splitlines()
-    for line in reversed(lines):
-        with suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            return int(json.loads(line)["step"])
-    return 0
+        while True:
+            content.seek(max(0, size - window))
+            for line in reversed(content.read().splitlines()):
+                with suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                    return int(json.loads(line)["step"])
+            if window >= size:
+                return 0
+            window *= 8  # a record of many classes is long
 
 
 def is_record(value: Any) -> bool:

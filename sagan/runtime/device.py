@@ -19,6 +19,14 @@ log = logging.getLogger(__name__)
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
+def started_processes() -> tuple[int, int]:
+    """Return how many processes torchrun has started, in all and on this machine. They may have left their group."""
+    if "RANK" not in os.environ:  # other programs set WORLD_SIZE, too
+        return 1, 1
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    return world, int(os.environ.get("LOCAL_WORLD_SIZE", world))
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device that a `device` option names; "auto" is this process's GPU if there is one, else the CPU.
 
@@ -32,7 +40,7 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(f"device {name}: expected auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if device.index is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if device.index is not None and started_processes()[0] > 1:
             raise ConfigError(f"device {name}: torchrun gives each process a GPU of its own; expected cuda or auto")
         local = int(os.environ.get("LOCAL_RANK", "0")) if count != 1 else 0  # a job may show each process one GPU
         index = local if device.index is None else device.index

@@ -18,6 +18,7 @@ from torch.distributed import DistError, Store, distributed_c10d
 
 from sagan.config import ConfigError, UserError
 from sagan.config.types import shown
+from sagan.runtime.device import started_processes
 from sagan.runtime.rendezvous import attempt_store, await_everyone, in_words, silent_ranks
 from sagan.runtime.waiting import length, wait_until
 
@@ -49,8 +50,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)  # graphs are captured on the current device
-    alone = "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1"  # other programs set WORLD_SIZE, too
-    if alone or dist.is_initialized():
+    if started_processes()[0] == 1 or dist.is_initialized():
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

@@ -12,7 +12,11 @@ from sagan.config.types import LEAST_TRUNCATION, TRUNCATION_RANGE
 
 
 def rng_for(seed: int, purpose: str, index: int) -> torch.Generator:
-    """Return a CPU generator whose stream depends only on the three arguments."""
+    """Return a CPU generator whose stream depends only on the three arguments.
+
+    torch's CPU generator uses 32 bits of its seed, so among n indices about n^2 / 2^33 pairs have the same stream: 0.3
+    among 50,000.
+    """
     digest = hashlib.blake2b(f"{seed}/{purpose}/{index}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 

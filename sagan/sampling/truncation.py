@@ -27,7 +27,7 @@ Rows = list[tuple[float, dict[str, float]]]
 
 
 def truncation_curve(
-    generator: Generator, real: Dataset, extractor: Extractor, config: EvaluationConfig
+    generator: Generator, real: Dataset, extractor: Extractor, config: EvaluationConfig, batch_norm: str
 ) -> tuple[Rows, Scores]:
     """Return the scores at each of TRUNCATIONS, and the complete Scores of the last, which is not truncated.
 
@@ -43,7 +43,8 @@ def truncation_curve(
             real=real,
             extractor=extractor,
             config=replace(config, truncation=truncation),
-            protocol={"step": origin.step, "ema": origin.averaged},
+            protocol={"step": origin.step, "ema": origin.averaged, "batch_norm": batch_norm},
+            class_names=origin.class_names,
         )
         for truncation in progress(TRUNCATIONS, "truncations")
     ]

@@ -17,15 +17,16 @@ def ema_decay(step: int, decay: float, start: int) -> float:
 class MovingAverage:
     """The moving average of one network's weights and running statistics, kept in another network.
 
-    Singular vectors are copied, because an average of unit vectors is not a unit vector.
+    Singular vectors are copied, because an average of unit vectors is not a unit vector, and so are integers, such as
+    the counter of torch's own batch norm.
     """
 
     def __init__(self, average: nn.Module, network: nn.Module):
         vectors = {f"{layer}.{vector}" for layer in spectral_weights(network) for vector in "uv"}
         pairs = zip(average.state_dict().items(), network.state_dict().values(), strict=True)
         named = [(name, mean, value) for (name, mean), value in pairs]
-        averaged = [pair for name, *pair in named if name not in vectors]
-        copied = [pair for name, *pair in named if name in vectors]
+        averaged = [pair for name, *pair in named if name not in vectors and pair[0].is_floating_point()]
+        copied = [pair for name, *pair in named if name in vectors or not pair[0].is_floating_point()]
         self.means, self.values = [mean for mean, _ in averaged], [value for _, value in averaged]
         self.copies, self.originals = [mean for mean, _ in copied], [value for _, value in copied]
 

@@ -1,6 +1,5 @@
 """Messages of a run to its user: what it trains, its progress, and what to do next."""
 
-import os
 import shlex
 import sys
 import time
@@ -13,6 +12,7 @@ from sagan.config import Config
 from sagan.data import Dataset, summarize
 from sagan.runs.directory import checkpoints
 from sagan.runs.log import RunLog
+from sagan.runtime.device import started_processes
 from sagan.runtime.distributed import is_main, world_size
 from sagan.runtime.wording import counted
 from sagan.training.state import TrainState
@@ -93,12 +93,6 @@ def launcher() -> list[str]:
     return ["torchrun", *nodes, "--nproc_per_node", str(here), "-m", "sagan"]
 
 
-def started_processes() -> tuple[int, int]:
-    """Return how many processes torchrun has started, in all and on this machine. They may have left their group."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    return world, int(os.environ.get("LOCAL_WORLD_SIZE", world))
-
-
 def how_to_resume() -> str:
     """Return how to resume this run: the command that started it, or a call if it was started from Python."""
     program, (world, here) = Path(sys.argv[0]), started_processes()
@@ -118,7 +112,7 @@ def farewell(directory: Path, step: int, last: int) -> list[str]:
             how_to_resume(),
         ]
     grids = sorted((directory / "samples").glob("step-*.png")) or ["none"]
-    name = shlex.quote(str(directory))
+    name = shlex.quote(f"./{directory}" if str(directory).startswith("-") else str(directory))  # not an option
     return [
         f"finished: {counted(step, 'step')} (to continue, raise training.steps)",
         f"  samples      {grids[-1]}",

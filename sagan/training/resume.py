@@ -11,6 +11,7 @@ import torch
 from sagan.config import Config, ConfigError, DataConfig, UserError, flatten, refuse_changes
 from sagan.config.writing import MACHINE_OPTIONS, is_written
 from sagan.data import Dataset
+from sagan.data.dataset import distinct
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.runs.checkpoints import checkpoint_config, checkpoints_to_remove, set_aside
 from sagan.runs.contents import check_adam, check_weights
@@ -151,7 +152,10 @@ def require_same_data(saved: dict, data: Dataset, run_dir: Path) -> None:
     Checkpoints of older versions do not record the data.
     """
     before, now = saved.get("data"), data_facts(data)
-    if before in (None, now):
+    if before is None:
+        return
+    before = {**before, "class_names": distinct(before["class_names"])}  # older versions kept repeated names
+    if before == now:
         return
     pairs = enumerate(zip_longest(before["class_names"], now["class_names"], fillvalue="none"))
     changed = [printable(f"  class {i}: {old} in the run, {new} now", keep="") for i, (old, new) in pairs if old != new]

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from sagan.runtime.distributed import any_process
@@ -26,7 +26,8 @@ class StopRequest:
         if self.name is None:
             self.name, self.since = signal.Signals(number).name, now
             if self.answer:
-                os.write(2, f"\n{self.answer}\n".encode())  # `print` is not safe in a signal handler
+                with suppress(OSError):  # a closed terminal or pipe must not keep the run from saving itself
+                    os.write(2, f"\n{self.answer}\n".encode())  # `print` is not safe in a signal handler
         elif now - self.since > SECONDS:  # a second request; a checkpoint that is being written is finished first
             raise KeyboardInterrupt
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sagan.ablation import running
 from sagan.ablation.executors import EXECUTORS, slot_environment
 from sagan.ablation.plan import load_plan
 from sagan.ablation.results import read_table, write_table
@@ -100,6 +101,10 @@ def test_runs_failures_and_a_second_call(question, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
     gone = "done (its directory is gone; its row in results.csv is kept)"
     assert what_would_run(capsys)[0] == f"none, seed 0: {gone}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "require_inputs", None)  # what is recorded needs neither data nor weights
+        assert main(["ablate", "q/plan.yaml"]) == 0
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == made
     moved.rename(tmp_path / "runs")
 
     other = ["ablate", "q/plan.yaml", "--optimizer.beta2", "0.5"]  # is neither in the table nor in the run's directory

@@ -1,5 +1,7 @@
 """The execution of jobs: one that fails harms no other, and two calls at once do nothing twice."""
 
+import io
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -25,6 +27,7 @@ def never():
 def make_jobs(make_config, tmp_path, monkeypatch):
     """Return a function: make_jobs(3) are jobs that have not started."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "build_extractor", lambda extractor: None)
 
     def make(count, *overrides):
         configs = [make_config(f"run_dir=runs/{i}", *overrides) for i in range(count)]
@@ -76,6 +79,20 @@ def test_a_run_of_another_configuration_is_not_started_and_a_damaged_one_is(make
     running.run(given, set(), "local", 1)
     assert started == ["variant-0", "variant-2"]
     assert "variant-1, seed 0: not started: runs/1 has a run with another configuration" in capsys.readouterr().err
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_runs(make_jobs, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    started = []
+    monkeypatch.setattr(executors, "run_job", lambda job, *others: started.append(job.variant))
+    monkeypatch.setattr(running, "status", lambda job: ("finished", ""))
+    monkeypatch.setattr(running, "is_done", lambda job: False)
+    monkeypatch.setattr(sys, "stderr", Gone())
+    running.run(make_jobs(4), set(), "local", 1)
+    assert started == [f"variant-{i}" for i in range(4)]
 
 
 def test_two_calls_at_once_train_a_run_that_diverges_once(make_jobs, monkeypatch):

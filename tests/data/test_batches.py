@@ -135,6 +135,16 @@ def test_errors_in_workers_are_the_users(folder):
     assert "Traceback" not in str(caught.value)
 
 
+def test_full_shared_memory_is_one_error(folder, monkeypatch):
+    def full(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)  # workers are forked, so they have it, too
+    with pytest.raises(UserError, match=r"no shared memory for them \(unable .*\(28\)\); .*--shm-size") as caught:
+        batches(open_folder(folder, (32, 32), 3, "raise"), 4, workers=1)
+    assert "Traceback" not in str(caught.value)
+
+
 @pytest.mark.gpu
 def test_images_move_to_the_gpu():
     if not torch.cuda.is_available():

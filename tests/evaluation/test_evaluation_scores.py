@@ -15,6 +15,7 @@ from PIL import Image
 from sagan.config import DataConfig, EvaluationConfig, UserError
 from sagan.data import open_data
 from sagan.evaluation import compare_folders, evaluate
+from sagan.evaluation.evaluate import difference_of_classes
 from sagan.evaluation.folder import FolderImages
 from sagan.evaluation.scores import Scores
 from tests.helpers.stand_ins import make_real, random_images
@@ -306,3 +307,4 @@ def test_generator_and_data_of_different_classes_have_no_intra_class_fid():
     assert "intra_fid_cheap" not in out.values
     assert "intra-class FID: class 1 is 'cat' of the generator and 'class 1' of the data" in out.left_out
     assert "intra_fid_cheap" in evaluate(sample, class_names=["class 0", "class 1"], **given).values
+    assert difference_of_classes(2, ["crane"] * 2, ["crane (0)", "crane (1)"]) == ""  # of an older version

@@ -70,17 +70,26 @@ def test_a_gradient_penalty_of_the_discriminator(make_config):
     assert_gradients_agree(discriminator, penalty)
 
 
-def test_power_iterations_follow_a_network_that_is_converted(make_config):
+@pytest.mark.parametrize(
+    "convert",
+    [lambda network: network.double().float(), lambda network: network.to(memory_format=torch.contiguous_format)],
+    ids=["dtype", "memory format"],
+)
+def test_power_iterations_follow_a_network_that_is_converted(make_config, convert):
     network = build_discriminator(make_config())
     for layer in spectral_weights(network).values():
         nn.init.normal_(layer.weight)
     spectral = Spectral(spectral_weights(network).values())
-    network.double().float()
+    convert(network)
+    with torch.no_grad():
+        for layer in spectral.layers:
+            layer.weight.mul_(3)
     for _ in range(100):
         spectral.iterate()
-    for layer in spectral.layers:
+    for layer, sigma in zip(spectral.layers, spectral.vectors().sigma, strict=True):
         largest = torch.linalg.matrix_norm(layer.weight.flatten(1).detach(), 2)
         assert layer.sigma().item() == pytest.approx(float(largest), rel=1e-2)
+        assert sigma.item() == pytest.approx(float(largest), rel=1e-2)
 
 
 @pytest.mark.parametrize("build", [build_generator, build_discriminator])

@@ -44,6 +44,16 @@ def test_weights_and_statistics_are_averaged_and_singular_vectors_copied(make_co
     assert any("running_var" in name for name in start)
 
 
+def test_integers_are_copied():
+    network = torch.nn.BatchNorm2d(3)  # a kind of one's own may have one
+    average = copy.deepcopy(network)
+    network(torch.randn(2, 3, 4, 4))
+    for count in (1, 2):
+        update(average, network, 0.5)
+        assert average.num_batches_tracked == network.num_batches_tracked == count
+        network(torch.randn(2, 3, 4, 4))
+
+
 @pytest.mark.parametrize("value", [0.3, -7.0])
 def test_a_decay_of_zero_copies_exactly(make_config, value):
     network = build_generator(make_config())

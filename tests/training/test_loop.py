@@ -271,6 +271,9 @@ def test_without_a_terminal_the_log_shows_progress_now_and_then(configure, capsy
 def test_a_stopped_run_names_the_command_that_resumes_it(tmp_path, monkeypatch, world, here, command):
     monkeypatch.setenv("WORLD_SIZE", str(world))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
+    monkeypatch.setattr("sys.argv", ["/usr/bin/sagan", "train", "x"])  # other programs set these two variables, too
+    assert messages.farewell(tmp_path, 3, 5)[1] == "To resume, run: sagan train x"
+    monkeypatch.setenv("RANK", "0")
     for program in ("/usr/bin/sagan", "/lib/sagan/__main__.py"):
         monkeypatch.setattr("sys.argv", [program, "train", "x"])
         said = messages.farewell(tmp_path, 3, 5)[1]
@@ -336,11 +339,22 @@ def test_a_run_directory_deleted_under_way_is_one_error_and_does_not_come_back(c
             if run.state.step == 2:
                 shutil.rmtree(run.directory)
 
-    with pytest.raises(
-        UserError, match=r"metrics.jsonl has been deleted. The folder is gone, with all its checkpoints\.$"
-    ):
+    with pytest.raises(UserError, match=r"metrics.jsonl'\. The folder has been deleted or moved\.$"):
         train(configure("run", 9, "checkpoint.every=3", "logging.every=9"), callbacks=[Deletes()])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_directory_moved_under_way_is_not_split_in_two(configure, tmp_path):
+    class Moves(Callback):
+        def after_step(self, run, metrics):
+            if run.state.step == 2:
+                run.directory.rename(tmp_path / "moved")
+
+    with pytest.raises(UserError, match=r"The folder has been deleted or moved\.$"):
+        train(configure("run", 9, "checkpoint.every=3", "logging.every=9"), callbacks=[Moves()])
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "moved").rename(tmp_path / "run")
+    assert train(configure("run", 9, "checkpoint.every=3", "logging.every=9")).name == "run"
 
 
 def test_skipped_images_are_named_in_the_log(configure, image_folder, tmp_path):

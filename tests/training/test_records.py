@@ -13,7 +13,14 @@ from tensorboard.context import RequestContext
 from sagan.config import UserError
 from sagan.runs.directory import checkpoint_path, prepare_run_dir
 from sagan.runs.log import RunLog
-from sagan.runs.records import append_evaluation, evaluated, forget_after, read_evaluations, read_records
+from sagan.runs.records import (
+    append_evaluation,
+    evaluated,
+    forget_after,
+    last_recorded_step,
+    read_evaluations,
+    read_records,
+)
 from tests.helpers.providers import loaded
 
 
@@ -42,6 +49,16 @@ def test_looking_for_an_evaluation_takes_no_more_memory_after_a_longer_run(tmp_p
             tracemalloc.stop()
 
     assert peak(2_000) < 1.2 * peak(20)
+
+
+def test_the_newest_step_is_found_behind_a_long_record(tmp_path):
+    scores = {f"intra_fid/class {i}": 1 / 3 for i in range(9000)}
+    lines = [json.dumps({"step": 1}), json.dumps({"step": 7, **scores})]
+    for torn in ("", '{"step": 9, "lo'):
+        (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, torn]))
+        assert last_recorded_step(tmp_path) == 7
+    (tmp_path / "metrics.jsonl").write_text("x" * 100_000)
+    assert last_recorded_step(tmp_path) == 0
 
 
 def test_no_file_means_no_records(tmp_path):

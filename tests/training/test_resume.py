@@ -47,6 +47,22 @@ def test_the_checkpoint_defines_the_run_even_without_its_config_yaml(make_config
     assert file.read_text() == whole.replace("  steps: 1\n", "  steps: 2\n")
 
 
+def test_repeated_class_names_of_older_checkpoints_are_those_that_are_told_apart_now(make_config, run_dir):
+    images = [(torch.full((3, 32, 32), 9 * i, dtype=torch.uint8), i % 3) for i in range(6)]
+
+    class Cranes(list):
+        classes = ("crane", "crane", "dog")
+
+    config = ["data.source=dataset", "data.num_classes=null"]
+    train(make_config("training.steps=1", *config), dataset=Cranes(images))
+    path = checkpoint_path(run_dir, 1)
+    data = load_checkpoint(path)["data"]
+    assert data["class_names"] == ["crane (0)", "crane (1)", "dog"]
+    edit(path, data={**data, "class_names": [*Cranes.classes]})
+    train(make_config("training.steps=2", *config), dataset=Cranes(images))
+    assert load_checkpoint(checkpoint_path(run_dir, 2))["data"] == data
+
+
 def test_a_run_without_a_checkpoint_has_nothing_to_resume(make_config, run_dir):
     train(make_config("training.steps=1"))
     checkpoint_path(run_dir, 1).unlink()

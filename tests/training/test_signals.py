@@ -21,6 +21,21 @@ def test_the_first_signal_requests_a_stop_and_the_second_interrupts(number, monk
             os.kill(os.getpid(), number)
 
 
+def test_a_terminal_that_is_gone_does_not_keep_a_run_from_stopping():
+    """As after Ctrl-C in `sagan train 2>&1 | tee log`, which ends `tee`, too."""
+    saved, (reader, writer) = os.dup(2), os.pipe()
+    os.close(reader)
+    os.dup2(writer, 2)  # to write there is an error now
+    try:
+        with stop_requests("stopping") as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.agreed()
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(writer)
+
+
 def test_handlers_are_restored():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(ZeroDivisionError), stop_requests() as stop:
