@@ -38,6 +38,10 @@ def train(config: Config, dataset: "Dataset[Any] | None" = None, callbacks: Sequ
     """
     if not isinstance(config, Config):
         raise ConfigError(f"config {config!r}: expected a Config, such as `load_config` returns")
+    for i, callback in enumerate(callbacks):
+        methods = (getattr(callback, name, None) for name in ("after_step", "after_evaluation"))
+        if isinstance(callback, type) or not all(map(callable, methods)):
+            raise ConfigError(f"callbacks[{i}] {callback!r}: expected an instance of a subclass of Callback")
     config = to_config(with_text(asdict(config)))  # `dataclasses.replace` checks nothing
     check(config)
     return loop.train(config, dataset, callbacks=(AttentionRecorder(), *callbacks))

@@ -29,7 +29,7 @@ def describe_preset(name: str) -> str:
 def config_file(name: str) -> Path:
     """Return the file of a preset, given its name, or of a path. Raise ConfigError if there is neither."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
+    if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
         return path
     preset = PRESET_DIR / f"{name}.yaml"
     if preset.is_file():
@@ -56,6 +56,8 @@ def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:
     config = read(Config, settings)
     if config.run_dir is None:
         config = replace(config, run_dir=f"runs/{file.stem if file else 'default'}")
+    if file and not any(s.key == "run_dir" and s.where != f"{file}: " for s in settings) and is_of_run(file):
+        config = replace(config, run_dir=str(file.parent))  # the run may have been moved
     try:
         check(config)
     except ConfigError as error:  # its text begins with an option, whose last setting is at fault
@@ -63,6 +65,11 @@ def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:
         only_file = f"{file}: " if file and all(s.where == f"{file}: " for s in settings) else ""
         raise ConfigError(f"{next(at_fault, only_file)}{error}") from None
     return config
+
+
+def is_of_run(file: Path) -> bool:
+    """Return whether a file is the configuration in a run directory."""
+    return file.name == "config.yaml" and (file.parent / "checkpoints").is_dir()
 
 
 def check(config: Config) -> None:

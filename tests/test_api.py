@@ -95,6 +95,24 @@ def test_callbacks_see_every_step(config, tmp_path):
     assert [step for step, _ in seen] == [1, 2, 3]
 
 
+class Half:
+    def after_step(self, run, metrics): ...
+
+
+@pytest.mark.parametrize("given", [sagan.Callback, Half(), print, None])
+def test_what_is_no_callback_is_refused_before_anything_is_read(config, tmp_path, given):
+    with pytest.raises(ConfigError, match=r"^callbacks\[1\] .*: expected an instance of a subclass of Callback"):
+        sagan.train(longer(config, tmp_path / "run"), toys(), callbacks=[sagan.Callback(), given])
+    assert not list(tmp_path.iterdir())
+
+
+def test_overrides_may_be_one_text():
+    assert sagan.load_config("quickstart", "training.steps=3").training.steps == 3
+    for wrong in (["training.steps"], [("training.steps", 3)]):
+        with pytest.raises(ConfigError, match=r"training.steps.*: expected an override such as"):
+            sagan.load_config("quickstart", wrong)
+
+
 def test_samples_are_those_of_the_generator(run):
     images = sagan.sample(run, 4, classes="bee", seed=1)
     assert torch.equal(images, sagan.load_generator(run).sample(4, classes=[1], seed=1))

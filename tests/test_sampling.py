@@ -138,6 +138,17 @@ def test_a_folder_with_other_images_is_left_alone(run, tmp_path):
     assert len(list((tmp_path / "a").rglob("*.png"))) == 6
 
 
+@pytest.mark.parametrize("name", ["0/00000.png", "1/00004.png"])
+def test_a_folder_keeps_the_pictures_that_it_has(run, tmp_path, capsys, name):
+    sample(run, "--num", 6, "--out", tmp_path / "a")
+    Image.fromarray(np.full((32, 32, 3), 255, np.uint8)).save(tmp_path / "a" / name)
+    before = {file: file.read_bytes() for file in (tmp_path / "a").rglob("*.png")}
+    capsys.readouterr()
+    assert main(["sample", run, "--num", "6", "--out", str(tmp_path / "a")]) == 2
+    assert f"--out {tmp_path / 'a'}: holds another image as {name}; choose another folder" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in (tmp_path / "a").rglob("*.png")} == before
+
+
 def test_truncation_and_averages_change_the_images(run, tmp_path):
     sample(run, "--num", 3, "--out", tmp_path / "a.npz")
     images = np.load(tmp_path / "a.npz")["images"]

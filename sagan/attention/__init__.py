@@ -123,8 +123,10 @@ def capture_maps(network: nn.Module) -> Iterator[dict[str, list[AttentionMap]]]:
     >>> maps["blocks.1.attention"][0].weights.shape  # (N, heads, queries, keys)
 
     A layer may have several maps (a channel gate and a spatial gate, or one per level of a pyramid) or none. Outside
-    the block, forward passes neither compute nor store maps.
+    the block, forward passes neither compute nor store maps. Raise TypeError if `network` is not a module.
     """
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"capture_maps takes a network, such as load_generator(run) returns; given {network!r}")
     layers = attention_layers(network)
     maps: dict[str, list[AttentionMap]] = {name: [] for name in layers}
     outer = {name: layer.viewer for name, layer in layers.items()}

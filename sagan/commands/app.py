@@ -34,9 +34,12 @@ Shell = Literal["bash", "zsh"]
 ZSH_REGISTRATION = """
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
 compdef _cyclopts_sagan sagan"""
+BASH_REGISTRATION = """
+complete -o bashdefault -o default -F _sagan sagan"""
 ABOUT = """Self-Attention GAN: train it, sample from it, score it, see where it attends.
 
 A switch is turned on by --x or --x true, and off by --no-x or --x false. Lists are written [8,16] or 8,16.
+If an option is given twice, the last value counts.
 `sagan VERB --help` explains a verb. `sagan --completion bash` (or zsh) prints a
 script for the shell to read: eval "$(sagan --completion bash)".
 
@@ -151,7 +154,8 @@ def complete(bound: inspect.BoundArguments, ignored: dict[str, Any], given: Type
 def completion(app: App, shell: Shell) -> str:
     """Return the script with which a shell completes commands."""
     # zsh obeys the script's first line, `#compdef sagan`, only in a file of its $fpath, not in text that it evaluates.
-    return app.generate_completion(shell=shell) + (ZSH_REGISTRATION if shell == "zsh" else "")
+    # bash would complete no file names any more.
+    return app.generate_completion(shell=shell) + (ZSH_REGISTRATION if shell == "zsh" else BASH_REGISTRATION)
 
 
 def settings_of(argument: Argument) -> list[Setting]:

@@ -159,7 +159,7 @@ def nearest_source(name: str, option: str = "--nearest") -> tuple[str, str | Non
     """
     path = Path(name)
     named = [s for s in get_args(Source) if s not in (*STORED, FROM_PYTHON)]
-    if path.suffix == ".zip" and path.is_file():
+    if path.suffix.lower() == ".zip" and path.is_file():
         return "zip", name
     if path.is_dir():
         return "packed" if (path / "meta.json").is_file() else "folder", name

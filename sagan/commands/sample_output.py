@@ -38,6 +38,8 @@ def write(generator: Generator, options: Options, classes: list[int], run: str) 
     else:
         names = sampling.file_names(num, classes, sampling.folder_names(sampling.class_names(generator)))
         sampling.refuse_strangers(out, names)
+        if (out / names[0]).exists():  # most folders are found out by their first image, before the others are made
+            sampling.refuse_replacement(sampling.generate(generator, 1, classes, drawn(options))[0], names, out)
         images, _ = sampling.generate(generator, num, classes, drawn(options))
         sampling.save_folder(images, names, out)
     return str(out)

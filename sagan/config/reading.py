@@ -74,8 +74,8 @@ def file_settings(file: Path) -> list[Setting]:
 def override_settings(overrides: Iterable[str]) -> list[Setting]:
     """Return the settings of words such as `training.steps=1000`. Raise ConfigError for any other word."""
     settings = []
-    for override in overrides:
-        key, equals, value = override.partition("=")
+    for override in [overrides] if isinstance(overrides, str) else overrides:
+        key, equals, value = override.partition("=") if isinstance(override, str) else ("", "", "")
         if not equals:
             raise ConfigError(f"{shown(override)}: expected an override such as training.steps=1000")
         settings.append(Setting(key, value))

@@ -75,7 +75,8 @@ def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str)
     """
     if not path.is_dir():
         what = "is a file, not a folder" if path.exists() else "does not exist"
-        raise UserError(f"data.path {path}: {what}; expected a folder of class folders or of images")
+        hint = "; data.source=zip reads archives" if path.suffix.lower() == ".zip" and path.is_file() else ""
+        raise UserError(f"data.path {path}: {what}; expected a folder of class folders or of images{hint}")
     classes = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     loose = sorted(p for p in path.iterdir() if is_image(p.name) and p.is_file())
     for folder in classes:

@@ -56,10 +56,8 @@ def histogram_warnings(dataset: Dataset) -> list[str]:
     rare = [f"{name} ({count})" for name, count in counts.items() if 0 < count * RARE <= counts[most]]
     warnings = []
     if len(counts) - len(empty) == 1:
-        warnings.append(
-            f"there is one class with images, {most!r}: is data.path the folder of class folders? "
-            "data.num_classes=0 trains without classes"
-        )
+        folder = "is data.path the folder of class folders? " if dataset.identity is None else ""
+        warnings.append(f"there is one class with images, {most!r}: {folder}data.num_classes=0 trains without classes")
     if empty:
         warnings.append(f"no images in {len(empty)} of {len(counts)} classes: {some(empty)}")
     if rare:

@@ -52,7 +52,7 @@ def attention_by_block(config: NetworkConfig, size: Size) -> Iterator[nn.Module]
     places = block_places(config, size)
     attended: set[int] = set()
     if spec.kind != "none":
-        attended = attention_blocks([place.size for place in places], spec.resolutions, f"{option}.resolutions")
+        attended = attention_blocks([place.size for place in places], spec.resolutions, f"{option}.resolutions", size)
     for i, place in enumerate(places):
         yield build_attention(spec, place, option) if i in attended else nn.Identity()
 

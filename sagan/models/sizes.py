@@ -68,8 +68,8 @@ def discriminator_block_sizes(size: Size) -> list[Size]:
     return sizes
 
 
-def attention_blocks(sizes: list[Size], resolutions: list[int], option: str) -> set[int]:
-    """Return the indices of the blocks with attention.
+def attention_blocks(sizes: list[Size], resolutions: list[int], option: str, image_size: Size) -> set[int]:
+    """Return the indices of the blocks with attention in a network for images of a size.
 
     For each resolution, it is the first block whose output has that shorter side. Raise ConfigError, listing the
     existing sizes, if there is none.
@@ -78,5 +78,6 @@ def attention_blocks(sizes: list[Size], resolutions: list[int], option: str) -> 
     for resolution in resolutions:
         if resolution not in shorter:
             exist = ", ".join(str(s) for s in sorted(set(shorter)))
-            raise ConfigError(f"{option} {resolution}: no block has an output of that size; expected one of {exist}")
+            network = "a network for images of {}x{}".format(*image_size)
+            raise ConfigError(f"{option} {resolution}: no block of {network} has that size; expected one of {exist}")
     return {shorter.index(r) for r in resolutions}

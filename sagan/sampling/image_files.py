@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from sagan.config import ConfigError, UserError
@@ -34,6 +35,7 @@ def class_names(generator: Generator) -> list[str]:
     return list(names) if names else [f"{i:0{digits}d}" for i in range(generator.num_classes)]
 
 
+ROUNDING = 2  # of 255
 RESERVED = r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udc7f\udd00-\udfff]'
 """Characters that a path or a file system reserves, and halves of surrogate pairs that stand for no byte."""
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -75,8 +77,27 @@ def refuse_strangers(folder: Path, names: list[str]) -> None:
         raise ConfigError(f"--out {folder}: holds {counted(len(strangers), 'other image')}, such as {min(strangers)}")
 
 
+def refuse_replacement(images: Tensor, names: list[str], out: Path) -> None:
+    """Raise ConfigError if one of the files is there already with another picture."""
+    for image, name in zip(images, names, strict=False):
+        if (out / name).exists() and not shows(out / name, image):
+            raise ConfigError(f"--out {out}: holds another image as {name}; choose another folder")
+
+
+def shows(file: Path, image: Tensor) -> bool:
+    """Return whether a file shows an image. Batches of another size may round it differently."""
+    try:
+        with Image.open(file) as picture:
+            there, new = np.asarray(picture, dtype=int), np.asarray(to_pil(image), dtype=int)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+    return there.shape == new.shape and bool((abs(there - new) <= ROUNDING).all())
+
+
 def save_folder(images: Tensor, names: list[str], out: Path) -> None:
-    """Write a PNG file for each image. Raise UserError if that is not possible."""
+    """Write a PNG file for each image. Raise ConfigError if one would replace another picture, UserError if that is not
+    possible."""
+    refuse_replacement(images, names, out)
     try:
         for folder in {(out / name).parent for name in names}:
             folder.mkdir(parents=True, exist_ok=True)

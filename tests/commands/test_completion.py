@@ -12,13 +12,13 @@ from sagan.commands.app import main
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-def test_bash_completes_a_verb(tmp_path, capsys):
+def test_bash_completes_verbs_and_still_files(tmp_path, capsys):
     assert main(["--completion", "bash"]) == 0
     script = tmp_path / "script"
     script.write_text(capsys.readouterr().out)
     asked = f"source {script}; COMP_WORDS=(sagan tr); COMP_CWORD=1; _sagan; echo ${{COMPREPLY[@]}}; complete -p sagan"
     said = subprocess.run(["bash", "-c", asked], capture_output=True, text=True).stdout.splitlines()
-    assert said == ["train", "complete -F _sagan sagan"]
+    assert said == ["train", "complete -o bashdefault -o default -F _sagan sagan"]
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")

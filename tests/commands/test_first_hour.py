@@ -93,6 +93,9 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(image_folder, tmp_path
     assert "finished at step 2, so nothing is left to train" in capsys.readouterr().out
     assert main([*words, "--training.steps", "3", "--dry-run"]) == 0
     assert "resuming from step 2" in capsys.readouterr().out
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert main(["train", str(tmp_path / "moved" / "config.yaml"), "--training.steps", "3", "--dry-run"]) == 0
+    assert f"run directory: {tmp_path / 'moved'}, resuming from step 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flat", [False, True])

@@ -89,10 +89,10 @@ def test_all_blocks_but_the_last_downsample_and_at_32_two_do():
 
 
 def test_attention_follows_the_first_block_whose_shorter_side_matches():
-    assert attention_blocks(discriminator_block_sizes((32, 32)), [8], "o") == {1}  # three blocks have 8
-    assert attention_blocks(generator_block_sizes((64, 32)), [16, 8], "o") == {1, 2}
+    assert attention_blocks(discriminator_block_sizes((32, 32)), [8], "o", (32, 32)) == {1}  # three blocks have 8
+    assert attention_blocks(generator_block_sizes((64, 32)), [16, 8], "o", (64, 32)) == {1, 2}
 
 
 def test_an_error_for_a_size_that_no_block_has_lists_those_that_exist():
-    with pytest.raises(ConfigError, match=r"model.generator.attention.resolutions 12: .*8, 16, 32"):
-        attention_blocks(generator_block_sizes((32, 32)), [12], "model.generator.attention.resolutions")
+    with pytest.raises(ConfigError, match=r"attention.resolutions 12: no block .* 32x32 has .* 8, 16, 32"):
+        attention_blocks(generator_block_sizes((32, 32)), [12], "model.generator.attention.resolutions", (32, 32))
