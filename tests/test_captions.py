@@ -62,3 +62,9 @@ def test_words_above_a_narrow_column_shrink_until_they_fit():
     top = picture.shape[1] - 640
     *_, x0, x1 = ink(picture[:, :top, :110])
     assert 0 <= x0 and 80 < x1 <= 100
+
+
+def test_a_name_that_no_picture_has_room_for_is_cut_before_it_is_measured():
+    name = drawable("W" * 99_000)
+    assert name is not None and len(name) < 500 and name.endswith("W…")
+    assert shortened(name, ImageFont.load_default(14), 100).endswith("W…")

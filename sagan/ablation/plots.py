@@ -17,6 +17,7 @@ from sagan.ablation.comparison import compared
 from sagan.ablation.figures import DPI, remove, save
 from sagan.ablation.labels import label_points
 from sagan.ablation.metrics import readable, unit
+from sagan.ablation.names import room_for, short_names
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import Row
 from sagan.ablation.statistics import Interval
@@ -51,9 +52,9 @@ def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dic
     chosen = compared(plan, summaries)
     if len(chosen) < 2:
         return remove(plan.folder / "forest")
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9.5, 0.3 * len(chosen) + 1.4), sharey=True, layout="constrained"
-    )
+    names = short_names(plan.variants)
+    size = (9.5 + room_for(names.values()), 0.3 * len(chosen) + 1.4)
+    figure, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
     for y, summary in enumerate(reversed(chosen)):
         style, scores = styles[summary.variant], scores_of(results, summary.variant, plan.metric)
         dots_and_interval(left, y, list(scores.values()), summary.score, style, 1.2)
@@ -72,11 +73,11 @@ def forest(plan: Plan, results: list[Row], summaries: list[Summary], styles: dic
         right.axvspan(-plan.margin, plan.margin, color=GREY, alpha=0.12, linewidth=0, zorder=0)
     runs = Counter(str(row["variant"]) for row in results)
     lost = {s.variant: f" ({s.seeds} of {runs[s.variant]})" for s in chosen if s.seeds < runs[s.variant]}
-    left.set_yticks(range(len(chosen)), [s.variant + lost.get(s.variant, "") for s in reversed(chosen)])
+    left.set_yticks(range(len(chosen)), [names[s.variant] + lost.get(s.variant, "") for s in reversed(chosen)])
     left.set_ylim(-0.6, len(chosen) - 0.4)
     verdict_names(left, right, list(reversed(chosen)))
     left.set_xlabel(axis_label(plan.metric), fontsize=9)
-    right.set_xlabel(f"difference to {plan.baseline} with the same seed", fontsize=9)
+    right.set_xlabel(textwrap.fill(f"difference to {names[plan.baseline]} with the same seed", 50), fontsize=9)
     handles = list(forest_legend(plan, chosen))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
     save(figure, plan.folder / "forest")
@@ -112,7 +113,8 @@ def forest_legend(plan: Plan, chosen: list[Summary]) -> Iterable[Line2D | Patch]
         yield Line2D([], [], color=GREY, linewidth=1.0, label="95 % interval, uncorrected (three seeds or more)")
     if plan.margin:
         yield Patch(color=GREY, alpha=0.12, label="within the margin")
-    yield Line2D([], [], color=GREY, linewidth=0.8, linestyle=":", label=f"{plan.baseline} (baseline)")
+    base = short_names(plan.variants)[plan.baseline]
+    yield Line2D([], [], color=GREY, linewidth=0.8, linestyle=":", label=f"{base} (baseline)")
 
 
 def score_against_steps(plan: Plan, curves: list[Row], styles: dict[str, Style]) -> None:
@@ -121,7 +123,7 @@ def score_against_steps(plan: Plan, curves: list[Row], styles: dict[str, Style])
     others = [v for v in known if known[v] and v != plan.baseline]
     if not others and not known.get(plan.baseline):
         return remove(plan.folder / "curves")
-    others = others or [plan.baseline]
+    others, names = others or [plan.baseline], short_names(plan.variants)
     steps = sorted({step for by_seed in known.values() for curve in by_seed.values() for step in curve[0]})
     columns = min(COLUMNS, len(others))
     rows = -(-len(others) // columns)
@@ -132,7 +134,7 @@ def score_against_steps(plan: Plan, curves: list[Row], styles: dict[str, Style])
     for axis, variant in zip(axes.flat, others, strict=False):
         for name in dict.fromkeys((plan.baseline, variant)):
             draw_curves(axis, list(known[name].values()), styles[name], BAND if name == variant else BASELINE_BAND)
-        axis.set_title(variant, fontsize=9)
+        axis.set_title(names[variant], fontsize=9)
         axis.grid(alpha=0.25)
         axis.tick_params(labelsize=SMALL)
         axis.xaxis.set_major_locator(FixedLocator(steps) if len(steps) <= TICKS else MaxNLocator(TICKS, integer=True))
@@ -187,7 +189,7 @@ def curve_legend(plan: Plan, known: dict[str, dict[int, Curve]], styles: dict[st
     look: dict[str, Any] = dict(color=base.color, marker=base.marker, markersize=3)
     handles: list[Line2D | Patch] = []
     if known[plan.baseline]:
-        handles.append(Line2D([], [], label=f"{plan.baseline}, baseline", **look))
+        handles.append(Line2D([], [], label=f"{short_names(plan.variants)[plan.baseline]}, baseline", **look))
     if any(len(drawn_singly(of)) < len(of) for of in curves):
         handles.append(Line2D([], [], color=GREY, linewidth=1.6, label="mean over seeds"))
         handles.append(Patch(color=GREY, alpha=BAND, linewidth=0, label="lowest to highest seed, from three seeds on"))
@@ -208,12 +210,12 @@ def score_against_cost(plan: Plan, results: list[Row], summaries: list[Summary],
         return remove(plan.folder / "cost")
     size = (4.3 * len(shown), 4.4)
     figure, axes = plt.subplots(1, len(shown), figsize=size, sharey=True, squeeze=False, layout="constrained", dpi=DPI)
-    scores = {s.variant: s.score for s in chosen}
+    scores, names = {s.variant: s.score for s in chosen}, short_names(plan.variants)
     for axis, column in zip(axes.flat, shown, strict=True):
         for variant, cost in costs[column].items():
             point_and_interval(axis, cost, scores[variant], styles[variant])
         axis.margins(0.14)
-        missing = ", ".join(v for v in scores if v not in costs[column])
+        missing = ", ".join(names[v] for v in scores if v not in costs[column])
         lines = [COSTS[column], *textwrap.wrap(f"not measured: {missing}" if missing else "", 45)]
         axis.set_xlabel("\n".join(lines), fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -227,7 +229,8 @@ def score_against_cost(plan: Plan, results: list[Row], summaries: list[Summary],
     for axis, column in zip(axes.flat, shown, strict=True):
         points = {v: (cost, scores[v].mean) for v, cost in costs[column].items()}
         spans = [(x, scores[v].low, scores[v].high) for v, (x, _) in points.items() if not math.isnan(scores[v].low)]
-        label_points(axis, points, {v: styles[v].color for v in points}, 7.5, spans)
+        colors = {names[v]: styles[v].color for v in points}
+        label_points(axis, {names[v]: point for v, point in points.items()}, colors, 7.5, spans)
     save(figure, plan.folder / "cost")
 
 

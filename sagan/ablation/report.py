@@ -8,6 +8,7 @@ from sagan.ablation import plots
 from sagan.ablation.comparison import comparison, comparison_tables, left_out, narrow_comparison_tables, without_score
 from sagan.ablation.design import changes_of_design, known_design
 from sagan.ablation.memory import remember, remembered
+from sagan.ablation.names import readable_names
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import FIRST, LAST, Row, collect, protocol, recorded, write_table
 from sagan.ablation.samples import sample_sheet
@@ -117,7 +118,7 @@ def draw(plan: Plan, jobs: list[Job], results: list[Row], curves: list[Row], sum
     plots.forest(plan, results, summaries, styles)
     plots.score_against_steps(plan, curves, styles)
     plots.score_against_cost(plan, results, summaries, styles)
-    sample_sheet(jobs, plan.folder / "samples.png", plan.seeds[0])
+    sample_sheet(jobs, plan.folder / "samples.png", plan.seeds[0], readable_names(plan.variants))
 
 
 def remembered_protocol(jobs: list[Job], folder: Path) -> dict:

@@ -1,7 +1,6 @@
 """The sample sheet of a report: images of every variant from the same z and y."""
 
 import logging
-import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 
 from sagan.ablation.figures import save
+from sagan.ablation.names import title_lines
 from sagan.ablation.outcomes import obstacle
 from sagan.ablation.variants import Job
 from sagan.config import UserError
@@ -20,14 +20,15 @@ from sagan.viewing.capture import fixed_inputs
 
 GRID_IMAGES = 10
 INCH = 0.8  # of an image
+FONT_SIZE = 8
 
 
 @torch.no_grad()
-def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
+def sample_sheet(jobs: list[Job], file: Path, seed: int, names: dict[str, str]) -> None:
     """Draw a row of images for every variant with a checkpoint for a seed, and the classes above the columns.
 
-    A checkpoint that cannot be read is left out with a warning. Without any, nothing is drawn, and an existing
-    picture is kept.
+    `names` are what the picture calls the variants. A checkpoint that cannot be read is left out with a warning.
+    Without any, nothing is drawn, and an existing picture is kept.
     """
     rows: dict[str, np.ndarray] = {}
     titles: list[str] = []
@@ -40,19 +41,23 @@ def sample_sheet(jobs: list[Job], file: Path, seed: int) -> None:
             generator = load_generator(job.run_dir)
             z, y = fixed_inputs(generator, GRID_IMAGES)
             origin = origin_of(generator)
-            titles = titles or ([] if y is None else [literal(origin.class_name(c)) for c in y.tolist()])
+            classes = [] if y is None else y.tolist()
+            titles = titles or [heading(origin.class_name(c), f"class {c}") for c in classes]
         except UserError as error:  # DamagedError is one
             logging.getLogger("sagan").warning("left out of %s: %s", file.name, error)
             continue
         images = to_uint8(generator(z, y)).cpu().expand(-1, 3, -1, -1)
-        rows[f"{job.variant}\nstep {origin.step:,}"] = images.permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
+        rows[f"{names[job.variant]}\nstep {origin.step:,}"] = images.permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
     if rows:
         draw_sheet(rows, titles, file)
 
 
-def literal(name: str) -> str:
-    """Return a name as matplotlib shows it unchanged: it would read what stands between two $ as a formula."""
-    return name.replace("$", r"\$")
+def heading(name: str, otherwise: str) -> str:
+    """Return a name in lines that fit above an image, or `otherwise` if it cannot be written.
+
+    Matplotlib would read what stands between two $ as a formula.
+    """
+    return "\n".join(title_lines(name, otherwise, FONT_SIZE, 72 * INCH)).replace("$", r"\$")
 
 
 def draw_sheet(rows: dict[str, np.ndarray], titles: list[str], file: Path) -> None:
@@ -66,7 +71,7 @@ def draw_sheet(rows: dict[str, np.ndarray], titles: list[str], file: Path) -> No
             axis.imshow(image, interpolation="nearest", aspect="equal")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=FONT_SIZE)
     for axis, title in zip(axes[0], titles, strict=False):
-        axis.set_title("\n".join(textwrap.wrap(title, 12)), fontsize=8)
+        axis.set_title(title, fontsize=FONT_SIZE)
     save(figure, file.with_suffix(""), ("png",))

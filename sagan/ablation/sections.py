@@ -9,6 +9,7 @@ from statistics import fmean, median, stdev
 
 from sagan.ablation.comparison import interval_text
 from sagan.ablation.metrics import name_and_network, readable, unit
+from sagan.ablation.names import numbered_names
 from sagan.ablation.plan import Plan
 from sagan.ablation.results import ENDED, Row
 from sagan.ablation.statistics import MIN_PAIRS
@@ -201,7 +202,7 @@ def endings(results: list[Row], metric: str) -> list[str]:
 
 
 def gallery(plan: Plan) -> list[str]:
-    """Return the existing pictures, with links to their vector files."""
+    """Return the existing pictures, with links to their vector files, and what they call a variant by a number."""
     titles = {
         "forest": f"{readable(plan.metric)} of every run, and differences to `{plan.baseline}`",
         "curves": f"{readable(plan.metric)} against steps",
@@ -215,7 +216,8 @@ def gallery(plan: Plan) -> list[str]:
             vectors = [f"[{kind.upper()}]({name}.{kind})" for kind in kinds]
             lines += [f"## {title}", "", f"![{title.replace('`', '')}]({name}.png)", ""]
             lines += [f"As {' and '.join(vectors)}.", ""] if vectors else []
-    return lines
+    called = [f"`{v}` is called {name}" for v, name in numbered_names(plan.variants).items()] if lines else []
+    return [*lines, f"In pictures, {', '.join(called)}.", ""] if called else lines
 
 
 def provenance(jobs: list[Job], facts: dict, command: list[str], results: list[Row]) -> list[str]:

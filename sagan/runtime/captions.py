@@ -1,7 +1,7 @@
 """Words in the margins of a picture, in Pillow's own font."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 SMALLEST, LARGEST_SHARE, WIDEST = 9, 40, 10  # least font size, pixels; longer side and widest margin, font sizes
 ELLIPSIS = "…"
+LONGEST = 300  # characters of a name
 LATIN = str.maketrans({"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ł": "l", "Ł": "L"})
 
 
@@ -27,12 +28,17 @@ class Captions:
     """Start and end of a group of columns, in pixels of the picture before it is enlarged, and the words above it."""
 
 
-def drawable(text: str) -> str | None:
-    """Return the text in characters that the font has, without accents if need be; None if that is impossible."""
+def drawable(text: str, in_font: Callable[[str], bool] | None = None) -> str | None:
+    """Return the text in characters that the font has, without accents if need be; None if that is impossible.
+
+    `in_font` says whether another font than Pillow's has a character. Text beyond LONGEST is cut, because measuring it
+    takes long, and no picture has room for it.
+    """
     text = " ".join(text.split())
+    text = text if len(text) <= LONGEST else text[:LONGEST] + ELLIPSIS
     for known in (text, unicodedata.normalize("NFKD", text.translate(LATIN))):
         plain = "".join(c for c in known if not unicodedata.combining(c))
-        if plain and all(map(_in_font, plain)):
+        if plain and all(map(in_font or _in_font, plain)):
             return plain
     return None
 

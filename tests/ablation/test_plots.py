@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ from matplotlib.colors import to_rgba
 
 from sagan.ablation import plots, samples
 from sagan.ablation.labels import label_points
+from sagan.ablation.names import numbered_names, readable_names, short_names, width
 from sagan.ablation.plan import Plan
 from sagan.ablation.plots import BAND, BASELINE_BAND, axis_label, drawn_singly, seed_curves
 from sagan.ablation.styles import GREY, KIND_STYLES, PALETTE, variant_styles
@@ -115,6 +117,60 @@ def test_the_forest_plot_says_how_many_runs_have_a_score(drawn):
     results.append({"variant": "a", "seed": 3, "status": "diverged"})
     left, right = drawn(plots.forest, plan, results, summarize(results, "none", METRIC, ["a"]), styles).axes
     assert [t.get_text() for t in left.get_yticklabels()] == ["two", "none", "a (3 of 4)"]
+
+
+def apart(texts, renderer):
+    """Return whether no two of these texts overlap."""
+    boxes = [text.get_window_extent(renderer) for text in texts if text.get_text()]
+    return not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+LONG = "a variant with quite a long name, written by somebody who likes words"
+
+
+@pytest.mark.parametrize(
+    "words", [f"{LONG} {{}}", "{} " + "W" * 70, "注意機構 {}"], ids=["words", "capitals", "Chinese"]
+)
+def test_names_of_any_length_and_script_leave_plots_legible(drawn, words):
+    plan, results, _, styles = records()
+    plan = replace(plan, variants={words.format(v): {} for v in SCORES}, baseline=words.format("none"), primary=[])
+    results = [{**row, "variant": words.format(row["variant"])} for row in results]
+    styles = {words.format(v): style for v, style in styles.items()}
+    summaries = summarize(results, plan.baseline, METRIC, [])
+    curves = [{**row, "step": step} for row in results for step in (500, 1000)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as if a letter has no glyph
+        for plot, rows in (
+            (plots.forest, (results, summaries)),
+            (plots.score_against_steps, (curves,)),
+            (plots.score_against_cost, (results, summaries)),
+        ):
+            figure = drawn(plot, plan, *rows, styles)
+            figure.canvas.draw()
+            renderer = figure.canvas.get_renderer()
+            assert apart([axis.title for axis in figure.axes], renderer)
+            for axis in figure.axes:
+                assert axis.get_window_extent(renderer).width > 150  # pixels
+                assert apart(axis.get_xticklabels(), renderer) and apart(axis.get_yticklabels(), renderer)
+                assert apart(axis.texts, renderer)
+            assert apart([axis.xaxis.label for axis in figure.axes], renderer)
+
+
+def test_short_names_differ_and_ordinary_ones_are_unchanged():
+    assert short_names(["none", "naïve", "Кот"]) == {"none": "none", "naïve": "naïve", "Кот": "Кот"}
+    a, b, cut = f"{LONG} A", f"{LONG} B", LONG[:30] + "?" + LONG[31:]
+    names = short_names([a, b, LONG, cut, "注意"])
+    assert names[a].startswith("a variant") and names[a].endswith("words A") and names[b].endswith("words B")
+    assert [names[LONG], names[cut], names["注意"]] == ["variant 3", "variant 4", "variant 5"]
+    assert all(width(name, 9) <= 150 for name in names.values())
+    assert list(numbered_names(names)) == [LONG, cut, "注意"] and readable_names([LONG, "注意"])[LONG] == LONG
+
+
+@pytest.mark.parametrize("name", ["W" * 40, "W" * 99_000, "n02105855 Shetland sheepdog, Shetland sheep dog, Shetland"])
+def test_headings_of_the_sample_sheet_stay_above_their_column(name):
+    lines = samples.heading(name, "class 2").split("\n")
+    assert len(lines) <= 6 and all(width(line, samples.FONT_SIZE) <= 72 * samples.INCH for line in lines)
+    assert samples.heading("猫", "class 2") == samples.heading("", "class 2") == "class 2"
 
 
 def test_legends_name_only_what_is_drawn(drawn):
@@ -232,7 +288,7 @@ def test_the_sample_sheet_names_classes_and_leaves_out_damaged_files(make_config
     checkpoints(jobs[2].run_dir)[0].write_bytes(b"damaged")
     sheets = []
     monkeypatch.setattr(samples, "save", lambda figure, stem, kinds: sheets.append((figure, stem, kinds)))
-    samples.sample_sheet(jobs, tmp_path / "samples.png", 0)
+    samples.sample_sheet(jobs, tmp_path / "samples.png", 0, readable_names(job.variant for job in jobs))
     ((figure, stem, kinds),) = sheets
     figure.canvas.draw()  # reads formulas
     assert (stem, kinds) == (tmp_path / "samples", ("png",)) and "left out of samples.png" in caplog.text

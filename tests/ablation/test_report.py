@@ -14,6 +14,7 @@ from sagan.ablation.metrics import name_and_network
 from sagan.ablation.plan import load_plan
 from sagan.ablation.report import write_report
 from sagan.ablation.results import read_table, write_table
+from sagan.ablation.sections import gallery
 from sagan.ablation.statistics import Interval
 from sagan.ablation.tables import Table, latex, latex_cell, markdown
 from sagan.ablation.variants import plan_jobs
@@ -125,6 +126,12 @@ def test_it_has_pictures_and_commands(report, plan):
     assert "samples.png" not in report  # there is no checkpoint to draw from
     assert "sagan ablate question/plan.yaml --jobs 2\n" in report
     assert report.count("sagan train quickstart --evaluation.every 5") == 25
+
+
+def test_it_says_which_variant_its_pictures_call_by_a_number(report, plan, tmp_path):
+    (tmp_path / "forest.png").touch()
+    other = replace(plan, file=tmp_path / "plan.yaml", size="", variants={"none": {}, "注意": {}})
+    assert "In pictures, `注意` is called variant 2." in gallery(other) and "In pictures" not in report
 
 
 def test_the_tables_beside_it(report, plan):
