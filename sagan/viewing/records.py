@@ -52,7 +52,7 @@ def encode(view: LayerView, kind: str, *, most_weights: int = MOST_WEIGHTS, leve
         "layer": view.layer,
         "source": view.source,
         "kind": kind,
-        "gamma": _number(view.gamma),
+        "gamma": None if view.gamma is None else view.gamma if math.isfinite(view.gamma) else "NaN",
         "change": None if view.change is None else [_number(c) for c in view.change],
         "labels": None if view.labels is None else [_name(view.class_of(i)) for i in range(len(view.images))],
         "images": len(view.images),

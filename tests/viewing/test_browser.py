@@ -1,6 +1,7 @@
 """The tab in a real browser: the weights that it shows are those that were recorded, and nothing breaks it."""
 
 import json
+import math
 import threading
 
 import numpy as np
@@ -29,6 +30,13 @@ GATES = [
 ]
 WINDOWS = AttentionMap("windowed matrix", matrix(heads=4, queries=(2, 2)).weights, (4, 4), (2, 2), True)
 TAG = record_tag(FIRST[10])
+REDUCED = view_of(matrix(queries=(2, 2), keys=(8, 8)), layer="blocks.2.reduced")
+BROKEN = view_of(
+    AttentionMap("matrix", torch.full((2, 1, 16, 4), math.nan), (4, 4), (2, 2), distribution=True),
+    AttentionMap("channel gate", torch.full((2, 6), math.nan), (4, 4)),
+    layer="blocks.3.broken",
+    gamma=math.nan,
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +44,9 @@ def address(tmp_path_factory):
     """TensorBoard below a path prefix, over three runs, of which the hostile one is the newest."""
     root = tmp_path_factory.mktemp("logs")
     write_run(root / "first", [(TAG, step, encode(view, "sagan")) for step, view in FIRST.items()])
-    write_run(root / "gates", [(TAG, 10, encode(view_of(*GATES), "cbam"))])
+    gates, reduced = encode(view_of(*GATES), "cbam"), encode(REDUCED, "sagan", most_weights=64)
+    others = [(record_tag(REDUCED), 10, reduced), (record_tag(BROKEN), 10, encode(BROKEN, "sagan"))]
+    write_run(root / "gates", [(TAG, 10, gates), *others])
     broken = damaged_records()["a map cut off"]
     write_run(root / HOSTILE, [(TAG, 1, encode(view_of(WINDOWS), "pyramid-oc")), (TAG, 2, broken)])
     with loaded("python", root) as provider:
@@ -122,6 +132,63 @@ def test_gates_beside_a_matrix_with_linked_image_and_query(page):
     page.state(0, query="3,7"), page.state(1, query="3,3", pinned="true")
     page.choose(0, "step", 0)
     page.state(0, step=10), page.state(1, step=10)
+
+
+def open_layer(page, view):
+    page.choose(0, "run", "gates")
+    page.state(0, run="gates", state="ready")
+    page.choose(0, "layer", record_tag(view))
+    page.state(0, tag=record_tag(view), state="ready")
+
+
+def test_numbers_of_a_reduced_map_say_which_are_of_single_keys(page):
+    open_layer(page, REDUCED)
+    named = f"{page.panel(0)}.querySelector('[data-number=maximum]').parentNode.textContent"
+    largest = REDUCED.maps[0].weights[0].max().item()
+    assert page.browser.evaluate(named) == f"Largest, all queries, single keys{largest:#.3g}"
+    assert page.text(0, "p.quiet") == "Each cell adds up 2 × 2 neighbours."
+    page.choose(0, "layer", TAG)
+    page.state(0, tag=TAG, state="ready")
+    page.choose(0, "run", "first")
+    page.state(0, run="first", state="ready")
+    assert page.browser.evaluate(named).startswith("Largest, all queries0.")
+
+
+def test_what_is_not_a_number_is_called_so(page):
+    open_layer(page, BROKEN)
+    ids = ("gamma", "entropy", "maximum", "query-maximum")
+    assert {page.text(0, f"[data-number={name}]") for name in ids} == {"not a number"}
+    assert page.text(0, "[data-number=region]") == "none: not a number"
+    assert page.text(0, ".readout") == "Not a number"
+    page.choose(0, "map", 1)
+    page.state(0, map=1, state="ready")
+    assert page.text(0, "[data-number=mean]") == "not a number" and page.text(0, ".readout") == "Not a number"
+
+
+def test_large_numbers_have_no_exponent(page):
+    page.choose(0, "run", "first")
+    page.state(0, run="first", step=20, image=0, state="ready")
+    mean, largest = (float(value) for value in page.data("effect").split(","))
+    assert largest >= 100  # else it does not test it
+    assert f"differ by {mean:.0f} of 255, at most {largest:.0f}" in page.text(0, ".effect")
+    number = "import('./dom.js').then(({ number }) => [99.6, 255, 1234.5, -1e5, 0.25, 2e7].map((v) => number(v, 2)))"
+    shown = page.browser.evaluate(number)
+    assert shown == ["100", "255", "1235", "−100000", "0.25", "2.0e+7"]
+
+
+def test_only_maps_with_queries_have_a_row_of_pinned_ones(page):
+    page.choose(0, "run", "first")
+    page.state(0, run="first", state="ready")
+    page.browser.click(*page.place(0.6, 0.3))
+    page.browser.click(*page.place(0.2, 0.8), modifiers=8)  # Shift
+    hidden = f"{page.panel(0)}.querySelector('.pins-section').hidden"
+    page.browser.wait(f"!{hidden}")
+    page.choose(0, "run", "gates")
+    page.state(0, run="gates", map=0, state="ready")
+    assert page.browser.evaluate(hidden)
+    page.choose(0, "run", "first")
+    page.state(0, run="first", state="ready")
+    page.browser.wait(f"!{hidden}")
 
 
 def test_windows_hostile_names_and_a_damaged_step(page):

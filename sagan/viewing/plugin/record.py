@@ -37,7 +37,8 @@ def read_header(blob: bytes, blobs: int) -> dict:
     _expect(isinstance(maps, list) and 1 <= len(maps) <= 64, "maps is not a list")
     _expect(labels is None or _is_list(labels, images, _is_text), "labels are not one text for each image")
     _expect(all(_is_text(header.get(key)) for key in ("network", "layer", "source", "kind")), "a name is not a text")
-    _expect(_is_number(header.get("gamma")), "gamma is not a number")
+    gamma = header.get("gamma")  # None without a gain, and "NaN" for one that is not finite
+    _expect(_is_number(gamma) or gamma == "NaN", "gamma is not a number")
     change = header.setdefault("change", None)  # older records have none
     _expect(change is None or _is_list(change, images, _is_number), "change is not one number for each image")
     _expect(_is_list(header.get("size"), 2, _is_count), "size is not a height and a width")

@@ -2,6 +2,7 @@
 
 import { count, element } from "./dom.js";
 import { drawPicture, prepare } from "./draw.js";
+import { hasQueries } from "./maps.js";
 import { groupName, imageName } from "./words.js";
 
 const MOST_STEPS = 12;
@@ -43,9 +44,9 @@ export function offerHeads(panel, heads) {
   panel.parts.heads.replaceChildren(...panel.heads.map(({ button }) => button));
 }
 
-/* Shows each pinned query, if there are several. */
+/* Shows each pinned query, if there are several and they differ. */
 export function offerPins(panel) {
-  const { pins } = panel.shared, wanted = pins.length > 1 ? pins.length : 0;
+  const { pins } = panel.shared, wanted = pins.length > 1 && hasQueries(panel.map.entry) ? pins.length : 0;
   panel.parts.pinsSection.hidden = !wanted;
   if (panel.pins.length === wanted) return;
   panel.pins = Array.from({ length: wanted }, (_, index) => {

@@ -28,7 +28,8 @@ export function setText(node, text) {
 export function number(value, digits = 3) {
   if (value === null || !Number.isFinite(value)) return "–";
   if (value === 0) return "0";
-  return (Math.abs(value) >= 0.001 ? value.toPrecision(digits) : value.toExponential(digits - 2)).replaceAll("-", "−");
+  const text = Math.abs(value) >= 0.001 ? value.toPrecision(digits) : value.toExponential(digits - 2);
+  return (/e\+[1-5]$/.test(text) ? value.toFixed(0) : text).replaceAll("-", "−"); // 255, not 2.6e+2
 }
 
 /* For entropies, whose last digits distinguish near-uniform maps. */

@@ -171,7 +171,10 @@ function fillNumbers(list, rows) {
     list.replaceChildren(...rows.map(([id, name]) =>
       element("div", {}, element("dt", { textContent: name }), element("dd", { "data-number": id }))));
   }
-  rows.forEach(([, , text], i) => setText(list.children[i].lastChild, text));
+  rows.forEach(([, name, text], i) => {
+    setText(list.children[i].firstChild, name);
+    setText(list.children[i].lastChild, text);
+  });
 }
 
 const fit = (canvas, aspect) => prepare(canvas, canvas.clientWidth, canvas.clientWidth * aspect);

@@ -41,28 +41,33 @@ export function idleNote({ change }, image) {
     ? `Hardly in use: the layer changes its input by ${percent(value)}, whatever its map looks like.` : "";
 }
 
+const NAN = "not a number";
+
+/* The text of a number that exists. In a record, one that is not finite is null, or "NaN" where null has a meaning. */
+const known = (value, text = number) => (Number.isFinite(value) ? text(value) : NAN);
+
 /* The numbers beside a map, as [id, name, text]. */
 export function facts({ gamma, change }, entry, image, { shown, summary, region, difference }) {
-  const rows = [["gamma", "Gain γ", gamma === null ? "none" : number(gamma)]];
-  const changed = change?.[image] ?? null;
-  if (changed !== null) rows.push(["change", "Changes its input by", percent(changed)]);
+  const rows = [["gamma", "Gain γ", gamma === null ? "none" : known(gamma)]];
+  if (change) rows.push(["change", "Changes its input by", known(change[image], percent)]);
   if (difference) {
-    return [...rows, ["maximum", "Largest difference", number(summary.high)],
-      ["minimum", "Smallest difference", number(summary.low)], ["mean", "Mean difference", number(summary.mean)]];
+    return [...rows, ["maximum", "Largest difference", known(summary.high)],
+      ["minimum", "Smallest difference", known(summary.low)], ["mean", "Mean difference", known(summary.mean)]];
   }
   if (isGate(entry)) {
-    return [...rows, ["maximum", "Largest factor", number(entry.maximum[image])],
-      ["minimum", "Smallest factor", number(entry.minimum[image])], ["mean", "Mean shown", number(summary.mean)]];
+    return [...rows, ["maximum", "Largest factor", known(entry.maximum[image])],
+      ["minimum", "Smallest factor", known(entry.minimum[image])], ["mean", "Mean shown", known(summary.mean)]];
   }
+  const all = entry.whole_keys[0] > entry.keys[0] ? "all queries, single keys" : "all queries"; // not cells of several
   if (entry.distribution) {
-    rows.push(["entropy", "Entropy, all queries", fraction(entry.entropy[image])]);
+    rows.push(["entropy", `Entropy, ${all}`, known(entry.entropy[image], fraction)]);
     if (summary.entropy !== null) rows.push(["query-entropy", "Entropy, shown", fraction(summary.entropy)]);
   }
-  rows.push(["maximum", "Largest, all queries", number(entry.maximum[image])],
-    ["query-maximum", "Largest, shown", number(summary.high)]);
-  if (shown.uniform) rows.push(["times", "Largest / uniform", number(summary.high / shown.uniform)]);
-  const inside = region?.filter(Boolean).length;
-  rows.push(["region", "Outlined", inside ? `${inside} of ${region.length} cells` : "none: nearly uniform"]);
+  rows.push(["maximum", `Largest, ${all}`, known(entry.maximum[image])],
+    ["query-maximum", "Largest, shown", known(summary.high)]);
+  if (shown.uniform) rows.push(["times", "Largest / uniform", known(summary.high / shown.uniform)]);
+  const inside = region?.filter(Boolean).length, why = summary.at < 0 ? NAN : "nearly uniform";
+  rows.push(["region", "Outlined", inside ? `${inside} of ${region.length} cells` : `none: ${why}`]);
   return rows;
 }
 
@@ -96,10 +101,10 @@ export const keyGrid = (entry) => entry.keys.map((n) => n * (isWindowed(entry) ?
 
 /* The weight under the pointer, or the largest. */
 export function readout({ map, header, channel, key, shared }, { shown: { grid, weights }, summary }) {
+  if (summary.at < 0) return "Not a number";
   if (isBars(map.entry)) return channel < 0 ? "Point at a channel" : `Channel ${channel}: ${number(weights[channel])}`;
   const where = key ?? (isGate(map.entry) ? shared.position : null);
   if (!where) {
-    if (summary.at < 0) return "No weights";
     return `Most at ${place(grid, cellOf(grid, summary.at), header.size)}: ${number(summary.high)}`;
   }
   const cell = cellAt(grid, where);
