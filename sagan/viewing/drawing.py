@@ -18,6 +18,7 @@ HEAT = ((8, 6, 24), (40, 16, 84), (88, 24, 112), (140, 41, 105), (190, 62, 82), 
 DIVERGING = ((60, 150, 255), (10, 40, 110), (0, 0, 0), (130, 30, 10), (255, 120, 70))  # below 0: blue; above: red
 OPACITY = 0.62  # of a map over the image: its brightest colour is brighter than a white pixel under its darkest
 GAP, TEXT = 6, 12  # pixels
+TICK, APART = 3, 40  # pixels: mark at the number of a bar; least distance of two numbers
 
 
 def font(size: int = TEXT) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -176,13 +177,15 @@ def text_lines(lines: list[str], width: int) -> Image.Image:
 def bars(values: Tensor, width: int, height: int, colour: tuple, axis: tuple[float, float]) -> Image.Image:
     """Return a bar chart of values (n,) on an axis between two values, around 0; negative values go down from 0.
 
-    Each bar is a whole number of pixels wide, at least one, so more than `width` bars make a wider picture.
+    Each bar is a whole number of pixels wide, at least one, so more than `width` bars make a wider picture. Some have
+    their number below them, counted from 0, unless the picture is low.
     """
     values, (low, high) = values.nan_to_num(), axis  # a picture must not end a run
     bar = max(1, width // len(values))
     labels = {value: f"{value:.3g}" for value in (low, 0.0, high)}
     widest = max(font(TEXT - 1).getlength(label) for label in labels.values())
-    margin, inner = max(30, math.ceil(widest) + 6), height - TEXT
+    below = TEXT + TICK if height > 6 * TEXT else 0  # pixels for numbers: a low picture has no room for them
+    margin, inner = max(30, math.ceil(widest) + 6), height - TEXT - below
     y = [TEXT // 2 + (high - v) / (high - low) * (inner - 1) for v in (*values.tolist(), low, 0.0, high)]
     whole = Image.new("RGB", (margin + bar * len(values), height), "white")
     draw = ImageDraw.Draw(whole)
@@ -193,7 +196,18 @@ def bars(values: Tensor, width: int, height: int, colour: tuple, axis: tuple[flo
     for value, at in {low: at_low, 0.0: at_zero, high: at_high}.items():
         draw.line((margin - 3, at, whole.width, at), fill=(150, 150, 150))
         draw.text((margin - 5, at), labels[value], "black", font(TEXT - 1), anchor="rm")
+    for i in numbered(len(values), bar) if below else ():
+        x = margin + i * bar + max(bar - 2, 0) // 2
+        draw.line((x, at_low + 1, x, at_low + TICK), fill=(150, 150, 150))
+        half = font(TEXT - 1).getlength(str(i)) / 2
+        draw.text((min(x, whole.width - half), height), str(i), "black", font(TEXT - 1), anchor="md")
     return whole
+
+
+def numbered(count: int, bar: int) -> range:
+    """Return which of so many bars, each of a width in pixels, have their number below them."""
+    steps = (digit * 10**power for power in range(9) for digit in (1, 2, 5))
+    return range(0, count, next(step for step in steps if step * bar >= APART))
 
 
 def of_one_size(images: list[Image.Image]) -> list[Image.Image]:

@@ -14,7 +14,7 @@ from sagan.runtime.pictures import from_pil
 from sagan.viewing import drawing
 from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import DIVERGING, HEAT
-from sagan.viewing.panels import Panels, colour, short
+from sagan.viewing.panels import Panels, apart, colour, short
 from sagan.viewing.queries import Point, automatic_queries
 from sagan.viewing.rows import LEAST, SHARE, Row, query_row
 from sagan.viewing.scales import TOP, Scale, signed
@@ -93,21 +93,21 @@ def numbers(view: LayerView, m: AttentionMap) -> str:
         said.append(f"the layer changes its input by {view.change.mean():.2%} (|y - x| / |x|)")
     w = m.weights
     if m.form.gate:
-        said.append(f"factors {short(w.min())} to {short(w.max())}, mean {short(w.mean())}")
+        low, high, mean = apart((w.min(), w.max(), w.mean()))
+        said.append(f"factors {low} to {high}, mean {mean}")
     elif m.distribution:
         keys = w.shape[-1]
         said.append(f"entropy {m.entropy():.1%} of ln {keys}")
         said.append(f"largest weight {short(w.max())} = {w.max() * keys:.1f} x uniform")
     else:
-        said.append(
-            f"weights {short(w.min())} to {short(w.max())}, {'a difference' if view.minus else 'no distribution'}"
-        )
+        what = "a difference" if view.minus else "no distribution"
+        said.append(f"weights {' to '.join(apart((w.min(), w.max())))}, {what}")
     return "; ".join(said)
 
 
 def gain(view: LayerView) -> str:
     """Return gamma as text."""
-    return "no gamma (counts as 1)" if view.gamma is None else f"gamma {view.gamma:.3f}"
+    return "no gamma (counts as 1)" if view.gamma is None else f"gamma {view.gamma:z.3f}"
 
 
 def notices(view: LayerView) -> list[str]:

@@ -7,7 +7,7 @@
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -22,6 +22,8 @@ from sagan.viewing.drawing import COLOURS
 from sagan.viewing.queries import Point
 from sagan.viewing.rows import SHARE, Row, most_attended, row_entropy
 from sagan.viewing.scales import Range, Scale, range_of, shared, signed
+
+MOST = 6  # significant digits, about those of float32
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Panels:
         largest = weights.flatten()[weights.abs().argmax()]
         said = name or ("" if point is None else f"{point[0]},{point[1]}: ")
         if self.scale == "stretch" and not signed(self.map):
-            said += f"{span.low:.3g} to {span.high:.3g}"
+            said += " to ".join(apart((span.low, span.high), 3))
         else:
             said += f"{'peak' if signed(self.map) else 'max'} {short(largest)}"
         said += f", entropy {row_entropy(weights, row.reach):.1%}" if self.map.distribution else ""
@@ -81,7 +83,7 @@ class Panels:
         span = self.range(gate)
         cells = drawing.enlarge(span.place(gate), self.map.query_size)
         panel = to_pil(drawing.overlay(self._enlarged(i), cells, span.stops))
-        return self._finished(panel, f"{name}{short(gate.min())} to {short(gate.max())}", grid=gate.shape)
+        return self._finished(panel, f"{name}{' to '.join(apart((gate.min(), gate.max())))}", grid=gate.shape)
 
     @property
     def axis(self) -> tuple[float, float]:
@@ -116,3 +118,9 @@ def colour(k: int) -> tuple[int, int, int]:
 def short(value: Tensor) -> str:
     """Return a number with two significant digits."""
     return f"{value.item():.2g}"
+
+
+def apart(values: Sequence[Tensor | float], digits: int = 2) -> list[str]:
+    """Return numbers with as many significant digits as the first two need to differ, between `digits` and MOST."""
+    said = [f"{float(value):.{digits}g}" for value in values]
+    return apart(values, digits + 1) if said[0] == said[1] and values[0] != values[1] and digits < MOST else said

@@ -12,8 +12,8 @@ from sagan.map_kinds import MAP_KINDS
 from sagan.viewing import drawing
 from sagan.viewing.capture import LayerView
 from sagan.viewing.drawing import COLOURS, DIVERGING, GAP, HEAT
-from sagan.viewing.overlays import STRIPS, board_images, layer_pictures, notices, numbers, view_queries
-from sagan.viewing.panels import Panels
+from sagan.viewing.overlays import STRIPS, board_images, gain, layer_pictures, notices, numbers, view_queries
+from sagan.viewing.panels import Panels, apart
 from tests.helpers.attention_kinds import CASES, build, open_gate
 from tests.helpers.attention_kinds import images as activations
 
@@ -162,6 +162,16 @@ def test_numbers_say_what_gamma_means():
     assert numbers(make_view(signed), signed) == "gamma 0.500; weights -0.5 to 1, no distribution"
 
 
+def test_numbers_have_the_digits_that_tell_them_apart():
+    gate = AttentionMap("channel gate", torch.tensor([[0.49988, 0.5, 0.50012]]), SIZE)
+    assert numbers(make_view(gate), gate) == "gamma 0.500; factors 0.4999 to 0.5001, mean 0.5"
+    assert apart((1 / 3, 1 / 3)) == ["0.33", "0.33"] and apart((0.25, 0.75)) == ["0.25", "0.75"]
+    assert apart((0.0041667, 0.0041701), 3) == ["0.004167", "0.00417"]
+    assert (
+        gain(make_view(gate, gamma=-0.0002)) == "gamma 0.000" and gain(make_view(gate, gamma=-0.02)) == "gamma -0.020"
+    )
+
+
 def bar_heights(image, count, colour):
     """Pixels of a colour above (> 0) or below each bar's base, by column of the chart."""
     pixels = (np.asarray(image) == colour).all(-1)
@@ -174,10 +184,21 @@ def test_bars_are_proportional_to_the_gates():
     gates = torch.tensor([0.25, 0.5, 1.0, 0.0, 0.125])
     heights = bar_heights(drawing.bars(gates, 100, 412, COLOURS[0], (0, 1)), 5, COLOURS[0])
     for k, gate in enumerate(gates.tolist()):
-        assert abs(heights[k] - 399 * gate) <= 2
+        assert abs(heights[k] - 384 * gate) <= 2
     signed = np.asarray(drawing.bars(torch.tensor([1.0, -1.0]), 100, 412, COLOURS[0], (-1, 1)))
     ys = [np.flatnonzero((signed[:, x] == COLOURS[0]).all(-1)) for x in (50, 100)]
-    assert ys[0].max() < 206 < ys[1].min() and abs(len(ys[0]) - len(ys[1])) <= 2
+    assert ys[0].max() < 198 < ys[1].min() and abs(len(ys[0]) - len(ys[1])) <= 2
+
+
+def test_some_bars_have_their_number():
+    assert list(drawing.numbered(6, 128)) == [0, 1, 2, 3, 4, 5]
+    assert list(drawing.numbered(64, 12)) == list(range(0, 64, 5)) and list(drawing.numbered(90, 1)) == [0, 50]
+    chart = np.asarray(drawing.bars(torch.full((601,), 0.5), 600, 100, COLOURS[0], (0, 1)))
+    low = np.asarray(drawing.bars(torch.full((601,), 0.5), 600, 20, COLOURS[0], (0, 1)))
+    assert not (low[:, 60:] == 0).all(-1).any()
+    dark = (chart[-drawing.TEXT :, 30:] < 128).all(-1).any(0)
+    assert [dark[max(i - 9, 0) : i + 10].any() for i in (0, 25, 50, 600)] == [True, False, True, True]
+    assert dark[-25:].sum() >= dark[488:513].sum()  # the last number is as whole as 500
 
 
 def test_as_many_channels_as_there_are_have_a_bar():
