@@ -168,9 +168,9 @@ def costs(results: list[Row]) -> list[str]:
         "## Cost of each variant, and gain of its attention",
         "",
         "Medians over the runs. FLOPs are those of one image's forward pass through G and D, with a multiply-add "
-        "counted as two, as this program computes it: convolutions fused with resampling need fewer than the plain ones "
-        "of the definition. images/s depend on what else the machine was doing. gamma is the gain of the attention at the "
-        "end: near 0, the network does without attention.",
+        "counted as two, as this program computes it: convolutions fused with resampling need fewer than the plain "
+        "ones of the definition. images/s depend on what else the machine was doing. gamma is the gain of the "
+        "attention at the end: near 0, the network does without attention.",
         "",
         *markdown(Table(["variant", *(title for title, _ in COSTS.values())], "l" + "r" * len(COSTS), rows)),
         "",
