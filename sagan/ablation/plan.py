@@ -13,6 +13,7 @@ from sagan.config import ConfigError
 from sagan.config.plain_yaml import read_yaml
 from sagan.config.types import MOST_PROCESSES, shown
 from sagan.presets import PACKAGE, PRESET_DIR
+from sagan.runtime.wording import printable
 
 MOST_DRAWS = 1000
 MOST_PRIMARY = 3
@@ -208,8 +209,9 @@ def require_mapping(value: Any, where: str, expected: str) -> dict:
 
 def require_folder_name(name: str, where: str) -> None:
     """Raise ConfigError unless a name can be that of a folder, and stand in plots, where $ begins a formula."""
-    if not name or name.startswith(".") or len(name.encode()) > 100 or any(c in name for c in "/\\$\0"):
-        raise ConfigError(f"{where}: {name!r}: expected a valid folder name, without $")
+    legible = printable(name, keep="") == name  # so it can also be written as UTF-8
+    if not legible or not name or name.startswith(".") or len(name.encode()) > 100 or any(c in name for c in "/\\$"):
+        raise ConfigError(f"{where}: {name!r}: expected a valid folder name, without $ and control characters")
 
 
 def or_empty(value: Any) -> Any:

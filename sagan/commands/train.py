@@ -66,10 +66,11 @@ def plan_of(config: Config) -> list[str]:
     """Return what a run would do, as text. Raise ConfigError or UserError as the run itself would at its start."""
     from sagan.config.dotted import is_dotted
     from sagan.data import find_data, with_num_classes
-    from sagan.models.build import build_discriminator, build_generator
+    from sagan.models.build import build_discriminator, build_generator, build_skeleton
     from sagan.runs.checkpoints import newest_whole
     from sagan.runs.saved_networks import load_weights
     from sagan.runtime.device import activation_dtype, choose_device
+    from sagan.training.least_memory import require_memory_for
     from sagan.training.loop import check_start
     from sagan.training.resume import finished
 
@@ -98,9 +99,9 @@ def plan_of(config: Config) -> list[str]:
         f"data: {data}",
     ]
     if config.data.num_classes is not None:
-        counts = [
-            sum(p.numel() for p in build(config).parameters()) for build in (build_generator, build_discriminator)
-        ]
+        require_memory_for(config, device)
+        networks = build_skeleton(build_generator, config), build_skeleton(build_discriminator, config)
+        counts = [sum(p.numel() for p in network.parameters()) for network in networks]
         lines.append(f"generator {counts[0]:,} parameters, discriminator {counts[1]:,}")
     return lines
 

@@ -1,4 +1,4 @@
-"""YAML as people write it by hand: plain values, no key twice, and a limited number of values."""
+"""YAML as people write it by hand: plain values, no key twice, and limits to the number of values and to integers."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,14 @@ import yaml
 from sagan.config.errors import ConfigError, one_line
 
 MOST = 100_000  # values, with each alias counted as a copy: a few lines of aliases can stand for billions
+LONGEST = 200  # characters of an integer, in any base: it fits into a float, and Python prints it
 
 
 def load_yaml(text: str) -> Any:
     """Return the plain values in a YAML text.
 
-    Raise yaml.YAMLError if the text is not YAML, sets a key twice, or holds more than MOST values.
+    Raise yaml.YAMLError if the text is not YAML, sets a key twice, or holds more than MOST values or an integer
+    longer than LONGEST.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -25,8 +27,10 @@ def load_yaml(text: str) -> Any:
         return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError("brackets inside brackets, too deep to read") from None
-    except (ValueError, OverflowError) as error:  # a date such as 2026-02-30, an integer of 5,000 digits
+    except (ValueError, OverflowError) as error:  # a date such as 2026-02-30
         raise yaml.YAMLError(str(error)) from None
+    except (AttributeError, LookupError):  # from PyYAML for `!!timestamp x`, `!!int ""` and `!!bool maybe`
+        raise yaml.YAMLError("a value that does not fit its tag, such as !!int") from None
 
 
 def read_yaml(file: Path, what: str) -> Any:
@@ -47,8 +51,11 @@ def problem(error: yaml.YAMLError) -> str:
 
 
 def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
-    """Return the number of values in a node. Raise YAMLError if it contains itself or sets a key twice."""
+    """Return the number of values in a node. Raise YAMLError for what `load_yaml` refuses."""
     if isinstance(node, yaml.ScalarNode):
+        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > LONGEST:
+            problem = f"an integer of {len(node.value):,} characters"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         return 1
     size = known.get(id(node), 0)
     if size is None:

@@ -44,7 +44,8 @@ def build_skeleton(build: Callable[[Config], Network], config: Config) -> Networ
     except Exception as error:  # sizes too large for any machine, or code that needs numbers
         parts = (config.model.generator, config.model.discriminator)
         if all(part.attention.kind in KINDS for part in parts):
-            raise ConfigError(f"the networks cannot be built: {one_line(error)}") from error
+            reason = str(error).partition("\n")[0]  # torch adds the stack of its C++ code
+            raise ConfigError(f"the networks cannot be built: {one_line(reason)}") from error
         return build(config)
 
 

@@ -74,7 +74,7 @@ def check_attention(config: Config) -> None:
             except Exception as error:
                 if part.attention.kind not in KINDS:
                     build_all(part, config.data.size)
-                elif "overflow" in str(error):
+                elif "overflow" in str(error).lower():
                     raise ConfigError(f"model.{network}.channels {part.channels}: too large to allocate") from None
                 else:
                     raise

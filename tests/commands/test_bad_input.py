@@ -47,6 +47,10 @@ WORDS = {
     ("--model.generator.init", "x" * 3000): "(3,000 characters): expected one of xavier, orthogonal",
     ("--device", "meta"): "device meta: not usable with this build of torch",
     ("--optimizer.generator_lr", "1e400"): "--optimizer.generator_lr 1e400: expected a number",
+    ("--model.generator.channels", str(9 * 10**18)): f"model.generator.channels {9 * 10**18}: too large to allocate",
+    ("--model.generator.attention.options", '{a: !!int ""}'): 'attention.options {a: !!int ""}: expected a mapping',
+    ("--data.resolution", "[!!timestamp x, 3]"): "data.resolution [!!timestamp x, 3]: expected an integer or a list",
+    ("--model.generator.z_dim", str(9 * 10**18)): f"model.generator.z_dim {9 * 10**18}",
     ("--model.generator.channels", str(2**31)): f"model.generator.channels {2**31}: too large to allocate",
     (
         "--model.discriminator.channels",
@@ -63,6 +67,8 @@ WORDS = {
 def test_an_option_of_train(words, said):
     code, error = said(*TRAIN, *tokens(TINY), *words)
     assert code == 2 and WORDS[words] in error, error
+    planned = said(*TRAIN, *tokens(TINY), *words, "--dry_run")
+    assert (planned[0], planned[1].partition(", but ")[0]) == (code, error.partition(", but ")[0])  # free memory varies
     assert os.listdir() == []
 
 
@@ -77,6 +83,12 @@ YAML = {
     "run_dir: " + "[" * 5000 + "]" * 5000: "too deep to read",
     "run_dir: &a [*a]\n": "an alias inside what it stands for in line 1",
     "training: {steps: " + LONG + "}": "integer",
+    "training: {steps: 0x" + "f" * 6000 + "}": "an integer of 6,002 characters in line 1",
+    "training: {steps: 0b" + "1" * 40_000 + "}": "an integer of 40,002 characters in line 1",
+    "data: {resolution: [3, 0" + "7" * 9000 + "]}": "an integer of 9,001 characters in line 1",
+    "training: {steps: " + ":".join(["59"] * 5000) + "}": "an integer of 14,999 characters in line 1",
+    **{f"a: {text}\n": "a value that does not fit its tag" for text in ('!!int ""', '!!float ""', "!!bool maybe")},
+    "a: !!timestamp foo\n": "a value that does not fit its tag",
     "run_dir: 2026-02-30\n": "day is out of range",
     "run_dir: !!python/object/apply:os.system [ls]\n": "could not determine a constructor",
     "\x07": "special characters are not allowed",
@@ -107,6 +119,7 @@ PLAN = {
     "variants": {"none": {}},
 }
 PLANS = {
+    "a margin of many digits": ({"margin": 10**400}, "cannot be read as a plan: an integer of 401 characters"),
     "run_dir in the settings": ({"settings": {"run_dir": "x"}}, "run_dir x: a plan gives each run a directory"),
     "run_dir in a variant": (
         {"variants": {"none": {"run_dir": "x"}}},
