@@ -8,8 +8,9 @@ image, so nothing aliases. Images that already have the size are not resampled.
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ EXTENSIONS = frozenset(
 )
 MODES = {1: "L", 3: "RGB"}  # "L" is ITU-R 601 luma: 0.299 R + 0.587 G + 0.114 B
 WHITE = (255, 255, 255, 255)
+TILE = 1024  # pixels of each side
 
 
 class UnreadableImage(Exception):
@@ -71,11 +73,14 @@ def opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
     """Open an image file, on disk or in memory, without Pillow's warnings.
 
     What they warn about is either harmless here or an error. Raise ValueError for a pipe or a device, which could block
-    forever.
+    forever, and for more pixels than Pillow trusts a file with: a small file can hold any number.
     """
     if isinstance(path, (str, Path)) and not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a regular file")
     with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
+        found, most = file.width * file.height, Image.MAX_IMAGE_PIXELS
+        if most is not None and found > most:
+            raise ValueError(f"{found:,} pixels, expected at most {most:,}")
         yield file
 
 
@@ -89,15 +94,32 @@ def reason(error: Exception) -> str:
 def to_mode(image: Image.Image, channels: int) -> Image.Image:
     """Return an image of any Pillow mode as 8-bit greyscale or RGB, with transparency over white."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
-        image = eight_bits(image)
+        image = in_tiles(image, "L", eight_bits)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range; save the image with 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+        image = in_tiles(image, "RGB", on_white)
     if image.mode not in ("L", "1", "RGB"):
         image = image.convert("RGB")  # from CMYK, YCbCr, LAB, palette: greyscale is always the luma of RGB
     return image if image.mode == MODES[channels] else image.convert(MODES[channels])
+
+
+def in_tiles(image: Image.Image, mode: str, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Return the image of this mode that `change` makes of an image, tile by tile.
+
+    What `change` needs for itself is several times as large as an image, which may have half a gigabyte.
+    """
+    changed = Image.new(mode, image.size)
+    for left, top in product(range(0, image.width, TILE), range(0, image.height, TILE)):
+        box = (left, top, min(left + TILE, image.width), min(top + TILE, image.height))
+        changed.paste(change(image.crop(box)), box)
+    return changed
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return an image with transparency as RGB, over white."""
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image).convert("RGB")
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

@@ -93,8 +93,8 @@ def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDatas
         meta = json.loads((path / "meta.json").read_text())
         if not isinstance(meta, dict):
             raise ValueError(f"meta.json: expected a mapping, found {shown(meta)}")
-        arrays = np.load(path / "images.npy", mmap_mode="r")
-        labels = torch.from_numpy(np.load(path / "labels.npy"))
+        arrays = mapped(path / "images.npy")
+        labels = torch.from_numpy(np.array(mapped(path / "labels.npy")))
         shape = (meta["count"], meta["height"], meta["width"], meta["channels"])
         version, names = meta["format"], meta["class_names"]
         texts = [isinstance(meta[key], str) for key in ("source", "images_sha256")]
@@ -111,7 +111,9 @@ def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDatas
     }
     for what, (found, expected) in checks.items():
         if found != expected:
-            raise UserError(f"data.path {path}: {what}: found {found}, expected {expected}; pack it again")
+            raise UserError(
+                f"data.path {path}: {what}: found {shown(found)}, expected {shown(expected)}; pack it again"
+            )
     low, high = (int(x) for x in labels.aminmax()) if len(labels) else (0, 0)
     if not len(labels) or low < 0 or high >= max(len(names), 1):
         raise UserError(
@@ -119,6 +121,21 @@ def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDatas
             f"0 to {max(len(names), 1) - 1}; pack it again"
         )
     return PackedDataset(path, arrays, labels, meta, size, channels)
+
+
+def mapped(file: Path) -> np.ndarray:
+    """Return the array in an .npy file, mapped: it takes no memory, whatever it claims to hold.
+
+    Raise ValueError, naming the file, if it is damaged.
+    """
+    try:
+        with np.errstate(over="ignore"):  # in a product of sizes, which the file then is too short for
+            array = np.load(file, mmap_mode="r")
+    except Exception as error:  # numpy raises nearly anything for a damaged header
+        raise ValueError(f"{file.name}: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{file.name}: expected an array, found an archive of arrays")
+    return array
 
 
 def is_list_of_text(value: object) -> bool:
@@ -163,7 +180,7 @@ def require_replaceable(out: Path) -> None:
     if not out.exists():
         return
     names = {path.name for path in out.iterdir()} if out.is_dir() else {out.name}
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError, RecursionError):  # TypeError: a number as meta.json
         if not names or (names <= set(FILES) and "images_sha256" in json.loads((out / "meta.json").read_text())):
             return
     raise UserError(f"{out}: exists and is not a packed data set; choose another name or remove it")

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from sagan.data.decoding import UnreadableImage, centre_box, fit, fit_arrays, read_image
+from sagan.data import decoding
+from sagan.data.decoding import UnreadableImage, centre_box, fit, fit_arrays, image_size, read_image, to_mode
 
 
 def gradient(height, width):
@@ -88,6 +89,39 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, channels):
     expected = np.rint(values / 257)
     assert (got == expected).all()
     assert len(np.unique(got)) == 256  # clipping would leave nearly everything at 255
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "PA", "RGBa", "RGB", "L", "1", "I", "I;16", "I;16B"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiles_change_no_pixel_and_bound_what_a_conversion_allocates(mode, channels, monkeypatch):
+    """Modes with few bits are see-through by a key colour. The image is no multiple of a tile."""
+    noise = np.random.default_rng(0)
+    if mode.startswith("I"):
+        values = noise.integers(0, 65536, (37, 53))
+        kinds = {"I": np.int32, "I;16": "<u2", "I;16B": ">u2"}
+        image = Image.frombytes(mode, (53, 37), values.astype(kinds[mode]).tobytes(), "raw", mode)
+    else:
+        image = Image.fromarray(noise.integers(0, 256, (37, 53, 4), np.uint8))
+        image = image.convert("LA").convert("PA") if mode == "PA" else image.convert(mode)
+        image.info |= {"P": {"transparency": 7}, "RGB": {"transparency": image.getpixel((5, 5))}}.get(mode, {})
+        image.info |= {"transparency": 255} if mode in ("L", "1") else {}
+    whole, sizes = np.asarray(to_mode(image.copy(), channels)), []
+    monkeypatch.setattr("sagan.data.decoding.TILE", 16)
+    for name in ("on_white", "eight_bits"):
+        change = getattr(decoding, name)
+        monkeypatch.setattr(decoding, name, lambda tile, change=change: [sizes.append(tile.size), change(tile)][1])
+    np.testing.assert_array_equal(np.asarray(to_mode(image, channels)), whole)
+    assert len(sizes) == 12 and max(sizes) == (16, 16)
+
+
+def test_more_pixels_than_pillow_trusts_are_refused_with_both_numbers(tmp_path, monkeypatch):
+    path = save(tmp_path, Image.fromarray(gradient(32, 48)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1535)
+    for read in (lambda: read_image(path, (16, 16), 3), lambda: image_size(path)):
+        with pytest.raises(UnreadableImage, match=r"image.png: 1,536 pixels, expected at most 1,535$"):
+            read()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert image_size(path) == (32, 48)
 
 
 def test_exif_rotation_is_applied(tmp_path):

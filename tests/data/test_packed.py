@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -145,6 +146,33 @@ def raise_labels(path):
     np.save(path / "labels.npy", np.full(9, 2))
 
 
+def claim(name, shape):
+    """Return what makes a file of a packed set claim to hold an array of this shape."""
+
+    def write(path):
+        with open(path / name, "wb") as file:
+            header = {"descr": "|u1" if name == "images.npy" else "<i8", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(bytes(1000))
+
+    return write
+
+
+def garble_header(path):
+    whole = (path / "images.npy").read_bytes()
+    (path / "images.npy").write_bytes(whole[:10] + whole[10:].replace(b"}", b" ", 1).replace(b")", b"(", 1))
+
+
+def archive_images(path):
+    with open(path / "images.npy", "wb") as file:
+        np.savez(file, np.zeros(3))
+
+
+def count_beyond_reason(path):
+    meta = json.loads((path / "meta.json").read_text())
+    (path / "meta.json").write_text(json.dumps({**meta, "count": 10**400}))
+
+
 def cut_meta(path):
     (path / "meta.json").write_text('{"count": ')
 
@@ -158,13 +186,29 @@ def cut_meta(path):
         (raise_labels, "labels from 2 to 2, expected 0 to 1"),
         (cut_meta, "damaged"),
         (lambda path: (path / "labels.npy").unlink(), "labels.npy missing"),
+        (lambda path: (path / "images.npy").write_bytes(b""), r"damaged packed data set \(images.npy: No data left"),
+        (archive_images, r"damaged packed data set \(images.npy: expected an array, found an archive"),
+        (garble_header, r"damaged packed data set \(images.npy: "),
+        (claim("images.npy", (-9, 32, 32, 3)), r"damaged packed data set \(images.npy: "),
+        (claim("labels.npy", (10**12,)), r"damaged packed data set \(labels.npy: mmap length is greater"),
+        (claim("labels.npy", (2**62, 2**62)), r"damaged packed data set \(labels.npy: "),
+        (count_beyond_reason, r"expected \(\(10{97}\.\.\. \(\d+ characters\); pack it again"),
     ],
 )
 def test_damaged_sets_are_refused(folder, tmp_path, damage, words):
     pack(folder, tmp_path / "set")
     damage(tmp_path / "set")
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=words) as error, warnings.catch_warnings(action="error"):
         open_data(packed(tmp_path / "set"))
+    assert str(tmp_path / "set") in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("text", ["7", "[" * 100_000])
+def test_a_set_whose_description_is_damaged_is_not_overwritten(folder, tmp_path, text):
+    pack(folder, tmp_path / "set")
+    (tmp_path / "set" / "meta.json").write_text(text)
+    with pytest.raises(UserError, match="set: exists and is not a packed data set"):
+        pack(folder, tmp_path / "set")
 
 
 def test_each_image_of_a_batch_is_requested_where_it_lies(folder, tmp_path, monkeypatch):

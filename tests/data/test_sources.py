@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import struct
 import sys
 import zipfile
 
@@ -94,10 +95,34 @@ def test_labels_of_dataset_json(image_folder, tmp_path):
     assert bare.class_names == [] and bare.labels.sum() == 0 and len(bare) == 24
 
 
+def damaged_archives(folder, root):
+    """Return an archive with a damaged list of labels, one in which it ends early, and one with a name in no code."""
+    made = [folder / f"{name}.zip" for name in ("lzma", "deflated", "odd")]
+    for path, method in zip(made[:2], (zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED), strict=True):
+        with zipfile.ZipFile(write_zip(path, root), "a") as archive:
+            archive.writestr("dataset.json", json.dumps({"labels": list(range(999))}), method)
+            entry = archive.getinfo("dataset.json")
+        content, start = bytearray(path.read_bytes()), entry.header_offset + 30 + len("dataset.json")
+        if method == zipfile.ZIP_LZMA:
+            content[start + 9 : start + 13] = b"\xff" * 4
+        else:
+            content[start : start + 5] = b"\0\xff\xff\0\0"  # a block of 65,535 bytes that is not the last
+            directory = content.rfind(b"PK\1\2")
+            content[directory + 20 : directory + 28] = struct.pack("<II", 2**20, 2**20)  # beyond the end of the file
+        path.write_bytes(content)
+    odd = write_zip(made[2], root, **{"é.txt": b""}).read_bytes()
+    made[2].write_bytes(odd.replace("é".encode(), b"\xff\xfe"))
+    return made
+
+
 def test_archives_that_do_not_do_are_named(image_folder, tmp_path):
     broken = tmp_path / "broken.zip"
     broken.write_bytes(b"PK no zip")
+    lzma, deflated, odd = damaged_archives(tmp_path, image_folder)
     cases = {
+        lzma: "lzma.zip: cannot be read as a zip archive: Corrupt input data",
+        deflated: "deflated.zip: cannot be read as a zip archive: ",
+        odd: "odd.zip: cannot be read as a zip archive: 'utf-8' codec can't decode",
         tmp_path / "missing.zip": "missing.zip: cannot be read as a zip archive: No such file",
         broken: "broken.zip: cannot be read as a zip archive: File is not a zip file",
         write_zip(tmp_path / "none.zip", tmp_path / "nothing", **{"a.txt": b""}): "no images in it",

@@ -63,7 +63,7 @@ def readable() -> dict[str, bytes]:
         "one-pixel.png": encoded("png", picture(size=(1, 1))),
         "line.png": encoded("png", picture(size=(3000, 1))),
         "column.bmp": encoded("bmp", picture(size=(1, 3000))),
-        "large.png": encoded("png", Image.new("L", (10_000, 9_500))),  # Pillow warns of a bomb
+        "large.png": encoded("png", Image.new("L", (10_000, 8_900))),
         "wrong-suffix.png": encoded("jpg"),
         "upper.JPG": encoded("jpg"),
         "corrupt-exif.jpg": with_exif(b"II*\0\x08\0\0\0\xff\xff\x12\x01"),
@@ -94,6 +94,7 @@ def unreadable() -> dict[str, bytes]:
         "zip.png": b"PK\x03\x04" + bytes(60),
         "pdf.jpg": b"%PDF-1.4\n%%EOF",
         "bomb.png": png_with_header(60_000, 60_000),
+        "large-alpha.png": encoded("png", Image.new("LA", (10_000, 9_500))),  # Pillow warns of a bomb
         "lie.png": png_with_header(4000, 4000),
         "no-pixels.png": png_with_header(0, 0),
         "negative.bmp": encoded("bmp")[:18] + struct.pack("<ii", -5, 7) + encoded("bmp")[26:60],
