@@ -25,6 +25,6 @@ def remembered(file: Path, remedy: str, names: Collection[str] | None = None) ->
         facts = json.loads(file.read_text())
         if not isinstance(facts, dict) or (names is not None and facts.keys() != {*names}):
             raise ValueError(f"expected {'names and values' if names is None else ', '.join(names)}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: damaged ({error}); {remedy}") from error
     return facts

@@ -64,7 +64,7 @@ def read_failure(run_dir: Path) -> tuple[str, str] | None:
         if content["status"] not in ("diverged", "failed"):
             raise ValueError(f"status {beginning(content['status'])}")
         return content["status"], str(content["reason"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DamagedError(f"{file}: expected status and reason as JSON ({beginning(error)})") from None
 
 

@@ -1,7 +1,7 @@
 """RUN/best.json: the best checkpoint of a run so far. It is derived from the records and never read back."""
 
 import json
-import math
+import sys
 from pathlib import Path
 
 from sagan.evaluation import comparable_terms
@@ -48,7 +48,8 @@ def write_best(run_dir: Path) -> None:
 def fid_of(record: dict) -> float | None:
     """Return the Frechet distance in a record, whatever its extractor, or None if there is none."""
     values = (v for name, v in record.items() if name.startswith("fid"))
-    return next((v for v in values if isinstance(v, int | float) and math.isfinite(v)), None)
+    largest = sys.float_info.max  # JSON may also hold integers that fit into no float
+    return next((v for v in values if isinstance(v, int | float) and abs(v) <= largest), None)
 
 
 def _terms(record: dict) -> dict:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sagan.config import UserError
+from sagan.runs.contents import LARGEST_STEP
 from sagan.runtime.distributed import any_process, is_main
 from sagan.runtime.files import write_atomically
 
@@ -55,16 +56,17 @@ def last_recorded_step(run_dir: Path) -> int:
         while True:
             content.seek(max(0, size - window))
             for line in reversed(content.read().splitlines()):
-                with suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
-                    return int(json.loads(line)["step"])
+                with suppress(ValueError, RecursionError):
+                    if is_record(record := json.loads(line)):
+                        return record["step"]
             if window >= size:
                 return 0
             window *= 8  # a record of many classes is long
 
 
 def is_record(value: Any) -> bool:
-    """Return whether the content of a line is a record: an object with a step."""
-    return isinstance(value, dict) and type(value.get("step")) is int and value["step"] >= 0
+    """Return whether the content of a line is a record: an object with a step that a checkpoint can have."""
+    return isinstance(value, dict) and type(value.get("step")) is int and 0 <= value["step"] <= LARGEST_STEP
 
 
 def own_evaluations(records: Iterable[dict]) -> dict[int, dict]:

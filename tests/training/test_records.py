@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.context import RequestContext
 
 from sagan.config import UserError
+from sagan.runs.best import best_checkpoint
 from sagan.runs.directory import checkpoint_path, prepare_run_dir
 from sagan.runs.log import RunLog
 from sagan.runs.records import (
@@ -77,9 +78,12 @@ def test_an_appended_record_is_a_line_of_its_own(tmp_path, before):
 def test_lines_that_are_no_records_are_ignored_and_dropped(tmp_path):
     file = tmp_path / "metrics.jsonl"
     file.write_text(
-        '7\n[]\nnull\n"x"\n{}\n{"step": "x"}\n{"step": true}\n{"step": -1}\n' + "[" * 5000 + '\n{"step": 1}\n'
+        '7\n[]\nnull\n"x"\n{}\n{"step": "x"}\n{"step": true}\n{"step": -1}\n{"step": 1000000000001}\n'
+        + "[" * 5000
+        + '\n{"step": 1}\n'
     )
     assert read_records(file) == [{"step": 1}] and read_evaluations(file) == {}
+    assert last_recorded_step(tmp_path) == 1
     forget_after(file, 1)
     assert file.read_text() == '{"step": 1}\n'
 
@@ -93,6 +97,21 @@ def test_only_the_runs_own_evaluations_are_its_evaluations(tmp_path):
             records.write(json.dumps({"step": 2, "fid": fid, "evaluation": protocol}) + "\n")
         records.write('{"step": 3, "evaluation": 3}\n{"step": 3, "evaluation": {"protocol": null}}\n')
     assert read_evaluations(file) == {2: {"step": 2, "fid": 3.0, "evaluation": protocol}}
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    ['"step": 2, "fid": 1%s' % ("0" * 400), '"step": 1%s, "fid": 1' % ("0" * 300), '"step": 2, "fid": NaN'],
+    ids=["distance", "step", "no distance"],
+)
+def test_a_number_that_no_run_writes_makes_no_checkpoint_the_best(tmp_path, numbers):
+    (tmp_path / "checkpoints").mkdir()
+    for step in (1, 2):
+        checkpoint_path(tmp_path, step).touch()
+    rest = '"evaluation": {"protocol": {}}'
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1, "fid": 3.0, {rest}}}\n{{{numbers}, {rest}}}\n')
+    assert best_checkpoint(tmp_path) == checkpoint_path(tmp_path, 1)
+    assert last_recorded_step(tmp_path) in (1, 2)
 
 
 def test_a_record_that_cannot_be_appended_is_an_error_that_names_the_file(tmp_path):
