@@ -1,5 +1,6 @@
 """The report of a plan: tables, pictures and report.md, written from the records of its runs."""
 
+import math
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -31,11 +32,14 @@ from sagan.ablation.verdicts import Summary, summarize, summary_rows
 from sagan.config import UserError
 from sagan.config.types import shown
 from sagan.runtime.files import write_atomically
+from sagan.runtime.wording import printable
 
 BLOCK = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.DOTALL)
 """The part of a README.md beside the tables that `sagan ablate` rewrites."""
 UNCHANGED = "surrogateescape"
 """How bytes that are not UTF-8 pass through a page of the user's."""
+LARGEST_DRAWN = 1e30
+"""A picture leaves out larger values: beside them no other could be told apart, and the axes would overflow."""
 PICTURES = [f"{name}.{kind}" for name in ("forest", "curves", "cost") for kind in ("png", "svg", "pdf")]
 WRITTEN = ("report.md", "summary.csv", "curves.csv", "comparison.tex", "scores.tex", *PICTURES, "samples.png")
 
@@ -54,7 +58,7 @@ def refuse_foreign_files(plan: Plan, known: Collection[object]) -> None:
         raise UserError(
             f"{folder / found[0]}: no report of sagan ablate is beside it, and the report would replace it; {move}"
         )
-    if REPRODUCED in report and not known and name != plan.name and plan.question.strip() not in report:
+    if REPRODUCED in report and not known and name != plan.name and printable(plan.question.strip()) not in report:
         raise UserError(f"{file}: the report of another plan, {shown(name)}; {move}")
     known_design(plan)  # a damaged file would prevent the report after all runs
     known_protocol(folder)
@@ -74,15 +78,15 @@ def write_report(plan: Plan, jobs: list[Job], command: list[str]) -> Path:
     write_table(curves, folder / "curves.csv", ("variant", "seed", "step"))
     write_table(summary_rows(summaries), folder / "summary.csv", ("variant", "metric", "role"), ("verdict",))
     facts, changes = remembered_protocol(jobs, folder), changes_of_design(plan, results)
-    draw(plan, jobs, results, curves, summaries)
+    draw(plan, jobs, drawable(results), drawable(curves))
     texts = {
-        "report.md": report_text(plan, jobs, command, results, summaries, facts, changes),
+        "report.md": printable(report_text(plan, jobs, command, results, summaries, facts, changes)),
         "comparison.tex": latex(*narrow_comparison_tables(plan, summaries)),
         "scores.tex": "\n".join(map(latex, narrow_scores_tables(summaries))),
     }
     readme = folder / "README.md"
     if readme.is_file() and BLOCK.search(old := readme.read_text("utf-8", errors=UNCHANGED)):
-        texts["README.md"] = with_block(old, results_block(plan, results, summaries, changes))
+        texts["README.md"] = with_block(old, printable(results_block(plan, results, summaries, changes)))
     for name, text in texts.items():
         write_atomically(folder / name, lambda file, text=text: file.write(text.encode("utf-8", errors=UNCHANGED)))
     return folder / "report.md"
@@ -111,8 +115,16 @@ def report_text(
     return "\n".join(lines).rstrip() + "\n"
 
 
-def draw(plan: Plan, jobs: list[Job], results: list[Row], curves: list[Row], summaries: list[Summary]) -> None:
+def drawable(rows: list[Row]) -> list[Row]:
+    """Return rows with NaN, which pictures leave out, in place of values beyond LARGEST_DRAWN."""
+    return [
+        {k: math.nan if isinstance(v, float) and abs(v) > LARGEST_DRAWN else v for k, v in row.items()} for row in rows
+    ]
+
+
+def draw(plan: Plan, jobs: list[Job], results: list[Row], curves: list[Row]) -> None:
     """Draw every picture for which there are records."""
+    summaries = summarize(results, plan.baseline, plan.metric, plan.compared, plan.margin)
     kinds = {job.variant: job.config.model.generator.attention.kind for job in jobs}
     styles = variant_styles(kinds, plan.baseline)
     plots.forest(plan, results, summaries, styles)

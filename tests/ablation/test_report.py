@@ -288,6 +288,31 @@ def test_a_design_that_changes_after_the_first_results_is_named(report, plan, tm
             "`seeds` was [0, 1, 2, 3, 4], and is now [0, 1, 2, 3, 4, 5]. A verdict is valid only for a design"
         )
         assert said in (folder / "report.md").read_text() and said in (folder / "README.md").read_text()
-    (folder / "design.json").write_text("[")
-    with pytest.raises(UserError, match="design.json: damaged"):
-        write_report(other, plan_jobs(other, []), ["plan.yaml"])
+    for text in ("[", "[" * 100_000):
+        (folder / "design.json").write_text(text)
+        with pytest.raises(UserError, match="design.json: damaged"):
+            write_report(other, plan_jobs(other, []), ["plan.yaml"])
+
+
+def test_numbers_of_any_size_are_drawn_or_left_out(report, plan, tmp_path):
+    folder = shutil.copytree(plan.folder, tmp_path / "question")
+    curves = read_table(folder / "curves.csv")
+    curves += [{**r, "step": r["step"] + 1000, METRIC: 1e308 if r["step"] == 500 else -1e308} for r in curves]
+    results = [
+        {**row, "flops": 1e308} if row["variant"] == "same" else row for row in read_table(folder / "results.csv")
+    ]
+    results[0][METRIC] = 1e100
+    write_table(curves, folder / "curves.csv", ("variant", "seed", "step"))
+    write_table(results, folder / "results.csv", ("variant", "seed"))
+    copy = load_plan(folder / "plan.yaml")
+    write_report(copy, plan_jobs(copy, []), ["plan.yaml"])
+    assert sum(row[METRIC] == 1e100 for row in read_table(folder / "results.csv") if METRIC in row) == 1
+
+
+def test_a_file_beside_the_tables_does_not_steer_the_terminal_of_a_reader(plan, report, tmp_path, monkeypatch):
+    monkeypatch.setattr("sagan.ablation.report.draw", lambda *arguments: None)
+    folder = shutil.copytree(plan.folder, tmp_path / "question")
+    (folder / "protocol.json").write_text(json.dumps({"num_samples": "\x1b[31m", "seed": 0}))
+    copy = load_plan(folder / "plan.yaml")
+    text = write_report(copy, plan_jobs(copy, []), ["plan.yaml"]).read_text()
+    assert r"\x1b[31m" in text and "\x1b" not in text
