@@ -77,7 +77,7 @@ def run_config(job: Job) -> Config | None:
     if not file.is_file():
         return None
     try:
-        content = load_yaml(file.read_text())
+        content = load_yaml(file.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DamagedError(f"{file}: cannot be read as YAML ({beginning(error)})") from None
     if not isinstance(content, dict):

@@ -1,5 +1,6 @@
 """YAML as people write it by hand: plain values, no key twice, and limits to the number of values and to integers."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,15 @@ import yaml
 from sagan.config.errors import ConfigError, one_line
 
 MOST = 100_000  # values, with each alias counted as a copy: a few lines of aliases can stand for billions
-LONGEST = 200  # characters of an integer, in any base: it fits into a float, and Python prints it
+LONGEST = 200  # characters of an integer: it fits into a float, and Python prints it
+DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+INT, STR = "tag:yaml.org,2002:int", "tag:yaml.org,2002:str"
 
 
 def load_yaml(text: str) -> Any:
     """Return the plain values in a YAML text.
 
-    Raise yaml.YAMLError if the text is not YAML, sets a key twice, or holds more than MOST values or an integer
+    Unlike YAML 1.1 asks for, 0123, 2024_01, 0x1f and 12:30 are text: as a name they stay what they are. Raise yaml.YAMLError if the text is not YAML, sets a key twice, or holds more than MOST values or an integer
     longer than LONGEST.
     """
     try:
@@ -36,7 +39,7 @@ def load_yaml(text: str) -> Any:
 def read_yaml(file: Path, what: str) -> Any:
     """Return the plain values in a YAML file. Raise ConfigError, naming the file and `what` it should be."""
     try:
-        return load_yaml(file.read_text())
+        return load_yaml(file.read_text("utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: cannot be read as {what}: {problem(error)}") from None
     except (OSError, ValueError) as error:
@@ -51,11 +54,13 @@ def problem(error: yaml.YAMLError) -> str:
 
 
 def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
-    """Return the number of values in a node. Raise YAMLError for what `load_yaml` refuses."""
+    """Return the number of values in a node, and make text of unusual integers. Raise YAMLError as `load_yaml` does."""
     if isinstance(node, yaml.ScalarNode):
-        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > LONGEST:
+        if node.tag == INT and len(node.value) > LONGEST:
             problem = f"an integer of {len(node.value):,} characters"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        if node.tag == INT and node.value and not DECIMAL.fullmatch(node.value):
+            node.tag = STR
         return 1
     size = known.get(id(node), 0)
     if size is None:

@@ -166,6 +166,16 @@ def test_errors_name_the_file_that_a_value_comes_from(tmp_path, text, expected):
     assert found.startswith(f"{file}: ") and expected in found
 
 
+@pytest.mark.parametrize("name", ["0123", "007", "2024_01", "0x1f", "12:30", "2024"])
+def test_a_name_of_digits_stays_what_it_is(name, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(f"run_dir: {name}\ndata: {{source: folder, path: {name}}}\ntraining: {{steps: 1_000}}\n")
+    config = load_config(str(file))
+    assert (config.run_dir, config.data.path, config.training.steps) == (name, name, 1000)
+    file.write_text(to_yaml(config))
+    assert load_config(str(file)) == config
+
+
 def test_a_file_is_not_blamed_for_the_command_line(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("training: {steps: 5}")
