@@ -17,7 +17,9 @@ INT, STR = "tag:yaml.org,2002:int", "tag:yaml.org,2002:str"
 def load_yaml(text: str) -> Any:
     """Return the plain values in a YAML text.
 
-    Unlike YAML 1.1 asks for, 0123, 2024_01, 0x1f and 12:30 are text: as a name they stay what they are. Raise yaml.YAMLError if the text is not YAML, sets a key twice, or holds more than MOST values or an integer
+    Unlike YAML 1.1 asks for, 0123, 2024_01, 0x1f and 12:30 are text: as a name they stay what they are.
+
+    Raise yaml.YAMLError if the text is not YAML, sets a key twice, or holds more than MOST values or an integer
     longer than LONGEST.
     """
     try:
