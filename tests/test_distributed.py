@@ -181,6 +181,8 @@ def test_auto_takes_this_processes_gpu_or_the_cpu(monkeypatch):
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
     assert choose_device("cuda:0") == torch.device("cuda:0")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    assert choose_device("cuda:0") == torch.device("cuda:0")  # other programs set that variable, too
+    monkeypatch.setenv("RANK", "0")
     with pytest.raises(ConfigError, match="device cuda:0: torchrun gives each process a GPU of its own"):
         choose_device("cuda:0")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as SLURM shows each task its own
