@@ -64,9 +64,14 @@ def plan_of(jobs: list[Job], kept: set[tuple]) -> list[str]:
         state, reason = status(job)
         if state == "waiting" and job not in left:
             state, reason = "done", "its directory is gone; its row in results.csv is kept"
-        lines.append(f"{job.variant}, seed {job.seed}: {state}{f' ({reason})' if reason else ''}")
+        lines.append(state_in_words(job, state, reason))
     steps = sum(job.steps - last_recorded_step(job.run_dir) for job in left)
     return [*lines, f"to run: {len(left)} of {counted(len(jobs), 'run')}, {counted(steps, 'step')}"]
+
+
+def state_in_words(job: Job, state: str, reason: str) -> str:
+    """Return a line about a job in a state that `status` returns."""
+    return f"{job.variant}, seed {job.seed}: {state}{f' ({reason})' if reason else ''}"
 
 
 def can_start(job: Job) -> bool:
@@ -110,7 +115,7 @@ class Display:
             self.ended[state] += 1
             if state == "waiting":  # stopped before it started
                 return
-            tell(f"{ended.variant}, seed {ended.seed}: {state}{f' ({reason})' if reason else ''}")
+            tell(state_in_words(ended, state, reason))
         for job in self.active:
             with suppress(OSError):  # of a network drive, for a moment
                 self.steps[job] = last_recorded_step(job.run_dir)

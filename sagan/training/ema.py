@@ -25,8 +25,9 @@ class MovingAverage:
         vectors = {f"{layer}.{vector}" for layer in spectral_weights(network) for vector in "uv"}
         pairs = zip(average.state_dict().items(), network.state_dict().values(), strict=True)
         named = [(name, mean, value) for (name, mean), value in pairs]
-        averaged = [pair for name, *pair in named if name not in vectors and pair[0].is_floating_point()]
-        copied = [pair for name, *pair in named if name in vectors or not pair[0].is_floating_point()]
+        exact = vectors | {name for name, mean, _ in named if not mean.is_floating_point()}
+        averaged = [pair for name, *pair in named if name not in exact]
+        copied = [pair for name, *pair in named if name in exact]
         self.means, self.values = [mean for mean, _ in averaged], [value for _, value in averaged]
         self.copies, self.originals = [mean for mean, _ in copied], [value for _, value in copied]
 
