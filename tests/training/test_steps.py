@@ -299,14 +299,19 @@ def copied(state):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "states", "overrides"),
+    ("dtype", "smooth", "overrides"),
     # Batch norm over few images amplifies rounding errors: the small parts of a batch are compared in float64.
     [
-        pytest.param(torch.float32, 20, ["training.batch_size=24"], marks=pytest.mark.slow),
-        (torch.float64, 20, [AUGMENTED, "training.micro_batches=2"]),
+        pytest.param(torch.float32, False, ["training.batch_size=24"], marks=pytest.mark.slow),
+        (torch.float32, True, ["training.batch_size=24"]),
+        (torch.float64, False, [AUGMENTED, "training.micro_batches=2"]),
     ],
+    ids=["float32", "float32-smooth", "float64"],
 )
-def test_updates_agree_with_the_plain_step_at_the_states_of_a_run(make_state, dtype, states, overrides):
+def test_updates_agree_with_the_plain_step_at_the_states_of_a_run(make_state, monkeypatch, dtype, smooth, overrides):
+    if smooth:
+        for name in ("relu", "relu_"):
+            monkeypatch.setattr(torch.nn.functional, name, torch.nn.functional.softplus)
     state = make_state(*overrides)
     for network in state.networks.values():
         network.to(dtype)
@@ -314,7 +319,7 @@ def test_updates_agree_with_the_plain_step_at_the_states_of_a_run(make_state, dt
     state = copied(state)
     state.moving_average = None
     inputs, errors = of_steps(state), []
-    for _ in range(states):
+    for _ in range(20):
         given = [replace(i, z=i.z.to(dtype)) for i in (next(inputs), next(inputs))]
         one, other = copied(state), copied(state)
         found, metrics = steps.discriminator_gradients(other, given[0])
@@ -323,10 +328,8 @@ def test_updates_agree_with_the_plain_step_at_the_states_of_a_run(make_state, dt
         for part in given[0].parts(state.config.training.micro_batches):
             with torch.no_grad():
                 fake = one.generator(part.z, part.y)
-            logits = [
-                one.discriminator(steps._augment(state, torch.cat([images, images]), part).chunk(2)[i], y)
-                for i, (images, y) in enumerate(((real_images(state, part).to(dtype), part.real_y), (fake, part.y)))
-            ]
+            images = steps._augment(state, torch.cat([real_images(state, part).to(dtype), fake]), part)
+            logits = one.discriminator(images, torch.cat([part.real_y, part.y])).chunk(2)
             losses.append(discriminator_hinge(*logits))
         loss = torch.stack(losses).mean()
         torch.testing.assert_close(metrics["loss/discriminator"], loss.detach(), rtol=1e-5, atol=0)
@@ -345,5 +348,9 @@ def test_updates_agree_with_the_plain_step_at_the_states_of_a_run(make_state, dt
         names = [name for name, _ in state.generator.named_parameters()]
         errors.append(difference(dict(zip(names, found, strict=True)), plain_gradients(one, loss, one.generator)))
         train_step(state, iter(given))
-    # In float32 a rounding error may move an activation to the other side of 0, where the gradient jumps.
-    assert (statistics.median(errors) <= 1e-5) if dtype == torch.float32 else (max(errors) <= 1e-10)
+    if dtype == torch.float64:
+        assert max(errors) <= 1e-10
+    elif smooth:
+        assert max(errors) <= 1e-5
+    else:  # A rounding error may move an activation to the other side of 0, where the gradient jumps.
+        assert statistics.quantiles(errors, n=4)[-1] <= 1e-5
