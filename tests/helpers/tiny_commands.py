@@ -1,5 +1,6 @@
 """Commands as the pages show them, run at tiny scale."""
 
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -189,7 +190,9 @@ def run(words, images):
     elif program == "python" and (ROOT / rest[0]).is_file():
         ensure_run(rest[1], images)
         Path(rest[2]).parent.mkdir(exist_ok=True)
-        succeed([sys.executable, ROOT / rest[0], *rest[1:]], words)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [rest[0], *map(str, rest[1:])])
+            runpy.run_path(str(ROOT / rest[0]), run_name="__main__")
     else:
         pytest.fail(f"{shlex.join(words)}: say here how to run {program}, or why not")
 
