@@ -97,6 +97,21 @@ def test_every_form_and_part_is_timed(make_config, quick):
     assert all(seconds > 0 for seconds in result["parts"].values())
 
 
+def test_only_the_forms_asked_for_are_measured_and_a_part_that_fails_loses_nothing(
+    make_config, tmp_path, capsys, monkeypatch, quick
+):
+    def kept(*arguments):
+        assert json.loads((tmp_path / "bench.json").read_text())["forms"]  # if time is up, too
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(bench, "parts", kept)
+    result = bench.bench(make_config(), tmp_path / "bench.json", ["plain"])
+    said = capsys.readouterr()
+    assert list(result["forms"]) == ["auto", "plain"] and "parts" not in result
+    assert "parts: left out: CUDA out of memory." in said.err and "parts" not in said.out
+    assert json.loads((tmp_path / "bench.json").read_text()) == result
+
+
 def test_the_ceiling_is_the_faster_of_product_and_convolution(monkeypatch):
     fast = {"matmul": 1e-3, "conv": 1e-1}
     kinds = []

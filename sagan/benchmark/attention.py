@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from sagan.attention import KINDS, Attention, Place, build_attention
 from sagan.config import AttentionConfig, ConfigError
 from sagan.layers import initialize
-from sagan.runtime.device import choose_device, device_name, wait_for
+from sagan.runtime.device import choose_device, device_name, full_float32, wait_for
 from sagan.runtime.flops import forward_flops
 from sagan.runtime.memory import require_memory
 from sagan.runtime.wording import counted
@@ -62,7 +62,8 @@ def measure(
     require_memory(largest, place, f"batch {batch}, channels {channels}, sizes {sides}")
     torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    rows = attention_costs(batch, channels, sizes, kinds=kinds, device=place, dtype=dtype, repeats=repeats)
+    with full_float32(place):
+        rows = attention_costs(batch, channels, sizes, kinds=kinds, device=place, dtype=dtype, repeats=repeats)
     on = f", {counted(threads, 'thread')}" if place.type == "cpu" else ""
     head = f"{counted(batch, 'image')}, {counted(channels, 'channel')}, {precision}; {device_name(place)}{on}"
     return f"{head}; torch {torch.__version__}\n\n{markdown_table(rows)}"

@@ -8,7 +8,7 @@ from sagan.benchmark import step
 from sagan.benchmark.forms import noise_inputs
 from sagan.config import Config
 from sagan.data import Dataset, TrainingBatches, find_data, in_memory, with_num_classes
-from sagan.runtime.device import activation_dtype, choose_device, device_name, prepare, wait_for
+from sagan.runtime.device import activation_dtype, choose_device, device_name, full_float32, prepare, wait_for
 from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
 from sagan.training.performance import choose_updates
@@ -28,7 +28,8 @@ def bench(config: Config, json_file: Path | None = None) -> dict:
     data = in_memory(data, config.data.memory_gb)
     config = with_num_classes(config, data)
     state = build_state(config, device, activation_dtype(config.training.precision, device))
-    seconds = seconds_of_step(state)
+    with full_float32(device):  # as in training
+        seconds = seconds_of_step(state)
     consumed = config.training.d_steps * config.training.batch_size / seconds
     delivered, ahead = delivered_per_second(config, data, state), batches_of(config, data, state).workers
     result = {

@@ -14,8 +14,6 @@ def report(result: dict) -> str:
             f"  {names.get(form, form):13} {images / times['median']:8.1f} images/s (from {low:.1f} to {high:.1f}, "
             f"{counted(times['rounds'], 'round')})"
         )
-    whole = sum(result["parts"].values())
-    shares = ", ".join(f"{name} {1e3 * s:.1f} ms ({100 * s / whole:.0f} %)" for name, s in result["parts"].items())
     best, most = ceilings[result["precision"]], result["matmul_gflops"]
     lines += [f"  speedup over {names[form]} {result[key]:.2f}" for form in ("plain", "mimicry")
               if (key := f"speedup_over_{form}") in result]  # fmt: skip
@@ -31,12 +29,15 @@ def report(result: dict) -> str:
             f"{result['executed_gflops'] / best:.2f} of the best product or convolution in {result['precision']} "
             f"({best:.0f})"
         )
+    if "parts" in result:
+        whole = sum(result["parts"].values())
+        shares = (f"{name} {1e3 * s:.1f} ms ({100 * s / whole:.0f} %)" for name, s in result["parts"].items())
+        lines.append(f"  parts, each alone: {', '.join(shares)}")
     return "\n".join(
         [
             f"{result['device']}, {counted(result['threads'], 'thread')}, {result['precision']}, "
             f"{counted(images, 'image')}, torch {result['torch']}, no TF32",
             *lines,
-            f"  parts, each alone: {shares}",
             f"  peak memory {result['peak_memory_gib']:.2f} GiB",
         ]
     )

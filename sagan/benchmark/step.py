@@ -9,10 +9,11 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,9 @@ from sagan.training.health import FiniteWatch
 from sagan.training.least_memory import require_memory_for
 from sagan.training.state import build_state
 
+T = TypeVar("T")
+MODES = ("eager", "compiled", "graphs")
+FORMS = (*MODES, "plain", "mimicry")
 SECONDS = 60.0  # spent on measuring the forms, approximately; a third of it on a GPU
 CALLS = 10  # between two events on a GPU: its queue never runs dry
 LONG = 0.3  # seconds: one such call is enough
@@ -44,43 +48,36 @@ PART_ROUNDS = 5
 BAR = "{l_bar}{bar}"
 
 
-def bench(config: Config, json_file: Path | None = None) -> dict:
+def bench(config: Config, json_file: Path | None = None, forms: Sequence[str] | None = None) -> dict:
     """Measure a preset's training step, print the result, and write it to `json_file` if one is given.
 
     The forms take turns, so that changing load affects all of them. The result of each is the median of its rounds.
+    `forms` are those of FORMS to measure in addition to `auto`; None: all that work here.
     """
     if config.data.num_classes is None:
         config = replace(config, data=replace(config.data, num_classes=10))
     device = choose_device(config.device)
     require_memory_for(config, device)
     prepare(device)
+    dtype = activation_dtype(config.training.precision, device)
+
+    def save(result: dict) -> None:
+        if json_file:
+            write_atomically(json_file, lambda file: file.write(json.dumps(result, indent=2).encode()))
+
     with full_float32(device):
-        result = measured(config, device)
+        result = measured(config, device, dtype, forms)
+        save(result)  # a limit on time may end what follows
+        if found := attempt("parts", partial(parts, config, device, dtype)):
+            result["parts"] = found
+            save(result)
     print(report(result))
-    if json_file:
-        write_atomically(json_file, lambda file: file.write(json.dumps(result, indent=2).encode()))
     return result
 
 
-def measured(config: Config, device: torch.device) -> dict:
-    """Return the speed of the forms and of the parts, FLOPs, memory and ceilings.
-
-    A form that fails here, for example because memory is short, is left out with everything that depends on it.
-    """
-    dtype = activation_dtype(config.training.precision, device)
-    auto = our_step(config, device, dtype, "auto")
-    auto()
-    memory = peak_memory(device)  # before the other forms take theirs
-    modes = ("eager", "compiled", "graphs") if device.type == "cuda" else ("compiled",)  # auto is eager on a CPU
-    makers: dict[str, Callable[[], Step | None]] = {
-        **{mode: partial(our_step, config, device, dtype, mode) for mode in modes},
-        "plain": partial(plain_form, config, device),
-        "mimicry": partial(mimicry_step, config, device),
-    }
-    forms = {"auto": auto, **working(makers)}
-    eager = "eager" if device.type == "cuda" else "auto"  # graphs and compiled steps hide their FLOPs
-    flops = {k: counted_flops(forms[form]) for k, form in (("executed", eager), ("useful", "plain")) if form in forms}
-    times = rounds(forms, device)
+def measured(config: Config, device: torch.device, dtype: torch.dtype, forms: Sequence[str] | None) -> dict:
+    """Return the speed of the forms, their FLOPs, memory and ceilings."""
+    times, flops, memory = speeds(config, device, dtype, forms)
     median = {name: statistics.median(values) for name, values in times.items()}
     images = config.training.batch_size
     result = {
@@ -88,7 +85,6 @@ def measured(config: Config, device: torch.device) -> dict:
         "seconds_per_step": median["auto"],
         "matmul_gflops": ceiling(torch.float32, device),
         "forms": {name: spread(values) for name, values in times.items()},
-        "parts": parts(config, device, dtype),
         "peak_memory_gib": memory,
         "precision": str(dtype).removeprefix("torch."),
         "tf32": False,
@@ -103,19 +99,49 @@ def measured(config: Config, device: torch.device) -> dict:
     return result
 
 
+def speeds(
+    config: Config, device: torch.device, dtype: torch.dtype, forms: Sequence[str] | None
+) -> tuple[dict[str, list[float]], dict[str, int], float]:
+    """Return the seconds of each form, the FLOPs of a step (executed and useful), and the peak memory of `auto`.
+
+    A form that fails here, for example because memory is short, is left out with everything that depends on it.
+    """
+    auto = our_step(config, device, dtype, "auto")
+    auto()
+    memory = peak_memory(device)  # before the other forms take theirs
+    makers: dict[str, Callable[[], Step | None]] = {
+        **{mode: partial(our_step, config, device, dtype, mode) for mode in MODES},
+        "plain": partial(plain_form, config, device),
+        "mimicry": partial(mimicry_step, config, device),
+    }
+    if forms is None and device.type == "cpu":  # where auto is eager
+        forms = [name for name in FORMS if name not in ("eager", "graphs")]
+    chosen = {name: makers[name] for name in forms or FORMS}
+    made = {"auto": auto, **working(chosen)}
+    eager = "eager" if device.type == "cuda" else "auto"  # graphs and compiled steps hide their FLOPs
+    flops = {k: counted_flops(made[form]) for k, form in (("executed", eager), ("useful", "plain")) if form in made}
+    return rounds(made, device), flops, memory
+
+
 def working(makers: dict[str, Callable[[], Step | None]]) -> dict[str, Step]:
     """Return the forms that work here, each already called once. A maker returns None if its form is not installed."""
-    forms: dict[str, Step] = {}
-    for name, make in tqdm(makers.items(), desc="preparing", bar_format=BAR, disable=None, leave=False):
-        form = None  # one that failed makes room for the next
-        try:
-            form = make()
-            if form is not None:
-                form()
-                forms[name] = form
-        except Exception as error:  # of the compiler, of a capture, or of memory: the other forms still count
-            print(f"{name}: left out: {one_line(error) or type(error).__name__}", file=sys.stderr)
-    return forms
+
+    def called(make: Callable[[], Step | None]) -> Step | None:
+        if form := make():
+            form()
+        return form
+
+    bar = tqdm(makers.items(), desc="preparing", bar_format=BAR, disable=None, leave=False)
+    return {name: form for name, make in bar if (form := attempt(name, partial(called, make)))}
+
+
+def attempt(name: str, function: Callable[[], T]) -> T | None:
+    """Return the result of a function; if it fails, say so and return None: other measurements still count."""
+    try:
+        return function()
+    except Exception as error:  # of the compiler, of a capture, or of memory
+        print(f"{name}: left out: {one_line(error) or type(error).__name__}", file=sys.stderr)
+        return None
 
 
 def comparisons(median: dict[str, float], flops: dict[str, int], images: int) -> dict[str, float]:

@@ -24,6 +24,11 @@ class Options:
     """Measure attention systems instead, each by itself with its default options. --device applies to them, too."""
     data: bool = False
     """Also measure how fast the data arrive, and say whether they hold up the step."""
+    forms: (
+        Annotated[list[Literal["eager", "compiled", "graphs", "plain", "mimicry"]], MinLen(1), doc("at least one form")]
+        | None
+    ) = None
+    """Forms of the step to measure in addition to auto; null: all that work here."""
     json: FilePath | None = None
     """File for the measurements, in addition to the terminal."""
 
@@ -75,9 +80,11 @@ def bench(
       sagan bench quickstart --data                  # are the data fast enough?
       sagan bench --attention --kinds [sagan,se] --sizes 16
     """
-    for name in ("json", "data") if options.attention else ():
+    for name in ("json", "data", "forms") if options.attention else ():
         if value := getattr(options, name):
             raise ConfigError(f"--{name} {as_text(value)}: does not apply to --attention, which prints a table")
+    if options.forms and options.data:
+        raise ConfigError(f"--forms {as_text(options.forms)}: does not apply to --data, which measures auto alone")
     if options.attention:
         return print(attention_report(preset, costs, given))
     for setting in given.of(Costs):
@@ -85,11 +92,15 @@ def bench(
     config = load_settings(preset, given.of(Config))
     if options.json:
         check_writable(Path(options.json), "--json", folder=False)
+    json = Path(options.json) if options.json else None
     if options.data:
-        from sagan.benchmark.data import bench as measure
+        from sagan.benchmark import data
+
+        data.bench(config, json)
     else:
-        from sagan.benchmark.step import bench as measure
-    measure(config, Path(options.json) if options.json else None)
+        from sagan.benchmark import step
+
+        step.bench(config, json, options.forms)
 
 
 def attention_report(preset: str | None, costs: Costs, given: Given) -> str:

@@ -116,7 +116,10 @@ def prepare(device: torch.device) -> None:
 
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
-    """Disable autocast, TF32 and bf16 inside the block, and restore the settings after it."""
+    """Disable autocast, TF32 and bf16 inside the block, and restore the settings after it.
+
+    Inside, torch's older setting `torch.backends.cudnn.allow_tf32` raises RuntimeError when it is read.
+    """
     backends: Any = torch.backends  # its type stub has no settings of cuDNN and oneDNN
     settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
     before = [setting.fp32_precision for setting in settings]

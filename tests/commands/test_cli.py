@@ -223,8 +223,9 @@ def test_bench_measures_the_configuration_that_it_is_given(tmp_path, monkeypatch
 
     asked = []
     monkeypatch.setattr(sagan.benchmark.step, "bench", lambda *arguments: asked.append(arguments))
-    assert main(["bench", "cifar10", "--json", str(tmp_path / "b.json"), "--training.batch_size", "32"]) == 0
-    assert asked == [(load_config("cifar10", ["training.batch_size=32"]), tmp_path / "b.json")]
+    options = ["--json", str(tmp_path / "b.json"), "--forms", "plain,eager", "--training.batch_size", "32"]
+    assert main(["bench", "cifar10", *options]) == 0
+    assert asked == [(load_config("cifar10", ["training.batch_size=32"]), tmp_path / "b.json", ["plain", "eager"])]
 
 
 def test_the_python_interface():

@@ -22,6 +22,7 @@ from tests.helpers.tiny_runs import TINY, tokens
 SKIPPED = {
     "make test": "runs this test",
     "make test-gpu": "takes minutes; tests/training/test_gpu.py and tests/test_bench.py test its parts",
+    "python experiments/gpu/check.py": "the same",
     "make lint": "a part of `make test`",
     "make types": "a part of `make test`",
     "make docs": "takes minutes",
