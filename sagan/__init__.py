@@ -15,6 +15,7 @@ from sagan.version import __version__
 if TYPE_CHECKING:
     from sagan.api import attention_figure, evaluate, sample, train
     from sagan.attention import capture_maps
+    from sagan.config import ConfigError, UserError
     from sagan.models.build import build_discriminator, build_generator
     from sagan.presets import load_config
     from sagan.runs.networks import load_discriminator, load_generator
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Callback",
+    "ConfigError",
+    "UserError",
     "__version__",
     "attention_figure",
     "build_discriminator",
@@ -37,6 +40,8 @@ __all__ = [
 
 _HOME = {
     "Callback": "sagan.training.run",
+    "ConfigError": "sagan.config",
+    "UserError": "sagan.config",
     "attention_figure": "sagan.api",
     "build_discriminator": "sagan.models.build",
     "build_generator": "sagan.models.build",
@@ -54,7 +59,9 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'sagan' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+if not TYPE_CHECKING:  # or else type checkers would accept every name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'sagan' has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOME[name]), name)

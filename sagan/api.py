@@ -1,6 +1,6 @@
 """The Python interface: what `from sagan import ...` offers beyond building and loading networks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, get_args
@@ -27,17 +27,21 @@ if TYPE_CHECKING:
     from sagan.evaluation import Scores
 
 
-def train(config: Config, dataset: "Dataset[Any] | None" = None, callbacks: Sequence[Callback] = ()) -> Path:
+def train(config: Config, dataset: "Dataset[Any] | None" = None, callbacks: Iterable[Callback] = ()) -> Path:
     """Train the run of `config.run_dir`, or resume it from its newest checkpoint. Return that directory.
 
     `dataset` is any map-style data set of (uint8 image (C, H, W), int label). It replaces the data that `config.data`
-    names, and the run records `data.source: dataset`. To resume such a run, give the same data set again. `callbacks`
-    are called after each step and after each evaluation.
+    names, and the run records `data.source: dataset`. To resume such a run, give the same data set again. An item that
+    cannot be read ends the run, whatever `data.on_error` says. `callbacks` are called after each step and after each
+    evaluation.
 
     Raise ConfigError if the run there has a different configuration or data, and UserError if something is missing.
     """
     if not isinstance(config, Config):
         raise ConfigError(f"config {config!r}: expected a Config, such as `load_config` returns")
+    if not isinstance(callbacks, Iterable):
+        raise ConfigError(f"callbacks {callbacks!r}: expected a list of instances of subclasses of Callback")
+    callbacks = list(callbacks)
     for i, callback in enumerate(callbacks):
         methods = (getattr(callback, name, None) for name in ("after_step", "after_evaluation"))
         if isinstance(callback, type) or not all(map(callable, methods)):
@@ -68,7 +72,8 @@ def evaluate(
     """Return the scores of a run's generator, and add them to the metrics.jsonl of the run that the checkpoint is in.
 
     `overrides` change the run's own protocol: `["num_samples=1000", "extractor.name=efficientnet-lite0"]`. The run's
-    data are never downloaded; `dataset` takes their place. `ablate_layer` scores the generator without the attention
+    data are never downloaded; `dataset` takes their place, but a run that was trained on a data set from Python is
+    scored against that one only. `ablate_layer` scores the generator without the attention
     layer of that name, or without "all". `trust_module` is as in `load_generator`. In several processes all but the
     main one return None.
 

@@ -1,6 +1,7 @@
 """Presets, and the only function that turns a preset or file with overrides into a checked configuration."""
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,14 +40,14 @@ def config_file(name: str) -> Path:
     raise ConfigError(f"{name}: neither a YAML file nor a preset; {hint}")
 
 
-def load_config(name: str | None = None, overrides: Sequence[str] = ()) -> Config:
+def load_config(name: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Return the configuration of a preset or YAML file, with overrides such as `model.generator.channels=32`.
 
     Without a name it starts from the defaults. Raise ConfigError, naming the option, the value and what was expected,
     for any error that can be found before the data are opened: unknown options, wrong types, values out of range,
     impossible sizes, options that contradict each other.
     """
-    return load_settings(name, override_settings(overrides))
+    return load_settings(None if name is None else os.path.expanduser(name), override_settings(overrides))
 
 
 def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:

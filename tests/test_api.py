@@ -9,9 +9,10 @@ from torch.utils.data import TensorDataset
 
 import sagan
 from sagan.commands.app import main
-from sagan.config import ConfigError
+from sagan.config import ConfigError, UserError
 from sagan.runs.checkpoints import find_checkpoint, load_checkpoint
 from sagan.runs.records import read_records
+from tests.helpers.pages import ROOT
 from tests.helpers.tiny_runs import cheap_extractor
 
 
@@ -95,8 +96,89 @@ def test_callbacks_see_every_step(config, tmp_path):
     assert [step for step, _ in seen] == [1, 2, 3]
 
 
+class Decay(sagan.Callback):
+    """Learning rates that are a function of the step."""
+
+    def after_step(self, run, metrics):
+        for optimizer in run.state.optimizers.values():
+            optimizer.param_groups[0]["lr"] = 1e-3 * 0.5**run.state.step
+
+
+def test_learning_rates_of_a_callback_are_recorded_and_resumed(config, tmp_path):
+    for steps in (2, 4):
+        sagan.train(longer(config, tmp_path / "one", steps), toys(), callbacks=[Decay()])
+    sagan.train(longer(config, tmp_path / "whole", 4), toys(), callbacks=iter([Decay()]))  # any iterable
+    one, whole = (load_checkpoint(find_checkpoint(tmp_path / name)) for name in ("one", "whole"))
+    assert all(torch.equal(one["generator"][name], value) for name, value in whole["generator"].items())
+    records = [r for r in read_records(tmp_path / "whole/metrics.jsonl") if "lr/generator" in r]
+    assert records[-1]["lr/generator"] == records[-1]["lr/discriminator"] == 1e-3 * 0.5**3  # of step 4 itself
+
+
+def test_a_callback_may_stop_the_run_which_saves_itself(config, tmp_path):
+    class Stop(sagan.Callback):
+        def after_step(self, run, metrics):
+            if run.state.step == 2:
+                run.stop()
+
+    run = sagan.train(longer(config, tmp_path / "run", 10), toys(), callbacks=[Stop()])
+    assert load_checkpoint(find_checkpoint(run))["step"] == 3
+    sagan.train(longer(config, run, 4), toys())
+    assert load_checkpoint(find_checkpoint(run))["step"] == 4
+
+
+def test_a_finished_run_is_not_that_of_other_data(config, run):
+    finished = replace(config, run_dir=str(run))
+    assert sagan.train(finished, toys()) == run
+    with pytest.raises(ConfigError, match="different images or labels"):
+        sagan.train(finished, toys(seed=1))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_item_that_turns_bad_ends_the_run_after_it_is_saved(config, tmp_path, workers):
+    sign = tmp_path / "sign"  # which worker processes see too
+
+    class Worse(Toys):
+        def __getitem__(self, index):
+            return None if sign.exists() else super().__getitem__(index)
+
+    class Spoil(sagan.Callback):
+        def after_step(self, run, metrics):
+            sign.touch()
+
+    from_disk = replace(config.data, memory_gb=0.0, workers=workers)
+    config = replace(config, data=from_disk, logging=replace(config.logging, attention_every=0))  # shows real images
+    with pytest.raises(UserError, match=r"dataset\[\d+\]: NoneType, expected a pair .*; step \d+ is saved"):
+        sagan.train(longer(config, tmp_path / "run", 40), Worse(*toys().tensors), [Spoil()])
+    assert load_checkpoint(find_checkpoint(tmp_path / "run"))["step"] > 0
+
+
+def test_data_with_other_classes_can_be_scored(monkeypatch):
+    monkeypatch.setattr("sagan.runs.evaluation.build_extractor", cheap_extractor)
+    options = ["num_samples=12", "extractor.name=efficientnet-lite0"]
+    scores = sagan.evaluate(ROOT / "experiments/cifar10-cpu/generator.safetensors", options, dataset=toys())
+    assert scores.protocol["n_real"] == 24
+
+
+def test_what_is_no_run_is_named(config):
+    for function in (sagan.load_generator, sagan.evaluate, sagan.attention_figure, lambda run: sagan.sample(run, 1)):
+        with pytest.raises(ConfigError, match="^run Config: expected the path of a run"):
+            function(config)
+
+
+def test_paths_may_begin_at_home(config, run, monkeypatch):
+    monkeypatch.setenv("HOME", str(run.parent))
+    assert sagan.load_generator("~/run", device="auto").origin.step == 2
+    assert sagan.load_config("~/run/config.yaml").training == sagan.load_generator(run).origin.config.training
+
+
 class Half:
     def after_step(self, run, metrics): ...
+
+
+def test_callbacks_are_a_list(config, tmp_path):
+    for given in (None, sagan.Callback()):
+        with pytest.raises(ConfigError, match="^callbacks .*: expected a list"):
+            sagan.train(longer(config, tmp_path / "run"), toys(), callbacks=given)
 
 
 @pytest.mark.parametrize("given", [sagan.Callback, Half(), print, None])

@@ -162,7 +162,7 @@ class Attention(nn.Module):
             return x
         t = self.transform(x).to(x.dtype)  # float32 parameters of a kind would turn bf16 activations into float32
         if self.gamma is None:
-            return t if self.rewrites else x + t
+            return t.expand_as(x) if self.rewrites else x + t
         return x + self.gamma.to(x.dtype) * (t - x if self.rewrites else t)
 
     def record(self, make: Callable[[], AttentionMap]) -> None:

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_origin
+from typing import Any, NamedTuple, TypeVar, get_origin, get_type_hints
 
 from sagan.config.errors import ConfigError
 from sagan.config.plain_yaml import read_yaml
@@ -105,10 +105,12 @@ def flatten(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 def option_types(cls: Any, prefix: str = "") -> dict[str, Any]:
     """Return the type of every option of a dataclass and of nested ones, by dotted name, in order."""
-    types = {}
+    types, hints = {}, {f.name: f.type for f in fields(cls)}
+    if any(isinstance(hint, str) for hint in hints.values()):  # as `from __future__ import annotations` makes them
+        hints = get_type_hints(cls, include_extras=True)
     for f in fields(cls):
-        key = f"{prefix}{f.name}"
-        types |= option_types(f.type, f"{key}.") if is_dataclass(f.type) else {key: f.type}
+        key, kind = f"{prefix}{f.name}", hints[f.name]
+        types |= option_types(kind, f"{key}.") if is_dataclass(kind) else {key: kind}
     return types
 
 

@@ -1,12 +1,14 @@
 """A data set given from Python: any `torch.utils.data.Dataset` of images and labels."""
 
+import logging
 import operator
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 from tqdm import tqdm
 
 from sagan.config import ConfigError, DataConfig, UserError
@@ -15,6 +17,7 @@ from sagan.config.types import shown
 from sagan.data.dataset import A_LABEL, MOST_CLASSES, Dataset, MemoryDataset, resolve_num_classes
 from sagan.runtime.distributed import is_main
 
+log = logging.getLogger(__name__)
 GIVE_AGAIN = "give it again: sagan.{}, dataset=...)"
 READ_TWICE = 4  # images
 
@@ -72,7 +75,8 @@ class GivenDataset(Dataset):
         self.data = data
 
     def batch(self, indices: Tensor) -> Tensor:
-        return torch.stack([read_item(self.given, i, self.data)[0] for i in indices.tolist()])
+        # Copied one by one: a data set may return the same memory each time, with another image.
+        return torch.stack([read_item(self.given, i, self.data)[0].clone() for i in indices.tolist()])
 
 
 def read_item(given: Any, index: int, data: DataConfig) -> tuple[Tensor, int]:
@@ -112,13 +116,23 @@ def as_tensor(image: Tensor | np.ndarray, index: int) -> Tensor:
         return image
     try:
         return torch.from_numpy(np.ascontiguousarray(image))  # torch has no negative strides, as of a flipped array
-    except TypeError:
+    except (TypeError, ValueError):
         raise ConfigError(f"dataset[{index}]: the image is an array of {image.dtype}, expected uint8") from None
 
 
 def class_names(given: Any, count: int) -> list[str]:
-    """Return the names of the classes, or their numbers if the data set has no `classes` or too few."""
-    names = getattr(given, "classes", None)
-    if isinstance(names, (list, tuple)) and len(names) >= count:
-        return [str(name) for name in names]
-    return [str(c) for c in range(count)]
+    """Return the names of the classes, or their numbers if the data set has no `classes` or too few.
+
+    A `torch.utils.data.Subset` has those of its whole data set.
+    """
+    whole = given
+    while isinstance(whole, Subset):
+        whole = whole.dataset
+    names = getattr(whole, "classes", None)
+    numbers = [str(c) for c in range(count)]
+    if not isinstance(names, (Sequence, np.ndarray)) or isinstance(names, str):
+        return numbers
+    if len(names) < count:
+        log.warning("the data set's `classes` has %d names for %d classes: numbers are used", len(names), count)
+        return numbers
+    return [str(name) for name in names]

@@ -10,10 +10,11 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sagan.config import UserError
+from sagan.config import ConfigError, UserError
 from sagan.config.errors import one_line
 
 NO_SHARED_MEMORY = (
@@ -26,9 +27,10 @@ def read_ahead(dataset, function: Callable, items: Iterable, workers: int) -> It
     """Yield function(item) for each item, in order, computed a few items ahead by `workers` processes (0: this one).
 
     Each result is a tuple. `function` reads from `dataset`; its failures in workers are counted in this process. Raise
-    UserError as `function` does, and if a worker is killed or shared memory is full.
+    UserError as `function` does, and if a worker is killed or shared memory is full. A process of a
+    `multiprocessing.Pool` may have no workers of its own, and reads by itself.
     """
-    if workers == 0:
+    if workers == 0 or multiprocessing.current_process().daemon:
         yield from map(function, items)
         return
     loader = DataLoader(
@@ -37,6 +39,7 @@ def read_ahead(dataset, function: Callable, items: Iterable, workers: int) -> It
         batch_size=None,  # no collating: each item is complete
         num_workers=workers,
         worker_init_fn=prepare_worker,
+        generator=torch.Generator(),  # or else the loader would draw from the caller's random numbers
     )
     for result, failures, error in watched(loader):
         dataset.note_failures(failures)
@@ -82,7 +85,7 @@ class WorkerReader(Dataset):
         # Errors are returned as text: the loader would bury the message under a worker's traceback.
         try:
             result = self.function(item)
-        except UserError as error:
+        except (ConfigError, UserError) as error:
             return None, self.dataset.failures, str(error)
         try:
             # The loader's queue would do this too, but in a thread of its own: after an error there, the parent would

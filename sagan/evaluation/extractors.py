@@ -83,7 +83,11 @@ def build_extractor(
     `option` is what the command line calls `config`, for errors. Raise ConfigError for an unknown name, and UserError
     if its weights cannot be found or downloaded.
     """
-    device = torch.device(device)
+    with torch.random.fork_rng(devices=[]):  # the networks draw weights before they load the published ones
+        return _build(config, torch.device(device), option)
+
+
+def _build(config: ExtractorConfig, device: torch.device, option: str) -> Extractor:
     if config.name == "inception":
         return build_inception(config.weights, device, option)
     if config.name == "efficientnet-lite0":

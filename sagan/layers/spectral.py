@@ -127,14 +127,16 @@ class Spectral:
             self.transposed = [matrix.T for matrix in self.matrices]
             self.u = [layer.u for layer in self.layers]
             self.strides = [layer.weight.stride() for layer in self.layers]
+            self.memory = [layer.weight.untyped_storage() for layer in self.layers]
             self.rows = [layer.row() for layer in self.layers]
 
     def follow(self) -> None:
-        """Make the views anew if the network has been moved or converted, which gives it other tensors."""
-        now = zip(self.layers, self.u, self.strides, strict=True)
-        # Another memory format gives a weight other data, but leaves u as it is.
-        if any(layer.u is not u or layer.weight.stride() != strides for layer, u, strides in now):
-            self.find()
+        """Make the views anew if the network has other tensors: moved, converted, or given by `weight.data = ...`."""
+        now = ((layer.u, layer.weight.stride(), layer.weight.untyped_storage()) for layer in self.layers)
+        before = zip(self.u, self.strides, self.memory, strict=True)
+        for (u, strides, memory), (old_u, old_strides, old_memory) in zip(now, before, strict=True):
+            if u is not old_u or strides != old_strides or memory is not old_memory:
+                return self.find()
 
     @torch.no_grad()
     def iterate(self) -> SingularVectors:

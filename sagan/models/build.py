@@ -1,5 +1,6 @@
 """Networks built from a configuration."""
 
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.runtime.draws import rng_for
 
+BUILDING = threading.Lock()
 Network = TypeVar("Network", Generator, Discriminator)
 
 
@@ -55,7 +57,8 @@ def _build(cls: type[Network], config: Config, name: str) -> Network:
         raise ConfigError(
             "data.num_classes null: expected a number; only a run that opens the data set can count its classes"
         )
-    with torch.random.fork_rng(devices=[]):
+    # An attention kind may draw from torch's global generator: one thread at a time.
+    with BUILDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng_for(config.training.seed, f"init {name}", 0).initial_seed())
         network = cls(getattr(config.model, name), data.size, data.channels, data.num_classes)
     return network.to(memory_format=torch.channels_last)

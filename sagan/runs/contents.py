@@ -154,15 +154,17 @@ def check_weights(weights: Mapping[str, Any], network: nn.Module, prefix: str = 
         _check_tensor(weights[name], own, f"{prefix}{name}")
 
 
-def check_adam(saved: Any, network: nn.Module, lr: float, config: OptimizerConfig, name: str, step: int) -> None:
-    """Raise ValueError unless `saved` is the state of an Adam with these settings for a network, after `step` steps."""
+def check_adam(saved: Any, network: nn.Module, config: OptimizerConfig, name: str, step: int) -> None:
+    """Raise ValueError unless `saved` is the state of an Adam with these settings for a network, after `step` steps.
+
+    Its learning rate may be any: a callback may have changed it.
+    """
     parameters, saved = list(network.parameters()), _mapping(saved, name)
     groups, state = saved.get("param_groups"), _mapping(saved.get("state"), f"{name}.state")
     if not isinstance(groups, (list, tuple)) or len(groups) != 1:
         raise ValueError(f"{name}.param_groups: expected a list of one group")
     settings = {
         "params": list(range(len(parameters))),
-        "lr": lr,
         "betas": [config.beta1, config.beta2],
         "eps": config.eps,
         "weight_decay": 0,
@@ -173,6 +175,9 @@ def check_adam(saved: Any, network: nn.Module, lr: float, config: OptimizerConfi
         value = list(value) if isinstance(value, tuple) else value
         if key in settings and value != settings[key]:
             raise ValueError(f"{name}.param_groups.0.{key}: expected that of its configuration, {settings[key]}")
+    lr = groups[0].get("lr")
+    if type(lr) not in (int, float) or not 0 <= lr < math.inf:
+        raise ValueError(f"{name}.param_groups.0.lr {_shown(lr)}: expected a number, 0 or more")
     if step and not state:
         raise ValueError(f"{name}.state: empty after {step} steps")
     for i, entry in state.items():

@@ -57,7 +57,7 @@ def remove_leftovers(run_dir: Path) -> None:
 
 def run_directory(run: str | Path) -> Path | None:
     """Return the run directory that a RUN argument names or is inside, or None for a file outside of any run."""
-    path = Path(run)
+    path = Path(run).expanduser()
     parent = path.parent.parent
     within = path.parent.name == "checkpoints" and (parent / "config.yaml").is_file()
     return path if path.is_dir() else parent if within else None

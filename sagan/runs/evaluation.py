@@ -57,7 +57,8 @@ def evaluate_run(
         trained = saved.origin.config
         config, images = chosen_protocol(run, trained.evaluation, protocol), updated(trained.data, data)
         if dataset is not None:
-            images = replace(images, source=FROM_PYTHON, path=None)
+            classes = None if images.num_classes else 0  # it may have other classes than the run
+            images = replace(images, source=FROM_PYTHON, path=None, num_classes=classes)
         elif not any(setting.key == "source" for setting in data):
             require_trusted_source(trained.data, run)
         generator = built_generator(saved, place)

@@ -15,6 +15,7 @@ from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.runs.contents import check_weights
 from sagan.runs.saved_networks import Name, Saved, saved_discriminator, saved_generator
+from sagan.runtime.device import choose_device
 
 Network = TypeVar("Network", Generator, Discriminator)
 
@@ -31,7 +32,8 @@ def load_generator(
 
     Exported weights may be on the Hugging Face Hub: hf://user/name, pinned as hf://user/name@COMMIT#SHA256.
     `checkpoint` is "best" or a file of the run. `ema` selects the moving average of the weights if there is one. The
-    network is in evaluation mode, without gradients; `generator.origin` says where its weights come from.
+    network is in evaluation mode, without gradients; `generator.origin` says where its weights come from. The device
+    "auto" is a GPU if there is one.
 
     A file may name an attention kind from outside this package, whose code runs when the file is loaded. To allow that,
     give the name of its module, or several names, as `trust_module`, or import the class first.
@@ -107,4 +109,4 @@ def _install(saved: Saved, build: Callable[[Config], Network], device: torch.dev
     network = build(saved.origin.config)
     network.load_state_dict(saved.weights)
     network.origin = saved.origin
-    return network.to(device).eval().requires_grad_(False)
+    return network.to(choose_device("auto") if device == "auto" else device).eval().requires_grad_(False)

@@ -1,6 +1,7 @@
 """What a file says about a trained network: a run directory, a checkpoint, or exported weights. Nothing is built."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -77,8 +78,13 @@ def holds_discriminator(run: str | Path, checkpoint: str | None = None) -> bool:
 
 
 def _located(run: str | Path, network: Name = "generator") -> Path:
-    """Return the path that a RUN means, downloaded if it is an address on the Hub. Raise UserError as `fetch` does."""
-    return fetch(str(run), f"{network}.safetensors") if is_address(run) else Path(run)
+    """Return the path that a RUN means, downloaded if it is an address on the Hub. Raise UserError as `fetch` does.
+
+    Raise ConfigError if it is no path.
+    """
+    if not isinstance(run, (str, os.PathLike)):
+        raise ConfigError(f"run {type(run).__name__}: expected the path of a run, a checkpoint or exported weights")
+    return fetch(str(run), f"{network}.safetensors") if is_address(run) else Path(run).expanduser()
 
 
 def _find(path: Path, network: Name, checkpoint: str | None, ema: bool | None) -> Saved:

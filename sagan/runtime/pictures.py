@@ -29,7 +29,13 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def image_grid(images: Tensor, columns: int) -> Tensor:
-    """Arrange uint8 images (N, C, H, W) in rows of `columns`, with white lines between: one RGB image (3, H', W')."""
+    """Arrange uint8 images (N, C, H, W) in rows of `columns`, with white lines between: one RGB image (3, H', W').
+
+    Raise ValueError for images of another dtype, or if there is no image or no column.
+    """
+    if images.dtype != torch.uint8 or len(images) < 1 or columns < 1:
+        found = f"{len(images)} images of {str(images.dtype).removeprefix('torch.')} in {columns} columns"
+        raise ValueError(f"{found}: expected at least one uint8 image and one column")
     n, _, height, width = images.shape
     columns = min(columns, n)
     size = (LINE + math.ceil(n / columns) * (height + LINE), LINE + columns * (width + LINE))

@@ -20,6 +20,7 @@ class Adam(torch.optim.Adam):
 def adam_step(optimizer: torch.optim.Adam, gradients: Sequence[Tensor]) -> None:
     """Update the parameters of a fused Adam with the given gradients, as `optimizer.step()` does with their `grad`.
 
+    Of the optimizer's settings it obeys the learning rate, the betas and eps; there is no weight decay.
     It reads nothing from the device, so a CUDA graph can capture it, and it takes a tenth of the host time of
     `optimizer.step()`. The optimizer keeps the state. A gradient must have the memory layout of its weight, because the
     kernel goes through both in memory order.

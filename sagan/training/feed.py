@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from sagan.config import UserError
+from sagan.config import ConfigError, UserError
 from sagan.data import TrainingBatches
 from sagan.runtime.distributed import any_process, rank, world_size
 from sagan.training.input_buffers import Block, InputBuffers, ahead, pack_inputs
@@ -26,14 +26,14 @@ class Feed:
         self.updates = updates
         self.place = place
         self.ready: list[Any] = []
-        self.failure: UserError | None = None
+        self.failure: ConfigError | UserError | None = None
 
     def fetch(self) -> None:
         """Get the inputs of the next step, or set `failure`."""
         self.ready.clear()  # before the next ones are allocated
         try:
             self.ready += (next(self.source) for _ in range(self.updates))
-        except UserError as error:
+        except (ConfigError, UserError) as error:  # ConfigError: an item of a data set from Python
             self.failure = error
 
     def take(self) -> Iterator[Inputs]:

@@ -89,6 +89,9 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
         require_agreement(shared_facts(config, saved))
         config = check_start(config, saved, dataset is not None)
         if saved and finished(config, saved):
+            if dataset is not None:
+                with main_first("opens the data"):
+                    require_same_data(saved, wrap_dataset(dataset, config.data), directory)
             if is_main():
                 with suppress(UserError), RunLog(directory):  # unless it is busy or read-only
                     tidy(config)
@@ -226,7 +229,7 @@ def fit(run: Run, stop: StopRequest) -> None:
             run.finite.check(state.step, metrics)
             if state.step < last:
                 feed.fetch()
-            stopping = stop.agreed(feed.failure is not None)
+            stopping = stop.agreed(run.stopping or feed.failure is not None)
             due = due_after(run, stopping)
             if due.anything:
                 run.log.require_folder()

@@ -11,6 +11,7 @@ from sagan.runtime.host import HostCopy
 from sagan.training import diagnostics
 from sagan.training.health import CollapseWatch
 from sagan.training.run import Due, Run
+from sagan.training.state import TrainState
 from sagan.training.steps import Metrics
 
 LAG = 4  # steps: what a GPU still has to do while the host reads and writes a record
@@ -22,6 +23,7 @@ class PendingNumbers(NamedTuple):
 
     step: int
     names: list[str]
+    rates: dict[str, float]
     copy: HostCopy
     record: bool
     """Whether they are for a record; if not, they are only checked and shown as progress."""
@@ -77,7 +79,7 @@ class RecordWriter:
             average(list(means.values()))
             values = means | diagnostics.gradient_norms(state) | diagnostics.gammas(state)
         copy = HostCopy([diagnostics.stacked(values), self.run.finite.first_bad], state.device)
-        return PendingNumbers(state.step, list(values), copy, record)
+        return PendingNumbers(state.step, list(values), learning_rates(state), copy, record)
 
     def write(self) -> dict[str, float] | None:
         """Wait for the pending step, write its record if it needs one, and return its numbers."""
@@ -86,10 +88,16 @@ class RecordWriter:
         pending, self.pending = self.pending, None
         numbers, first_bad = pending.copy.wait()
         self.run.finite.require(first_bad)
-        values = dict(zip(pending.names, numbers.tolist(), strict=True))
+        values = dict(zip(pending.names, numbers.tolist(), strict=True)) | pending.rates
         if pending.record:
             write_record(self.run, pending.step, values, self.throughput(pending.step), self.watch)
         return values
+
+
+def learning_rates(state: TrainState) -> dict[str, float]:
+    """Return the learning rates, which a callback may have changed."""
+    optimizers = {"generator": state.generator_optimizer, "discriminator": state.discriminator_optimizer}
+    return {f"lr/{name}": float(optimizer.param_groups[0]["lr"]) for name, optimizer in optimizers.items()}
 
 
 def lag_on(device: torch.device) -> int:
@@ -102,8 +110,6 @@ def write_record(run: Run, step: int, values: dict[str, float], images_per_secon
     config = run.config
     values = {
         **values,
-        "lr/generator": config.optimizer.generator_lr,
-        "lr/discriminator": config.optimizer.discriminator_lr,
         "speed/images_per_second": images_per_second,
         "memory/peak_gib": diagnostics.peak_memory(run.state.device),
     }

@@ -177,13 +177,9 @@ def require_fit(saved: dict, config: Config, run_dir: Path) -> None:
 
     Networks are built without memory, so this check is quick and can come before data are read.
     """
-    optimizer = config.optimizer
-    states = {
-        "generator": (build_generator, optimizer.generator_lr),
-        "discriminator": (build_discriminator, optimizer.discriminator_lr),
-    }
+    builders = {"generator": build_generator, "discriminator": build_discriminator}
     try:
-        for name, (build, lr) in states.items():
+        for name, build in builders.items():
             network = build_skeleton(build, config)
             averaged = [f"{name}_ema"] if name == "generator" and config.training.ema_decay else []
             for key in (name, *averaged, f"{name}_optimizer"):
@@ -191,7 +187,7 @@ def require_fit(saved: dict, config: Config, run_dir: Path) -> None:
                     raise ValueError(f"{key!r} is missing")
             for key in (name, *averaged):
                 check_weights(saved[key], network, f"{key}.")
-            check_adam(saved[f"{name}_optimizer"], network, lr, optimizer, f"{name}_optimizer", saved["step"])
+            check_adam(saved[f"{name}_optimizer"], network, config.optimizer, f"{name}_optimizer", saved["step"])
     except ValueError as error:
         path = checkpoint_path(run_dir, saved["step"])
         raise UserError(f"{path}: does not fit its configuration: {error}") from error

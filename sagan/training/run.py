@@ -28,6 +28,8 @@ class Callback:
     does not count as training time. A callback that changes `run.state` changes the run: unless the change depends on
     the step alone, the run no longer resumes bit for bit. CUDA graphs keep the numbers with which they were captured,
     such as learning rates: on a GPU, change these with `training.performance` eager or compiled.
+
+    To end a run early, call `run.stop()`. An exception ends it as well, but saves nothing.
     """
 
     def after_step(self, run: "Run", metrics: dict[str, Tensor]) -> None:
@@ -54,6 +56,11 @@ class Run:
     evaluator: Evaluator | None
     finite: FiniteWatch
     callbacks: Sequence[Callback] = ()
+    stopping: bool = False
+
+    def stop(self) -> None:
+        """Let the run take one more step and save itself, as on a signal. It is enough if one process calls this."""
+        self.stopping = True
 
 
 @dataclass(frozen=True)

@@ -63,11 +63,15 @@ class TrainState:
         return {"step": self.step, "config": asdict(self.config), "dtype": dtype, **modules}
 
     def restore(self, checkpoint: dict) -> None:
-        """Load what `checkpoint()` returned. The optimizers' settings stay those of the configuration."""
+        """Load what `checkpoint()` returned. The optimizers' settings stay those of the configuration.
+
+        Only their learning rates do not, since a callback may have changed them.
+        """
         for name, network in self.networks.items():
             network.load_state_dict(checkpoint[name])
         for name, optimizer in self.optimizers.items():
             groups = optimizer.state_dict()["param_groups"]
+            groups[0]["lr"] = checkpoint[name]["param_groups"][0]["lr"]
             optimizer.load_state_dict({"state": checkpoint[name]["state"], "param_groups": groups})
             _lay_out_moments(optimizer)
         self.step = checkpoint["step"]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sagan.attention import Attention, Place
 from sagan.attention.functional import from_tokens, from_window_tokens, tokens, window_tokens
 from sagan.layers import SpectralWeight
 from tests.helpers.attention_kinds import CASES, build, images, open_gate
@@ -120,3 +121,22 @@ def test_tokens_and_windows_are_undone():
     assert torch.equal(from_tokens(tokens(x, 3), (8, 12)), x)
     assert torch.equal(from_window_tokens(window_tokens(x, 4), 4, (8, 12)), x)
     assert torch.equal(window_tokens(x, 4)[0, 5, 2], x[0, :, 2, 5])  # second row, second column of 2x3 windows
+
+
+class MeanOnly(Attention):
+    """Replaces each channel by its mean, as a value that broadcasts to the map."""
+
+    rewrites = True
+
+    def transform(self, x):
+        return x.mean((2, 3), keepdim=True)
+
+
+@pytest.mark.parametrize("gate", ["zero", "none"])
+def test_a_result_that_broadcasts_gives_a_whole_map(gate):
+    x = torch.randn(2, 4, 3, 5)
+    layer = MeanOnly(Place(4, (3, 5), spectral_norm=False, batch_norm=False, gate=gate))
+    if layer.gamma is not None:
+        torch.nn.init.ones_(layer.gamma)
+    expected = x.mean((2, 3), keepdim=True) * torch.ones_like(x)
+    torch.testing.assert_close(layer(x), expected)

@@ -1,7 +1,7 @@
 """From text to a configuration: what is understood, what is refused, and in which words."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import yaml
 from sagan.commands.sample import Options
 from sagan.config import DRAWN, Config, ConfigError, Setting, flatten, read, refuse_changes, to_config, to_yaml
 from sagan.config.reading import option_types
-from sagan.config.types import in_words, range_in_words
+from sagan.config.types import Positive, in_words, range_in_words
 from sagan.presets import config_file, load_config, presets
 
 
@@ -311,3 +311,16 @@ def test_resumption_bears_keys_of_another_version():
 def test_a_preset_is_a_name_or_a_file():
     assert config_file("quickstart").name == "quickstart.yaml"
     assert load_config(str(config_file("quickstart"))) == load_config("quickstart")
+
+
+def test_options_may_have_postponed_annotations():
+    """As in a module that begins with `from __future__ import annotations`."""
+
+    @dataclass
+    class Postponed:
+        side: "Positive" = 3
+
+    assert option_types(Postponed) == {"side": Positive}
+    assert read(Postponed, [Setting("side", "5", "")]) == Postponed(5)
+    with pytest.raises(ConfigError, match="side 0: expected a number above 0"):
+        read(Postponed, [Setting("side", "0", "")])

@@ -1,6 +1,7 @@
 """The order of training is a function of (seed, batch number)."""
 
 import logging
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from sagan.config import ConfigError, UserError
 from sagan.data import MemoryDataset, TrainingBatches
 from sagan.data.folder import open_folder
+from sagan.data.reading import read_ahead
 from tests.helpers.training_images import training_images
 
 
@@ -154,3 +156,21 @@ def test_images_move_to_the_gpu():
     assert loader.dataset.images.is_cuda
     assert loader.resident is loader.dataset.images and next(iter(loader))[0].dtype == torch.int64  # indices
     assert equal(batches(data, 10, flip=True, device="cuda"), batches(data, 10, flip=True))
+
+
+def squares(dataset):
+    return list(read_ahead(dataset, lambda i: (i**2,), range(4), workers=2))
+
+
+def test_a_process_of_a_pool_reads_by_itself():
+    """It must not start processes of its own."""
+    data = MemoryDataset(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.zeros(1, dtype=torch.long), ["a"], "zeros")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(squares, (data,)) == [(0,), (1,), (4,), (9,)]
+
+
+def test_workers_leave_the_random_numbers_of_the_caller_alone():
+    data = MemoryDataset(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.zeros(1, dtype=torch.long), ["a"], "zeros")
+    before = torch.get_rng_state()
+    assert [number for (number,) in squares(data)] == [0, 1, 4, 9]
+    assert torch.equal(torch.get_rng_state(), before)

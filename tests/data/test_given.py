@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from sagan.config import ConfigError, DataConfig, UserError
 from sagan.data import summarize
@@ -42,6 +42,33 @@ def test_the_same_batches_whether_in_memory_or_read_by_workers():
 
 def test_names_are_numbers_if_there_are_none():
     assert wrap_dataset(TensorDataset(IMAGES, LABELS), DATA).class_names == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("classes", [np.array(["ant", "bee", "cow"]), ["ant", "bee", "cow", "dog"][:3]])
+def test_names_come_from_any_sequence_and_from_the_whole_of_a_part(classes):
+    given = TensorDataset(IMAGES, LABELS)
+    given.classes = classes
+    part = Subset(Subset(given, range(6)), range(5))
+    for data in (wrap_dataset(given, DATA), wrap_dataset(part, DATA)):
+        assert data.class_names == ["ant", "bee", "cow"]
+
+
+def test_too_few_names_are_a_warning(caplog):
+    given = TensorDataset(IMAGES, LABELS)
+    given.classes = ["ant", "bee"]
+    assert wrap_dataset(given, DATA).class_names == ["0", "1", "2"]
+    assert "`classes` has 2 names for 3 classes: numbers are used" in caplog.text
+
+
+def test_a_data_set_may_return_the_same_memory_each_time():
+    class Buffered(TensorDataset):
+        buffer = torch.empty_like(IMAGES[0])
+
+        def __getitem__(self, index):
+            return self.buffer.copy_(IMAGES[index]), LABELS[index]
+
+    data = wrap_dataset(Buffered(IMAGES, LABELS), replace(DATA, memory_gb=0))
+    assert torch.equal(data.batch(torch.arange(7)), IMAGES)
 
 
 def test_arrays_and_numpy_labels_are_taken():

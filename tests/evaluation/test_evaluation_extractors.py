@@ -37,6 +37,12 @@ def efficientnet():
     return build_extractor(ExtractorConfig("efficientnet-lite0"))
 
 
+def test_an_extractor_leaves_the_random_numbers_of_the_caller_alone(efficientnet):
+    before = torch.get_rng_state()
+    build_extractor(ExtractorConfig("efficientnet-lite0"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_offline_the_error_says_what_is_missing_and_what_to_do(offline, tmp_path):
     with pytest.raises(UserError) as error:
         build_extractor(ExtractorConfig("inception"))

@@ -9,16 +9,16 @@ from sagan.attention import Attention, AttentionMap, Conv2d, Place
 
 
 @dataclass(frozen=True)
-class Options:
+class GateOptions:
     kernel_size: int = 3
     """Side of the neighbourhood, an odd number."""
 
 
 class NeighbourhoodGate(Attention):
-    Options = Options
+    Options = GateOptions
     rewrites = True  # transform(x) replaces x; without this line it would be added to x
 
-    def __init__(self, options: Options, place: Place):
+    def __init__(self, options: GateOptions, place: Place):
         super().__init__(place)
         self.score = Conv2d(place.channels, 1, options.kernel_size, spectral_norm=place.spectral_norm)
 

@@ -1,5 +1,7 @@
 """The two networks as a whole."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -248,3 +250,12 @@ def test_names_in_a_checkpoint_stay_as_older_files_have_them(make_config):
         "embedding.weight",
         "embedding.u",
     } <= set(discriminator)
+
+
+def test_threads_that_build_at_once_get_the_weights_of_their_seed():
+    config = load_config("quickstart", ["data.num_classes=10"])
+    expected = build_generator(config).state_dict()
+    with ThreadPoolExecutor(4) as pool:
+        built = list(pool.map(lambda _: build_generator(config).state_dict(), range(8)))
+    for weights in built:
+        assert all(torch.equal(weights[name], value) for name, value in expected.items())
