@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -46,15 +47,17 @@ def train(config: Config, dataset: "Dataset[Any] | None" = None, callbacks: Iter
         methods = (getattr(callback, name, None) for name in ("after_step", "after_evaluation"))
         if isinstance(callback, type) or not all(map(callable, methods)):
             raise ConfigError(f"callbacks[{i}] {callback!r}: expected an instance of a subclass of Callback")
-    config = to_config(with_text(asdict(config)))  # `dataclasses.replace` checks nothing
+    config = to_config(with_plain_values(asdict(config)))  # `dataclasses.replace` checks nothing
     check(config)
     return loop.train(config, dataset, callbacks=(AttentionRecorder(), *callbacks))
 
 
-def with_text(value: Any) -> Any:
-    """Return a nested configuration with its paths as text."""
+def with_plain_values(value: Any) -> Any:
+    """Return a nested configuration with its paths as text, and numbers of NumPy as those of Python."""
     if isinstance(value, dict):
-        return {key: with_text(item) for key, item in value.items()}
+        return {key: with_plain_values(item) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
     return str(value) if isinstance(value, PurePath) else value
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -173,6 +174,21 @@ def test_paths_may_begin_at_home(config, run, monkeypatch):
 
 class Half:
     def after_step(self, run, metrics): ...
+
+
+def test_numbers_of_numpy_are_numbers(config, run):
+    steps, rate = np.int64(2), np.float64(config.optimizer.generator_lr)
+    given = replace(longer(config, run, steps), optimizer=replace(config.optimizer, generator_lr=rate))
+    assert sagan.train(given, toys()) == run  # which is finished
+
+
+def test_another_default_dtype_is_refused(config, tmp_path):
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(ConfigError, match=r"get_default_dtype\(\) torch.float64: .* torch.float32"):
+            sagan.train(longer(config, tmp_path / "run"), toys())
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_callbacks_are_a_list(config, tmp_path):

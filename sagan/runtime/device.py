@@ -107,7 +107,9 @@ def activation_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def prepare(device: torch.device) -> None:
-    """Set this process up to train on a device."""
+    """Set this process up to train on a device. Raise ConfigError if torch's default dtype is not float32."""
+    if (dtype := torch.get_default_dtype()) != torch.float32:
+        raise ConfigError(f"torch.get_default_dtype() {dtype}: networks are trained with the default torch.float32")
     keep_freed_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # graphs are captured on the current device
