@@ -171,10 +171,8 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 
 def rounds(functions: dict[str, Callable[[], object]], device: torch.device) -> dict[str, list[float]]:
-    """Return the seconds of each function's calls, in alternating rounds: at least three after a warm-up."""
+    """Return the seconds of each function's calls, in at least three alternating rounds."""
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()
     start, seconds = time.perf_counter(), SECONDS if device.type == "cpu" else SECONDS / 3
     with tqdm(total=seconds, desc="measuring", bar_format=BAR, disable=None, leave=False) as bar:
         while len(times[next(iter(times))]) < 3 or time.perf_counter() - start < seconds:
@@ -210,7 +208,10 @@ def parts(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str,
     state = build_state(config, device, dtype)
     inputs, loaded, watch = noise_inputs(state), loaded_inputs(config), FiniteWatch(state)
     seconds: dict[str, list[float]] = defaultdict(list)
-    for _ in range(PART_ROUNDS + 1):
+    start = time.perf_counter()
+    for done in range(PART_ROUNDS + 1):
+        if done > 2 and time.perf_counter() - start > SECONDS / 4:
+            break
         d_inputs = [next(inputs) for _ in range(config.training.d_steps)]
         step = StepInParts(state, watch, loaded, d_inputs, next(inputs))
         for name, part in step.parts().items():
