@@ -187,7 +187,7 @@ class Even(Kind):
             "^attention.options.extent 3: expected one of 2, 4, 8, global$",
         ),
         (AttentionConfig(kind="no_such_module.Kind"), "cannot be imported"),
-        (AttentionConfig(kind="tests.helpers.own_attention.Options"), "expected a subclass"),
+        (AttentionConfig(kind="tests.helpers.own_attention.GateOptions"), "expected a subclass"),
         (
             AttentionConfig(kind="broken_kinds.Kind"),
             "broken_kinds.Kind: cannot be imported: SyntaxError: ",
