@@ -1,7 +1,6 @@
 """Presets, and the only function that turns a preset or file with overrides into a checked configuration."""
 
 import difflib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +28,7 @@ def describe_preset(name: str) -> str:
 
 def config_file(name: str) -> Path:
     """Return the file of a preset, given its name, or of a path. Raise ConfigError if there is neither."""
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
         return path
     preset = PRESET_DIR / f"{name}.yaml"
@@ -47,7 +46,7 @@ def load_config(name: str | Path | None = None, overrides: Sequence[str] = ()) -
     for any error that can be found before the data are opened: unknown options, wrong types, values out of range,
     impossible sizes, options that contradict each other.
     """
-    return load_settings(None if name is None else os.path.expanduser(name), override_settings(overrides))
+    return load_settings(None if name is None else str(name), override_settings(overrides))
 
 
 def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:

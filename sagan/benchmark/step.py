@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from sagan.benchmark import Form
 from sagan.benchmark.forms import (
     Step,
     counted_flops,
@@ -39,8 +40,8 @@ from sagan.training.least_memory import require_memory_for
 from sagan.training.state import build_state
 
 T = TypeVar("T")
-MODES = ("eager", "compiled", "graphs")
-FORMS = (*MODES, "plain", "mimicry")
+FORMS = get_args(Form)
+MODES = FORMS[:3]
 SECONDS = 60.0  # spent on measuring the forms, approximately; a third of it on a GPU
 CALLS = 10  # between two events on a GPU: its queue never runs dry
 LONG = 0.3  # seconds: one such call is enough

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, MinLen, Predicate, doc
 from cyclopts import Group, Parameter
 
+from sagan.benchmark import Form
 from sagan.commands.options import Flat, Given, Preset, TrainOptions
 from sagan.config import Config, ConfigError
 from sagan.config.types import FilePath, Positive, PositiveProcesses, as_text
@@ -24,10 +25,7 @@ class Options:
     """Measure attention systems instead, each by itself with its default options. --device applies to them, too."""
     data: bool = False
     """Also measure how fast the data arrive, and say whether they hold up the step."""
-    forms: (
-        Annotated[list[Literal["eager", "compiled", "graphs", "plain", "mimicry"]], MinLen(1), doc("at least one form")]
-        | None
-    ) = None
+    forms: Annotated[list[Form], MinLen(1), doc("at least one form")] | None = None
     """Forms of the step to measure in addition to auto; null: all that work here."""
     json: FilePath | None = None
     """File for the measurements, in addition to the terminal."""

@@ -89,13 +89,7 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
         require_agreement(shared_facts(config, saved))
         config = check_start(config, saved, dataset is not None)
         if saved and finished(config, saved):
-            if dataset is not None:
-                with main_first("opens the data"):
-                    require_same_data(saved, wrap_dataset(dataset, config.data), directory)
-            if is_main():
-                with suppress(UserError), RunLog(directory):  # unless it is busy or read-only
-                    tidy(config)
-                print(*farewell(directory, saved["step"], last), sep="\n")
+            leave_finished(config, saved, dataset)
             return directory
         refuse_to_diverge_again(directory, saved)
         config, data, evaluator = find_inputs(config, device, dataset)
@@ -120,6 +114,18 @@ def train(config: Config, dataset: Any = None, callbacks: Sequence[Callback] = (
                     raise
             log.say(*farewell(directory, run.state.step, last))
     return directory
+
+
+def leave_finished(config: Config, saved: dict, dataset: Any) -> None:
+    """Tidy up a finished run. Raise ConfigError if a data set is given that is not the one it was trained on."""
+    directory = configured_run_dir(config)
+    if dataset is not None:
+        with main_first("opens the data"):
+            require_same_data(saved, wrap_dataset(dataset, config.data), directory)
+    if is_main():
+        with suppress(UserError), RunLog(directory):  # unless it is busy or read-only
+            tidy(config)
+        print(*farewell(directory, saved["step"], config.training.steps), sep="\n")
 
 
 def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:

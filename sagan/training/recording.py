@@ -96,8 +96,8 @@ class RecordWriter:
 
 def learning_rates(state: TrainState) -> dict[str, float]:
     """Return the learning rates, which a callback may have changed."""
-    optimizers = {"generator": state.generator_optimizer, "discriminator": state.discriminator_optimizer}
-    return {f"lr/{name}": float(optimizer.param_groups[0]["lr"]) for name, optimizer in optimizers.items()}
+    groups = {name.removesuffix("_optimizer"): o.param_groups[0] for name, o in state.optimizers.items()}
+    return {f"lr/{name}": float(group["lr"]) for name, group in groups.items()}
 
 
 def lag_on(device: torch.device) -> int:
