@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sagan.attention.base import Attention, AttentionMap, Place, batch_norm, expect_width
 from sagan.attention.squeeze_excite import channel_means
 from sagan.config import ConfigError
-from sagan.layers import Conv2d
+from sagan.layers import Conv2d, drawn
 
 Extent = Literal[2, 4, 8, "global"]
 
@@ -93,7 +93,7 @@ class DepthwiseConv(nn.Module):
 
     def __init__(self, place: Place, kernel_size: tuple[int, int], stride: int, padding: int):
         super().__init__()
-        self.weight = nn.Parameter(nn.init.kaiming_normal_(torch.empty(place.channels, 1, *kernel_size)))
+        self.weight = nn.Parameter(drawn(nn.init.kaiming_normal_, place.channels, 1, *kernel_size))
         self.bias = None if place.batch_norm else nn.Parameter(torch.zeros(place.channels))
         self.norm = batch_norm(place.channels, place)
         self.stride = stride

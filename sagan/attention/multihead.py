@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sagan.attention.base import Attention, AttentionMap, Place, ProductOptions, Size, expect_even, expect_width
 from sagan.attention.functional import dot_product_weights, from_tokens, scaled_dot_product, tokens
 from sagan.config import ConfigError
-from sagan.layers import Conv2d
+from sagan.layers import Conv2d, drawn
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class MultiheadAttention(Attention):
             expect_width(place, 4)
             self.register_buffer("table", sinusoidal_positions(channels, height, width), persistent=False)
         if options.positions == "learned":
-            table = torch.empty(channels, height, width)
-            self.table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02, a=-0.04, b=0.04))
+            init = partial(nn.init.trunc_normal_, std=0.02, a=-0.04, b=0.04)
+            self.table = nn.Parameter(drawn(init, channels, height, width))
         if options.positions == "relative":
-            std = self.head_width**-0.5
-            self.row_table = nn.Parameter(std * torch.randn(2 * height - 1, self.head_width))
-            self.column_table = nn.Parameter(std * torch.randn(2 * width - 1, self.head_width))
+            init = partial(nn.init.normal_, std=self.head_width**-0.5)
+            self.row_table = nn.Parameter(drawn(init, 2 * height - 1, self.head_width))
+            self.column_table = nn.Parameter(drawn(init, 2 * width - 1, self.head_width))
 
     def transform(self, x: Tensor) -> Tensor:
         if self.options.positions in ("sinusoidal", "learned"):

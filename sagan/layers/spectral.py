@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sagan.layers.drawing import drawn
 from sagan.layers.resampling import (
     SHIFTS,
     conv_pool,
@@ -38,9 +39,7 @@ class Operands:
 
 def unit_vector(n: int) -> Tensor:
     """Return a random vector (n,) of length 1; on the meta device, only its shape."""
-    x = torch.randn(n)
-    # A norm on the meta device would load torch's compiler, which takes as long as torch itself.
-    return x if x.is_meta else F.normalize(x, dim=0, eps=EPS)
+    return drawn(lambda x: F.normalize(x.normal_(), dim=0, eps=EPS), n)
 
 
 class SpectralWeight(nn.Module):

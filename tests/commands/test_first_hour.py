@@ -62,10 +62,25 @@ from sagan.commands.app import main
 for steps in ("1", "2"):  # begins, then resumes
     assert main(["train", "quickstart", *{TINY}, "--training.steps", steps, "--run_dir", "run"]) == 0
 assert main(["sample", {weights!r}, "--num", "4", "--device", "cpu", "--out", "grid.png"]) == 0
-print(sorted({{"torchvision", "torch._dynamo"}} & set(sys.modules)))
+print(sorted({{"torchvision", "torch._dynamo", "sympy"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr
+
+
+def test_torchs_compiler_is_not_loaded_to_check_any_kind_of_attention():
+    code = """
+import sys
+from sagan import load_config
+from sagan.attention import KINDS
+for kind in KINDS:
+    load_config("quickstart", [f"model.{network}.attention.kind={kind}" for network in ("generator", "discriminator")])
+    if loaded := {"torch._dynamo", "sympy"} & set(sys.modules):
+        print(kind, loaded)
+        break
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout + done.stderr == ""
 
 
 def test_help_of_a_preset_shows_its_values(capsys):
