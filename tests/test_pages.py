@@ -56,6 +56,19 @@ def train_here(jobs, at_once, stopped):
         yield job
 
 
+def once(function):
+    """Return a function that computes its result only once for the same arguments."""
+    results = {}
+
+    def remembered(*arguments):
+        key = repr(arguments)
+        if key not in results:
+            results[key] = function(*arguments)
+        return results[key]
+
+    return remembered
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, image_folder):
     """Prepare an empty folder to work in, extractors without weights, few scenes, and measurements without waiting."""
@@ -79,6 +92,8 @@ def workplace(tmp_path_factory, image_folder):
         patch.setattr(sagan.benchmark.step, "SECONDS", 0.0)
         patch.setattr("torch.compile", lambda function, **options: function)  # `sagan bench` would take a minute
         patch.setattr(sagan.benchmark.step, "ceiling", lambda *arguments: 1.0)
+        for name in ("speeds", "parts"):  # made tiny, most steps to measure are the same
+            patch.setattr(sagan.benchmark.step, name, once(getattr(sagan.benchmark.step, name)))
         patch.setattr(sagan.presets, "load_config", tiny_config)
         patch.setitem(EXECUTORS, "local", train_here)
         yield image_folder

@@ -58,7 +58,9 @@ def test_a_configuration_of_the_users_is_not_replaced(make_config, tmp_path):
     assert newest_step(folder) == 1
 
 
-@pytest.mark.parametrize("text", ["data: {source: shapes}\n", "data:\n  source: shapes\n", "- a\n", "a: [", ""])
+@pytest.mark.parametrize(
+    "text", ["data: {source: shapes}\n", "data:\n  source: shapes\n", "- a\n", "a: [", "a: 2026-02-30\n", ""]
+)
 def test_only_a_whole_configuration_counts_as_written_by_a_run(text, make_config):
     assert not is_written(text) and is_written(to_yaml(make_config()))
 

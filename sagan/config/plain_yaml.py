@@ -10,8 +10,20 @@ from sagan.config.errors import ConfigError, one_line
 
 MOST = 100_000  # values, with each alias counted as a copy: a few lines of aliases can stand for billions
 LONGEST = 200  # characters of an integer: it fits into a float, and Python prints it
+DEEPEST = 50  # brackets inside brackets: PyYAML takes time with their square
 DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+TOO_DEEP = "brackets inside brackets, too deep to read"
 INT, STR = "tag:yaml.org,2002:int", "tag:yaml.org,2002:str"
+
+
+class PlainLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with a limit to brackets inside brackets."""
+
+    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:
+        """Read a bracket. Raise yaml.YAMLError if it stands inside too many others."""
+        if self.flow_level == DEEPEST:
+            raise yaml.YAMLError(TOO_DEEP)
+        super().fetch_flow_collection_start(TokenClass)
 
 
 def load_yaml(text: str) -> Any:
@@ -19,11 +31,11 @@ def load_yaml(text: str) -> Any:
 
     Unlike YAML 1.1 asks for, 0123, 2024_01, 0x1f and 12:30 are text: as a name they stay what they are.
 
-    Raise yaml.YAMLError if the text is not YAML, sets a key twice, or holds more than MOST values or an integer
-    longer than LONGEST.
+    Raise yaml.YAMLError if the text is not YAML, sets a key twice, or holds more than MOST values, an integer longer
+    than LONGEST or more than DEEPEST brackets inside brackets.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = PlainLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -31,7 +43,7 @@ def load_yaml(text: str) -> Any:
             raise yaml.YAMLError(f"more than {MOST:,} values")
         return loader.construct_document(node)
     except RecursionError:
-        raise yaml.YAMLError("brackets inside brackets, too deep to read") from None
+        raise yaml.YAMLError(TOO_DEEP) from None
     except (ValueError, OverflowError) as error:  # a date such as 2026-02-30
         raise yaml.YAMLError(str(error)) from None
     except (AttributeError, LookupError):  # from PyYAML for `!!timestamp x`, `!!int ""` and `!!bool maybe`

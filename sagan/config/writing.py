@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from sagan.config.errors import ConfigError
+from sagan.config.plain_yaml import load_yaml
 from sagan.config.reading import flatten
 from sagan.config.schema import Config
 
@@ -30,9 +31,9 @@ def to_yaml(config: Config) -> str:
 def is_written(text: str) -> bool:
     """Return whether a text could be a `config.yaml` that a run has written, of any version: it has no comments."""
     try:
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
         same = yaml.dump(content, Dumper=_Dumper, sort_keys=False) == text
-    except (yaml.YAMLError, RecursionError, ValueError):  # a date that does not exist
+    except (yaml.YAMLError, RecursionError):
         return False
     return same and isinstance(content, dict) and {"run_dir", "data", "model", "training"} <= content.keys()
 

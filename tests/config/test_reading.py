@@ -9,6 +9,7 @@ import yaml
 
 from sagan.commands.sample import Options
 from sagan.config import DRAWN, Config, ConfigError, Setting, flatten, read, refuse_changes, to_config, to_yaml
+from sagan.config.plain_yaml import DEEPEST, load_yaml
 from sagan.config.reading import option_types
 from sagan.config.types import Positive, in_words, range_in_words
 from sagan.presets import config_file, load_config, presets
@@ -189,6 +190,16 @@ def test_a_binary_file_and_an_unknown_name_are_refused(tmp_path):
     assert message(name=str(file)).startswith(f"{file}: cannot be read as YAML")
     assert message(name="nosuch").startswith("nosuch: neither a YAML file nor a preset; the presets are cifar10, ")
     assert "missing.yaml: neither" in message(name=str(tmp_path / "missing.yaml"))
+
+
+def test_brackets_are_read_to_a_limited_depth():
+    """PyYAML takes seconds over a thousand of them before it gives up."""
+    value = load_yaml("[" * DEEPEST + "]" * DEEPEST)
+    for _ in range(DEEPEST - 1):
+        (value,) = value
+    assert value == []
+    with pytest.raises(yaml.YAMLError, match="too deep"):
+        load_yaml("[{a: " * (DEEPEST // 2) + "[")
 
 
 NUMBERS = [key for key, kind in option_types(Config).items() if in_words(kind).startswith(("an integer", "a number"))]
