@@ -55,12 +55,8 @@ def evaluate_run(
             lambda: (saved_generator(run, checkpoint, averaged), run_of(run, checkpoint))
         )
         trained = saved.origin.config
-        config, images = chosen_protocol(run, trained.evaluation, protocol), updated(trained.data, data)
-        if dataset is not None:
-            classes = None if images.num_classes else 0  # it may have other classes than the run
-            images = replace(images, source=FROM_PYTHON, path=None, num_classes=classes)
-        elif not any(setting.key == "source" for setting in data):
-            require_trusted_source(trained.data, run)
+        config = chosen_protocol(run, trained.evaluation, protocol)
+        images = chosen_images(run, trained.data, data, dataset is not None)
         generator = built_generator(saved, place)
         require_same_images(images, generator)
         ablated = {}
@@ -100,6 +96,20 @@ def chosen_protocol(run: str | Path, own: EvaluationConfig, settings: Sequence[S
         if extractor.name not in VERIFIED and value is not None and key not in given:
             raise ConfigError(f"{key} {value}: only {run} names it, and its weights are not verified; give it")
     return protocol
+
+
+def chosen_images(run: str | Path, own: DataConfig, settings: Sequence[Setting], data_given: bool) -> DataConfig:
+    """Return where the real images come from: a run's own data, changed by settings, or a data set from Python.
+
+    Raise UntrustedCode if the run's file alone names code to read them with.
+    """
+    images = updated(own, settings)
+    if data_given:
+        classes = None if images.num_classes else 0  # it may have other classes than the run
+        return replace(images, source=FROM_PYTHON, path=None, num_classes=classes)
+    if not any(setting.key == "source" for setting in settings):
+        require_trusted_source(own, run)
+    return images
 
 
 def read_real(run: str | Path, saved: Saved, real: Dataset, memory_gb: float, split: str) -> Dataset:
