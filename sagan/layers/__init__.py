@@ -1,6 +1,6 @@
 """Layers with spectral normalization, class-conditional batch normalization and fused resampling."""
 
-from sagan.layers.drawing import drawn
+from sagan.layers.initial import drawn
 from sagan.layers.network import evaluating, initialize, working_dtype
 from sagan.layers.norm import BatchNorm
 from sagan.layers.prepared import Weights

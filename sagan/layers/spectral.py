@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sagan.layers.drawing import drawn
+from sagan.layers.initial import drawn
 from sagan.layers.resampling import (
     SHIFTS,
     conv_pool,

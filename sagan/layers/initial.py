@@ -1,4 +1,4 @@
-"""Random tensors that cost nothing on the meta device, where a configuration is checked."""
+"""Initial values of tensors, which cost nothing on the meta device, where a configuration is checked."""
 
 from collections.abc import Callable
 
