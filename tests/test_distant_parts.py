@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from sagan.ablation.csv_files import read_table
 from sagan.ablation.power import smallest_effect
-from sagan.ablation.results import read_table
 from sagan.ablation.statistics import mean_interval
 from sagan.ablation.verdicts import paired_differences, scores_of
 from sagan.attention import AttentionMap

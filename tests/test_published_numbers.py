@@ -20,8 +20,8 @@ from statistics import median
 import pytest
 
 from sagan.ablation import report
+from sagan.ablation.csv_files import read_table
 from sagan.ablation.plan import load_plan
-from sagan.ablation.results import read_table
 from sagan.ablation.variants import plan_jobs
 
 FOLDER = Path(__file__).parent.parent / "experiments"

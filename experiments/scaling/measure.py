@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from sagan.ablation.results import Row, write_table
+from sagan.ablation.csv_files import Row, write_table
 from sagan.api import evaluate, train
 from sagan.config import Config
 from sagan.models.build import build_discriminator, build_generator

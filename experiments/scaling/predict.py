@@ -8,7 +8,7 @@ import argparse
 import math
 from pathlib import Path
 
-from sagan.ablation.results import Row, write_table
+from sagan.ablation.csv_files import Row, write_table
 from sagan.layers.norm import BatchNorm
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.presets import load_config

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from sagan.ablation.results import Row, write_table
+from sagan.ablation.csv_files import Row, write_table
 from sagan.benchmark.forms import our_step
 from sagan.presets import load_config
 from sagan.runtime.device import prepare

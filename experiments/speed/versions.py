@@ -26,7 +26,7 @@ ROUNDS, STEPS = 60, 3
 
 def main(old: Path) -> None:
     """Measure every case in bf16 and float32, and write the table."""
-    from sagan.ablation.results import write_table
+    from sagan.ablation.csv_files import write_table
 
     cases = [(name, precision) for name in CASES for precision in ("bf16", "float32")]
     write_table([row(old.absolute(), *case) for case in cases], HERE / "versions.csv", ())

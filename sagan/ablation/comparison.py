@@ -1,14 +1,15 @@
 """The comparisons of a plan's primary metric with the baseline, in tables and in words."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 
+from sagan.ablation.csv_files import Row
 from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
-from sagan.ablation.results import Row
 from sagan.ablation.statistics import ALPHA, Interval
 from sagan.ablation.tables import Table, markdown
-from sagan.ablation.verdicts import Summary, unscored
+from sagan.ablation.verdicts import Summary, main_protocol, unscored
 from sagan.evaluation.directions import direction, lower_is_better
 from sagan.runtime.wording import counted
 
@@ -33,8 +34,8 @@ def comparison(plan: Plan, results: list[Row], summaries: list[Summary]) -> list
     lines = [f"## {readable(plan.metric)} against `{plan.baseline}`", ""]
     chosen = compared(plan, summaries)
     if len(chosen) < 2:
-        lines += ["Nothing can be compared yet: no variant has two seeds with scores in common with the baseline.", ""]
-        return lines + without_score(plan, results)
+        lines += ["Nothing can be compared: no variant has two seeds with scores in common with the baseline.", ""]
+        return lines + not_counted(plan, results)
     tests = counted(len(plan.compared), "primary comparison")
     primary, exploratory = comparison_tables(plan, summaries)
     lines += [f"The column `{plan.metric}` of the tables; {direction(plan.metric)}. Sorted by mean.", ""]
@@ -44,7 +45,7 @@ def comparison(plan: Plan, results: list[Row], summaries: list[Summary]) -> list
         lines += [EQUIVALENCE.format(margin=plan.margin), ""] if plan.margin else []
     if exploratory.rows:
         lines += ["### Exploratory comparisons", "", *markdown(exploratory), "", *caution(chosen)]
-    return lines + without_score(plan, results) + left_out(plan, summaries)
+    return lines + not_counted(plan, results) + left_out(plan, summaries)
 
 
 def compared(plan: Plan, summaries: list[Summary]) -> list[Summary]:
@@ -54,7 +55,10 @@ def compared(plan: Plan, summaries: list[Summary]) -> list[Summary]:
 
 
 def comparison_tables(plan: Plan, summaries: list[Summary]) -> tuple[Table, Table]:
-    """Return the tables of the primary comparisons, with the baseline, and of the exploratory ones."""
+    """Return the tables of the primary comparisons, with the baseline, and of the exploratory ones.
+
+    If the plan has no primary comparison, the baseline is in the other table.
+    """
     equality = ["interval for equality"] if plan.margin else []
     head = ["variant", "seeds", "mean", f"difference to `{plan.baseline}`", "confidence", "p (Holm)", *equality]
     rows: dict[bool, list[list[str]]] = {True: [], False: []}
@@ -71,7 +75,7 @@ def comparison_tables(plan: Plan, summaries: list[Summary]) -> tuple[Table, Tabl
             p,
         ]
         row += [bounds(s.equivalence)] if plan.margin else []
-        rows[s.role == "exploratory"].append([*row, s.verdict or "baseline"])
+        rows[s.role == "exploratory" or not plan.compared].append([*row, s.verdict or "baseline"])
     align = "lrllrr" + "l" * len(equality) + "l"
     primary, exploratory = (Table([*head, "verdict"], align, rows[kind]) for kind in (False, True))
     return primary, exploratory
@@ -125,16 +129,22 @@ def left_out(plan: Plan, summaries: list[Summary]) -> list[str]:
     return [f"Not compared, with fewer than two seeds in common with `{plan.baseline}`: {names}.", ""] if few else []
 
 
-def without_score(plan: Plan, results: list[Row]) -> list[str]:
-    """Return a line about variants with runs that finished without the plan's metric. No mean includes those runs."""
-    runs: dict[str, list[Row]] = {}
-    for row in results:
-        runs.setdefault(str(row["variant"]), []).append(row)
-    counts = {v: (len(unscored(rows, plan.metric)), len(rows)) for v, rows in runs.items()}
-    parts = [f"{n} of {of} runs of `{v}` {'has' if n == 1 else 'have'} no score" for v, (n, of) in counts.items() if n]
-    if not parts:
-        return []
-    return [f"{'; '.join(parts)}: finished, but {readable(plan.metric)} is undefined for the images.", ""]
+def not_counted(plan: Plan, results: list[Row]) -> list[str]:
+    """Return a line for each reason why no mean of the plan's metric includes some runs that have ended."""
+    main = main_protocol(results)
+    reasons = {
+        f"Without a score, as {readable(plan.metric)} is undefined for their images": unscored(results, plan.metric),
+        "Diverged": [row for row in results if row["status"] == "diverged"],
+        "Scored under another protocol than most": [r for r in results if r.get("protocol", main) != main],
+    }
+    lines = [f"{reason}: {of_variants(rows, results)}." for reason, rows in reasons.items() if rows]
+    return [line for text in lines for line in (text, "")]
+
+
+def of_variants(rows: list[Row], results: list[Row]) -> str:
+    """Return how many of each variant's runs `rows` has, such as "1 of 5 runs of `se`"."""
+    counts, of = (Counter(str(row["variant"]) for row in some) for some in (rows, results))
+    return ", ".join(f"{n} of {counted(of[variant], 'run')} of `{variant}`" for variant, n in counts.items())
 
 
 def percent(fraction: float) -> str:

@@ -5,9 +5,10 @@
 
 from typing import Any
 
+from sagan.ablation.csv_files import Row
 from sagan.ablation.memory import remember, remembered
 from sagan.ablation.plan import Plan
-from sagan.ablation.results import ENDED, Row
+from sagan.ablation.results import ENDED
 from sagan.config.types import as_text
 
 FILE = "design.json"
@@ -35,7 +36,13 @@ def changes_of_design(plan: Plan, results: list[Row]) -> list[str]:
     if before is None:
         remember(now, plan.folder / FILE)
         return []
-    return [f"`{k}` was {as_text(before[k])}, and is now {as_text(v)}" for k, v in now.items() if before[k] != v]
+    changed = {k: v for k, v in now.items() if in_any_order(before[k]) != in_any_order(v)}
+    return [f"`{k}` was {as_text(before[k])}, and is now {as_text(v)}" for k, v in changed.items()]
+
+
+def in_any_order(value: Any) -> Any:
+    """Return a list sorted, and anything else unchanged."""
+    return sorted(value, key=str) if isinstance(value, list) else value
 
 
 def known_design(plan: Plan) -> dict[str, Any] | None:

@@ -151,7 +151,9 @@ def _in_size(plan: Plan, size: str | None) -> Plan:
         raise ConfigError(f"{where}.margin: missing: {plan.margin} is in units of {plan.metric} (null: no margin)")
     own = {key: change[key] for key in REPLACED if key in change}
     more = {k: require_mapping(or_empty(change.get(k)), f"{where}.{k}", "a mapping") for k in ADDED}
-    own |= {k: getattr(plan, k) | more[k] for k in ADDED}
+    own["variants"] = plan.variants | more["variants"]
+    for k in ("settings", "evaluation"):  # those of the size come last: its model.*.x overrides model.generator.x, too
+        own[k] = {key: value for key, value in getattr(plan, k).items() if key not in more[k]} | more[k]
     return replace(plan, size=size, **own)
 
 

@@ -14,12 +14,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator
 
 from sagan.ablation.comparison import compared
+from sagan.ablation.csv_files import Row
 from sagan.ablation.figures import DPI, remove, save
 from sagan.ablation.labels import label_points
 from sagan.ablation.metrics import readable, unit
 from sagan.ablation.names import room_for, short_names
 from sagan.ablation.plan import Plan
-from sagan.ablation.results import Row
 from sagan.ablation.statistics import Interval
 from sagan.ablation.styles import GREY, Style
 from sagan.ablation.verdicts import MIN_INTERVAL, Summary, paired_differences, scores_of

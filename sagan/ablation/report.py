@@ -6,12 +6,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from sagan.ablation import plots
-from sagan.ablation.comparison import comparison, comparison_tables, left_out, narrow_comparison_tables, without_score
+from sagan.ablation.comparison import comparison, comparison_tables, left_out, narrow_comparison_tables, not_counted
+from sagan.ablation.csv_files import Row, write_table
 from sagan.ablation.design import changes_of_design, known_design
 from sagan.ablation.memory import remember, remembered
 from sagan.ablation.names import readable_names
 from sagan.ablation.plan import Plan
-from sagan.ablation.results import FIRST, LAST, Row, collect, protocol, recorded, write_table
+from sagan.ablation.results import FIRST, LAST, collect, protocol, recorded
 from sagan.ablation.samples import sample_sheet
 from sagan.ablation.sections import (
     REPRODUCED,
@@ -152,7 +153,7 @@ def results_block(plan: Plan, results: list[Row], summaries: list[Summary], chan
     lines += reservations(results, changes)
     lines += [*markdown(primary), ""] if primary.rows else []
     lines += [*markdown(exploratory), ""] if exploratory.rows else []
-    return "\n".join([*lines, *without_score(plan, results), *left_out(plan, summaries)]) + "\n"
+    return "\n".join([*lines, *not_counted(plan, results), *left_out(plan, summaries)]) + "\n"
 
 
 def with_block(text: str, block: str) -> str:

@@ -5,17 +5,15 @@ identified by the digest of its configuration. So committed results need no retr
 plan come from another plan or other settings. They are never replaced; the plan is refused instead.
 """
 
-import csv
 import hashlib
-import io
 import json
-import re
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from sagan.ablation.cost import network_cost
+from sagan.ablation.csv_files import TEXT, Row, read_table
 from sagan.ablation.outcomes import (
     evaluations,
     final_draws,
@@ -29,10 +27,7 @@ from sagan.config import DamagedError, UserError
 from sagan.config.types import shown
 from sagan.evaluation import comparable_terms
 from sagan.evaluation.directions import is_score
-from sagan.runtime.files import write_atomically
 from sagan.runtime.wording import counted
-
-Row = dict[str, str | float | int]
 
 ENDED = ("finished", "diverged")
 FIRST = ("variant", "seed", "steps")
@@ -52,7 +47,6 @@ LAST = (
     "config",
     "protocol",
 )
-TEXT = ("variant", "metric", "role", "verdict", "status", "reason", "warnings", "config", "protocol")
 
 
 class RunRows(NamedTuple):
@@ -113,19 +107,29 @@ def known_rows(folder: Path, jobs: list[Job]) -> dict[tuple, RunRows]:
             f"{shown(foreign[0]['variant'])}, seed {shown(foreign[0].get('seed'))}: another plan's, or made with other "
             "settings. Move the file away, or restore the settings"
         )
-    for row in table:
-        if row["status"] not in ENDED:
-            what = f"{shown(row['variant'])}, seed {row['seed']}: status {shown(row['status'])}"
-            raise UserError(f"{folder / 'results.csv'}: {what}: expected {' or '.join(ENDED)}")
     curves = read_table(folder / "curves.csv")
     require_numbers(table, folder / "results.csv")
     require_numbers(curves, folder / "curves.csv")
-    known: dict[tuple, RunRows] = {(row["variant"], row["seed"]): RunRows(row, []) for row in table}
+    known: dict[tuple, RunRows] = {}
+    for row in table:
+        require_row(row, known, folder / "results.csv")
+        known[row["variant"], row["seed"]] = RunRows(row, [])
     for row in curves:
         run = known.get((row["variant"], row.get("seed")))
         if run is not None and isinstance(row.get("step"), int):
             run.curve.append(row)
     return known
+
+
+def require_row(row: Row, known: dict[tuple, RunRows], file: Path) -> None:
+    """Raise UserError if a row of results.csv repeats one of the `known` rows, or cannot come from a run."""
+    where = f"{file}: {shown(row['variant'])}, seed {row['seed']}"
+    if (row["variant"], row["seed"]) in known:
+        raise UserError(f"{where}: has two rows; keep one of them")
+    if row["status"] not in ENDED:
+        raise UserError(f"{where}: status {shown(row['status'])}: expected {' or '.join(ENDED)}")
+    if any(column.endswith("_noise") for column in row) and not isinstance(row.get("noise_draws"), int):
+        raise UserError(f"{where}: noise_draws {shown(row.get('noise_draws'))}: expected the number of draws")
 
 
 def require_numbers(table: list[Row], file: Path) -> None:
@@ -168,7 +172,7 @@ def score_columns(job: Job) -> Row:
     scores, draws = final_scores(job), list(final_draws(job).values())
     if scores is None:
         return {}
-    row: Row = {**metrics_of(scores), "protocol": protocol_digest(scores)}
+    row: Row = {**metrics_of(scores), "protocol": protocol_digest(scores, job)}
     if len(draws) > 1:
         row["noise_draws"] = len(draws)
         for name in filter(is_score, metrics_of(scores)):
@@ -184,7 +188,7 @@ def curve_rows(job: Job) -> list[Row]:
     return [
         {"variant": job.variant, "seed": job.seed, "step": step, **metrics_of(record)}
         for step, record in found
-        if protocol_digest(record) == protocol_digest(found[-1][1])
+        if protocol_digest(record, job) == protocol_digest(found[-1][1], job)
     ]
 
 
@@ -202,9 +206,14 @@ def last_gamma(records: list[dict], network: str) -> float | None:
     return None
 
 
-def protocol_digest(record: dict) -> str:
-    """Return twelve hexadecimal digits that identify the protocol of a score, apart from its step and versions."""
+def protocol_digest(record: dict, job: Job) -> str:
+    """Return twelve hexadecimal digits that identify the protocol of a run's score, apart from its step and versions.
+
+    Whether averaged weights were scored counts as the plan asks for it: a variant without an average has no other.
+    """
     terms = comparable_terms(record["evaluation"]["protocol"])
+    if "ema" in terms:
+        terms["ema"] = job.config.evaluation.ema
     return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -220,40 +229,3 @@ def metric_names(rows: list[Row]) -> list[str]:
     """Return the columns of results or curves that were measured by evaluations, in order."""
     fixed = {*FIRST, *LAST, "step"}
     return list(dict.fromkeys(k for row in rows for k in row if k not in fixed))
-
-
-def write_table(rows: list[Row], file: Path, first: tuple[str, ...], last: tuple[str, ...] = ()) -> None:
-    """Write rows as CSV, with the columns `first` and `last` around all others, completely or not at all."""
-    between = dict.fromkeys(k for row in rows for k in row if k not in (*first, *last))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*first, *between, *last], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([{k: f"{v:.8g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows])
-    write_atomically(file, lambda f: f.write(text.getvalue().encode()))
-
-
-def read_table(file: Path) -> list[Row]:
-    """Return the rows of a CSV file, with cells converted to numbers and empty ones dropped; [] without a file.
-
-    Raise UserError if it is not such a table.
-    """
-    if not file.is_file():
-        return []
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as content:
-            rows = list(csv.DictReader(content))
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{file}: cannot be read as a table: {error}") from error
-    if rows and not all(row.get("variant") and (row.get("seed") or row.get("metric")) for row in rows):
-        raise UserError(f"{file}: expected a table with the columns variant and seed")
-    return [{k: v if k in TEXT else number(v) for k, v in row.items() if k and v not in ("", None)} for row in rows]
-
-
-def number(text: str) -> str | float | int:
-    """Return a cell as a number if it is one."""
-    if re.fullmatch(r"-?[0-9]{1,18}", text):
-        return int(text)
-    try:
-        return float(text)
-    except ValueError:
-        return text

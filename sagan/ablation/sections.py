@@ -8,15 +8,17 @@ from dataclasses import replace
 from statistics import fmean, median, stdev
 
 from sagan.ablation.comparison import interval_text
+from sagan.ablation.csv_files import Row
 from sagan.ablation.metrics import name_and_network, readable, unit
 from sagan.ablation.names import numbered_names
 from sagan.ablation.plan import Plan
-from sagan.ablation.results import ENDED, Row
+from sagan.ablation.results import ENDED
 from sagan.ablation.statistics import MIN_PAIRS
 from sagan.ablation.tables import PRINTED_WIDTH, Table, fitting, markdown
 from sagan.ablation.variants import Job
 from sagan.ablation.verdicts import Summary, protocols, scores_of
 from sagan.evaluation.directions import direction
+from sagan.runtime.wording import counted
 
 SIGNS = {"saturated": "warned: D saturated", "vanished": "warned: G collapsed"}  # of training.health.CollapseWatch
 COSTS = {
@@ -33,7 +35,7 @@ VERDICTS_WAIT = (
 )
 MIXED = (
     "**The runs were scored under different protocols** (the column `protocol` of results.csv). Scores of different "
-    "protocols are not compared, and must not be."
+    "protocols must not be compared: only those of the most frequent one count."
 )
 GAP = readable("agreement_gap")
 REPRODUCED = "To reproduce the whole plan:"
@@ -44,6 +46,7 @@ def heading(plan: Plan, results: list[Row], changes: list[str]) -> list[str]:
     """Return the question and the progress of the runs, with the `changes` of the design since the first results."""
     counts = Counter(str(row["status"]) for row in results)
     states = ", ".join(f"{n} {state}" for state, n in counts.items())
+    seeds = "seed" if len(plan.seeds) == 1 else "seeds"
     size = f", size `{plan.size}`" if plan.size else ""
     explored = f" (exploratory variants: {numbers(plan.exploratory_seeds)})" if plan.exploratory_seeds else ""
     to_come = sum(n for state, n in counts.items() if state not in ENDED)
@@ -56,8 +59,9 @@ def heading(plan: Plan, results: list[Row], changes: list[str]) -> list[str]:
         "",
         plan.question.strip(),
         "",
-        f"{len(plan.variants)} variants of `{plan.preset}`, seeds {numbers(plan.seeds)}{explored}: {len(results)} "
-        f"runs, of which {states}. This page is made by `sagan ablate` from the records of the runs.",
+        f"{counted(len(plan.variants), 'variant')} of `{plan.preset}`, {seeds} {numbers(plan.seeds)}{explored}: "
+        f"{counted(len(results), 'run')}, of which {states}. This page is made by `sagan ablate` from the records of "
+        "the runs.",
         "",
         *(interim if to_come else []),
         *reservations(results, changes),

@@ -120,8 +120,23 @@ def variant_config(plan: Plan, variant: str, shared: list[Setting]) -> tuple[Con
     except ConfigError as error:  # an error about a contradiction names options, not where they were set
         text = str(error)
         raise ConfigError(text if text.startswith((str(plan.file), "--")) else f"{where}: {text}") from None
-    last = {s.key: s.value for s in settings}  # each option once, with the value that counts
-    return config, tuple(word for key, value in last.items() for word in (f"--{key}", word_of(value)))
+    return config, tuple(word for key, value in last_values(settings).items() for word in (f"--{key}", word_of(value)))
+
+
+def last_values(settings: list[Setting]) -> dict[str, Any]:
+    """Return each option once, with the value that counts: a mapping overrides its entries, and a later entry its own.
+
+    A command line takes a mapping or its entries, not both.
+    """
+    last: dict[str, Any] = {}
+    for s in settings:
+        mapping, _, entry = s.key.rpartition(".")
+        if isinstance(last.get(mapping), dict):
+            last[mapping] = {**last[mapping], entry: s.value}
+            continue
+        last = {key: value for key, value in last.items() if not key.startswith(f"{s.key}.")}
+        last[s.key] = s.value
+    return last
 
 
 def both_networks(setting: Setting) -> list[Setting]:
@@ -152,11 +167,15 @@ def require_metric(config: Config, plan: Plan) -> None:
         raise ConfigError(f"{plan.file}: metric {plan.metric}: only {' and '.join(WITH_LOGITS)} have class logits")
     if measure == "intra_fid" and (of_pairs or config.data.num_classes == 0):
         raise ConfigError(f"{plan.file}: metric {plan.metric}: the images have no classes")
-    if evaluation.num_samples < (fewest := FEWEST.get(measure, 0)):
-        raise ConfigError(
-            f"{plan.file}: metric {plan.metric}: needs at least {fewest} images, but evaluation.num_samples is "
-            f"{evaluation.num_samples}"
-        )
+    per_class = measure == "intra_fid"
+    fewest = FEWEST.get(measure, 0) * (config.data.num_classes or 1 if per_class else 1)
+    for option, number in (("num_samples", evaluation.num_samples), ("num_real", evaluation.num_real or fewest)):
+        if number < fewest:
+            each = f", {FEWEST[measure]} of each class" if per_class else ""
+            raise ConfigError(
+                f"{plan.file}: metric {plan.metric}: needs at least {fewest} images{each}, but evaluation.{option} is "
+                f"{number}"
+            )
 
 
 def word_of(value: Any) -> str:

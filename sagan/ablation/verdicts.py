@@ -1,11 +1,13 @@
 """A summary of results for every variant and metric, with verdicts for a plan's primary comparisons."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sagan.ablation.results import ENDED, Row, metric_names
+from sagan.ablation.csv_files import Row
+from sagan.ablation.results import ENDED, metric_names
 from sagan.ablation.statistics import ALPHA, MIN_PAIRS, Decision, Interval, decide, mean_interval, why_untestable
 from sagan.evaluation.directions import is_score, lower_is_better
 from sagan.runtime.wording import counted
@@ -106,10 +108,20 @@ def unscored(rows: list[Row], metric: str) -> list[Row]:
     return [row for row in rows if row["status"] == "finished" and metric not in row]
 
 
+def main_protocol(rows: list[Row]) -> str | None:
+    """Return the digest of the protocol under which most runs were scored. Only their scores count.
+
+    Of several such protocols it is that of the first run. Return None if no run, or an old table, has any.
+    """
+    counts = Counter(str(row["protocol"]) for row in rows if "protocol" in row)
+    return counts.most_common(1)[0][0] if counts else None
+
+
 def scored(rows: list[Row], variant: str, metric: str) -> dict[int, Row]:
-    """Return the rows of a variant's runs that have a final score, by seed."""
+    """Return the rows of a variant's runs that have a final score under the main protocol of all `rows`, by seed."""
+    main = main_protocol(rows)
     chosen = (row for row in rows if row["variant"] == variant and row["status"] == "finished" and metric in row)
-    return {int(row["seed"]): row for row in chosen}
+    return {int(row["seed"]): row for row in chosen if row.get("protocol") == main}
 
 
 def scores_of(rows: list[Row], variant: str, metric: str) -> dict[int, float]:
@@ -118,13 +130,9 @@ def scores_of(rows: list[Row], variant: str, metric: str) -> dict[int, float]:
 
 
 def paired_differences(rows: list[Row], variant: str, baseline: str, metric: str) -> list[float]:
-    """Return a variant's scores minus the baseline's, for the seeds that both have under the same protocol."""
-    own, other = scored(rows, variant, metric), scored(rows, baseline, metric)
-    return [
-        float(own[seed][metric]) - float(other[seed][metric])
-        for seed in sorted(own.keys() & other.keys())
-        if own[seed].get("protocol") == other[seed].get("protocol")
-    ]
+    """Return a variant's scores minus the baseline's, for the seeds that both have."""
+    own, other = scores_of(rows, variant, metric), scores_of(rows, baseline, metric)
+    return [own[seed] - other[seed] for seed in sorted(own.keys() & other.keys())]
 
 
 def shown_interval(values: list[float]) -> Interval:

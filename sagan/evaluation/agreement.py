@@ -53,14 +53,15 @@ def sum_of_gaps(left: Tensor, right: Tensor, rule: Rule) -> float:
 def agreement_scores(parts: Tensor, rule: Rule) -> tuple[dict[str, float], list[str]]:
     """Return the scores by name, and what is left out, with reasons.
 
-    Agreement is left out if chance is below `rule.least_chance`, because then nearly all parts match nearly all others.
+    Agreement and gap are left out if chance is below `rule.least_chance`: nearly all parts match nearly all others, so
+    both would reward a generator of a single hue.
     """
     found = agreement(parts, rule)
-    values = {"gap": found.gap, "chance": found.chance, "both_parts": found.both_parts}
-    scores = {f"agreement_{name}": value for name, value in values.items() if not math.isnan(value)}
     if math.isnan(found.chance):
-        return scores, ["agreement: the generated images have no left and right part to compare"]
+        missing = "agreement: the generated images have no left and right part to compare"
+        return {"agreement_both_parts": found.both_parts}, [missing]
+    known = {"agreement_chance": found.chance, "agreement_both_parts": found.both_parts}
     if found.chance < rule.least_chance:
         reason = f"the gap at chance is {found.chance:.3g}, but at least {rule.least_chance:.3g} {rule.unit} are needed"
-        return scores, [f"agreement: {reason}; the images are too alike"]
-    return {"agreement": found.score, **scores}, []
+        return known, [f"agreement: {reason}; the images are too alike"]
+    return {"agreement": found.score, "agreement_gap": found.gap, **known}, []

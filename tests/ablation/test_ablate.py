@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from sagan.ablation import running
+from sagan.ablation.csv_files import read_table, write_table
 from sagan.ablation.executors import EXECUTORS, slot_environment
 from sagan.ablation.plan import load_plan
-from sagan.ablation.results import read_table, write_table
 from sagan.ablation.variants import plan_jobs
 from sagan.commands.app import main
 from sagan.runs.directory import checkpoints, newest_step

@@ -24,6 +24,14 @@ DAMAGED = {
         b"variant,seed,kid,status,config\nnone,0,n/a,finished,{none-0}\n",
         "none, seed 0: kid n/a: expected a number",
     ),
+    "two rows": (
+        b"variant,seed,status,config\nnone,0,finished,{none-0}\nnone,0,finished,{none-0}\n",
+        "none, seed 0: has two rows; keep one of them",
+    ),
+    "noise of unknown draws": (
+        b"variant,seed,kid_noise,noise_draws,status,config\nnone,0,0.1,nan,finished,{none-0}\n",
+        "none, seed 0: noise_draws nan: expected the number of draws",
+    ),
     "own column": (
         b"variant,seed,notes,status,config\nnone,0,slow,finished,{none-0}\n",
         "none, seed 0: notes slow: expected a number",

@@ -1,5 +1,6 @@
 """Plans: what they mean, what they refuse, and those that are shipped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from sagan.ablation.plan import load_plan, plan_file, plan_names
 from sagan.ablation.variants import plan_jobs
+from sagan.commands.app import main
 from sagan.config import ConfigError, Setting
 from sagan.presets import load_config
 
@@ -74,6 +76,23 @@ def test_a_size_replaces_and_adds(make_plan):
     assert plan.folder == plan.file.parent / "big"
     assert jobs[0].config.evaluation.extractor.name == "efficientnet-lite0"
     assert jobs[0].module[:4] == ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def test_a_setting_of_a_size_overrides_those_of_the_plan_that_name_one_network(make_plan):
+    settings = {"model.*.channels": 8, "model.generator.channels": 16}
+    plan = make_plan(settings=settings, sizes={"big": {"settings": {"model.*.channels": 32}}})
+    model = plan_jobs(load_plan(plan), [])[0].config.model
+    assert (model.generator.channels, model.discriminator.channels) == (32, 32)
+
+
+def test_the_command_of_a_run_takes_a_mapping_and_its_entries(make_plan):
+    options = "model.*.attention.options"
+    shared = {**PLAN["settings"], "model.*.attention.kind": "multihead", f"{options}.heads": 4}
+    variants = {"none": {options: {"heads": 2}}, "large": {options: {"heads": 2}, f"{options}.heads": 8}}
+    jobs = plan_jobs(load_plan(make_plan(settings=shared, variants=variants)), [])
+    for job, heads in zip(jobs[:2], (2, 8), strict=True):
+        assert job.config.model.generator.attention.options == {"heads": heads}
+        assert main([*job.arguments, "--dry-run"]) == 0
 
 
 @pytest.mark.parametrize("size", ["small", "big"])
@@ -165,6 +184,18 @@ WRONG = {
     ),
     "margin": ({"margin": -1}, "margin -1: expected a number above 0, in units of fid_efficientnet_lite0"),
     "seeds of its own": ({"exploratory_seeds": [7]}, r"exploratory_seeds \[7\]: expected some of .* seeds, 0, 3"),
+    "too few real images": (
+        {"evaluation": {**PLAN["evaluation"], "num_real": 1}},
+        "metric fid_efficientnet_lite0: needs at least 2 images, but evaluation.num_real is 1",
+    ),
+    "too few of each class": (
+        {
+            "metric": "intra_fid_efficientnet_lite0",
+            "settings": {"data.num_classes": 10},
+            "evaluation": {**PLAN["evaluation"], "num_samples": 900},
+        },
+        "needs at least 1000 images, 100 of each class, but evaluation.num_samples is 900",
+    ),
     "preset": ({"preset": "nosuch"}, "nosuch: neither a YAML file nor a preset"),
 }
 
@@ -247,6 +278,8 @@ def test_a_shipped_plan_is_valid_in_every_size(file):
         assert len(jobs) == sum(len(plan.seeds_of(v)) for v in plan.variants) and len(plan.seeds) >= 3
         assert len({job.digest for job in jobs}) == len(jobs)  # no two variants are the same thing
         assert 1 <= len(plan.compared) <= 3 or plan.primary == []  # exploratory as a whole, and says so
+        data = {str(replace(job.config.data, flip=False)) for job in jobs}
+        assert len(data) == len({str(job.config.evaluation) for job in jobs}) == 1  # so they share a protocol
 
 
 def test_the_questions_that_are_shipped():

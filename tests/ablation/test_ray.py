@@ -8,8 +8,8 @@ import psutil
 import pytest
 import yaml
 
+from sagan.ablation.csv_files import read_table
 from sagan.ablation.executors import _follow
-from sagan.ablation.results import read_table
 from sagan.runs.directory import newest_step
 from sagan.runs.records import read_records
 from tests.helpers.launching import start_script

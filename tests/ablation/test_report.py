@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from sagan.ablation.comparison import comparison_tables, interval_text, narrow_comparison_tables, with_decimals
+from sagan.ablation.csv_files import read_table, write_table
+from sagan.ablation.design import changes_of_design
 from sagan.ablation.metrics import name_and_network
 from sagan.ablation.plan import load_plan
 from sagan.ablation.report import write_report
-from sagan.ablation.results import read_table, write_table
 from sagan.ablation.sections import gallery
 from sagan.ablation.statistics import Interval
 from sagan.ablation.tables import Table, latex, latex_cell, markdown
@@ -227,19 +228,51 @@ def test_a_run_whose_score_is_undefined_is_counted(report, plan, tmp_path, monke
     write_table(rows, copy.folder / "results.csv", ("variant", "seed"))
     text = write_report(copy, jobs, ["question/plan.yaml"]).read_text()
     counted = (
-        "1 of 6 runs of `good` has no score; 1 of 6 runs of `odd` has no score; 1 of 6 runs of `alone` has no score"
+        "Without a score, as KID (EfficientNet-lite0) is undefined for their images: 1 of 6 runs of `good`, 1 of 6 "
+        "runs of `odd`, 1 of 6 runs of `alone`."
     )
     assert counted in text and counted in (copy.folder / "README.md").read_text()
     assert "`good`: no verdict: 1 of 6 runs of good without a score." in text and "is better than" not in text
     undefined = "- `good`, seed 5: finished: KID (EfficientNet-lite0) is undefined for the images"
     assert undefined in section(text, "## Runs without a final score")
-    assert "has no score" not in report  # runs that diverged are listed as such
+    assert "Without a score" not in report and "Diverged: 3 of 5 runs of `odd`, 4 of 5 runs of `alone`." in report
+
+
+def test_a_primary_variant_without_any_score_and_other_protocols_are_named(report, plan, tmp_path, monkeypatch):
+    monkeypatch.setattr("sagan.ablation.report.draw", lambda *arguments: None)
+    folder = shutil.copytree(plan.folder, tmp_path / "question")
+    rows = read_table(folder / "results.csv")
+    for row in rows:
+        if row["variant"] == "good":
+            row.pop(METRIC, None)
+            row["status"] = "diverged"
+        else:
+            row["protocol"] = "b" if (row["variant"], row["seed"]) == ("same", 4) else "a"
+    write_table(rows, folder / "results.csv", ("variant", "seed"))
+    copy = load_plan(folder / "plan.yaml")
+    text = write_report(copy, plan_jobs(copy, []), ["plan.yaml"]).read_text()
+    for page in (text, (folder / "README.md").read_text()):
+        assert "Diverged: 5 of 5 runs of `good`, 3 of 5 runs of `odd`" in page
+        assert "Scored under another protocol than most: 1 of 5 runs of `same`." in page
+    mean = sum(SCORES["same"][:4]) / 4
+    assert cells(section(text, "### 2 primary"))["same"][0] == "4" and f"{mean:.3f} [" in section(text, "### 2 primary")
+
+
+def test_without_a_primary_comparison_the_baseline_is_among_the_exploratory_ones(report, plan, tmp_path, monkeypatch):
+    monkeypatch.setattr("sagan.ablation.report.draw", lambda *arguments: None)
+    folder = shutil.copytree(plan.folder, tmp_path / "question")
+    text = (folder / "plan.yaml").read_text().replace("- good\n- same\n", "[]\n").replace("primary:\n[]", "primary: []")
+    (folder / "plan.yaml").write_text(text)
+    copy = load_plan(folder / "plan.yaml")
+    written = write_report(copy, plan_jobs(copy, []), ["plan.yaml"]).read_text()
+    assert "fixed by the plan" not in written
+    assert cells(section(written, "### Exploratory comparisons"))["none"][-1] == "baseline"
 
 
 def test_before_the_first_score(tmp_path):
     plan = make_plan(tmp_path)
     text = write_report(plan, plan_jobs(plan, []), ["question/plan.yaml"]).read_text()
-    assert "Nothing can be compared yet" in text and "25 runs, of which 25 waiting" in text
+    assert "Nothing can be compared: " in text and "25 runs, of which 25 waiting" in text
     assert not list(plan.folder.glob("*.png")) and read_table(plan.folder / "results.csv") == []
 
 
@@ -293,6 +326,14 @@ def test_a_design_that_changes_after_the_first_results_is_named(report, plan, tm
         (folder / "design.json").write_text(text)
         with pytest.raises(UserError, match="design.json: damaged"):
             write_report(other, plan_jobs(other, []), ["plan.yaml"])
+
+
+def test_the_order_of_seeds_and_variants_is_no_part_of_a_design(report, plan):
+    other = replace(plan, seeds=plan.seeds[::-1], primary=plan.compared[::-1])
+    assert changes_of_design(other, [{"status": "finished"}]) == []
+    assert changes_of_design(replace(plan, margin=0.5), [{"status": "finished"}]) == [
+        "`margin` was null, and is now 0.5"
+    ]
 
 
 def test_numbers_of_any_size_are_drawn_or_left_out(report, plan, tmp_path):

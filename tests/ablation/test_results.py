@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sagan.ablation.csv_files import read_table, write_table
 from sagan.ablation.jobs import commands_left, ending, note_failure, vouched
 from sagan.ablation.outcomes import final_draws, is_done, missing_draws, obstacle, status
-from sagan.ablation.results import collect, curve_rows, read_table, recorded, result_row, write_table
+from sagan.ablation.results import collect, curve_rows, recorded, result_row
 from sagan.ablation.variants import Job
 from sagan.config import UserError, to_yaml
 from sagan.layers import Conv2d, Linear
@@ -280,6 +281,23 @@ def test_a_curve_is_of_one_protocol(make_job):
     file = job.run_dir / "metrics.jsonl"
     file.write_text(file.read_text().replace('"n_fake": 16, "step": 10', '"n_fake": 99, "step": 10'))
     assert [row["step"] for row in curve_rows(job)] == [20]
+
+
+def test_a_run_without_an_average_is_scored_under_the_protocol_of_the_others(make_job):
+    """The plan asks all runs for the same; one without an average has no other weights."""
+    rows = []
+    for averaged in (True, False):
+        job = make_job("sagan" if averaged else "none")
+        write_run(job, {20: 8.0})
+        file = job.run_dir / "metrics.jsonl"
+        file.write_text(file.read_text().replace('"n_fake": 16', f'"n_fake": 16, "ema": {str(averaged).lower()}'))
+        rows.append(result_row(job))
+    assert rows[0]["protocol"] == rows[1]["protocol"]
+
+
+def test_a_seed_of_63_bits_survives_the_file(tmp_path):
+    write_table([{"variant": "a", "seed": 2**63 - 1}], tmp_path / "table.csv", ("variant", "seed"))
+    assert read_table(tmp_path / "table.csv") == [{"variant": "a", "seed": 2**63 - 1}]
 
 
 def add_draw(job, seed, score, **terms):
