@@ -91,6 +91,15 @@ def test_a_download_that_is_not_what_the_hub_has_is_refused(files, place):
             load_generator("hf://user/name")
 
 
+def test_a_download_that_breaks_off_is_one_line(files, place, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
+    with hub(files) as server:
+        place(server)
+        server.cut = 100
+        with pytest.raises(UserError, match="^hf://user/name: cannot be downloaded: "):
+            load_generator("hf://user/name")
+
+
 def test_what_is_missing_is_named(files, place, tmp_path, monkeypatch):
     del files["discriminator.safetensors"]
     with hub(files) as server:
@@ -157,6 +166,11 @@ def test_push_uploads_what_export_writes_with_its_card(run, weights, tmp_path, m
         assert same(load_generator("hf://user/name"), load_generator(run))
 
 
+def unreachable():
+    """Raise what HTTP clients do: no error of the library, and no OSError."""
+    raise Exception("[Errno 111] Connection refused")
+
+
 def test_a_push_that_is_refused_is_one_line(run, monkeypatch, capsys):
     class Refusing(RecordedApi):
         def create_repo(self, repo_id, **options):
@@ -166,8 +180,14 @@ def test_a_push_that_is_refused_is_one_line(run, monkeypatch, capsys):
     assert main(["push", run, "user/name"]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(
-        "sagan push: error: user/name: the Hub refuses: Token is required, but no token found.; `hf "
+        "sagan push: error: user/name: cannot be pushed: Token is required, but no token found.; `hf "
     )
+    monkeypatch.setattr(Refusing, "create_repo", lambda *arguments, **options: unreachable())
+    assert main(["push", run, "user/name"]) == 1
+    assert "user/name: cannot be pushed: [Errno 111] Connection refused" in capsys.readouterr().err
+    for name in ("user/a--b", "user/name.git"):
+        assert main(["push", run, name]) == 2
+        assert capsys.readouterr().err.startswith(f"sagan push: error: {name}: ")
     assert main(["push", run, "user/name@dev"]) == 2
     assert "user/name@dev: expected user/name: a push makes a new revision" in capsys.readouterr().err
     assert main(["push", run, "no-name"]) == 2

@@ -392,6 +392,18 @@ def test_folder_names_are_safe_and_stay_apart():
     assert all(n and len(n) < 100 and not n.startswith(".") and "/" not in n and n == n.strip() for n in safe)
 
 
+def test_a_number_that_names_another_class_is_a_name(image_folder, tmp_path, capsys):
+    for old, new in zip("abc", "123", strict=True):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / new).symlink_to(image_folder / old)
+    run = train_run(tmp_path / "run", tmp_path / "data")
+    for words in ("1,3", "[1,3]", '["1", "3"]'):
+        sample(run, "--classes", words, "--num", 2, "--out", tmp_path / "a.npz")
+        assert np.load(tmp_path / "a.npz")["labels"].tolist() == [0, 2]
+    sample(run, "--classes", "0", "--num", 1, "--out", tmp_path / "b.npz")  # the number of a class, and no name
+    assert np.load(tmp_path / "b.npz")["labels"].tolist() == [0]
+
+
 def test_classes_go_by_name_and_a_wrong_one_is_answered_with_all(named, tmp_path, capsys):
     sample(named, "--classes", "cat,0", "--num", 4, "--out", tmp_path / "a.npz")
     assert np.load(tmp_path / "a.npz")["labels"].tolist() == [1, 0, 1, 0]

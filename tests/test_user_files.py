@@ -118,7 +118,7 @@ def test_a_packed_set_stays_if_the_new_one_cannot_take_its_place(image_folder, t
     assert [p.name for p in tmp_path.iterdir()] == ["set"] and (tmp_path / "set" / "meta.json").is_file()
 
 
-def test_a_card_replaces_cards_only(tmp_path, capsys):
+def test_a_card_replaces_cards_only(tmp_path, capsys, monkeypatch):
     run = untrained_run(tmp_path / "run")
     export = ["export", run, "--card", "--out", tmp_path / "out"]
     (tmp_path / "out").mkdir()
@@ -132,6 +132,24 @@ def test_a_card_replaces_cards_only(tmp_path, capsys):
     capsys.readouterr()
     assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 0
     assert "README.md describes what was exported before; --card makes it anew" in capsys.readouterr().out
+    monkeypatch.setattr("sagan.sharing.graphs.graph_bytes", lambda graph, form: b"")
+    assert main(["export", str(run), "--format", "pt2", "--out", str(tmp_path / "out")]) == 0
+    assert "README.md" not in capsys.readouterr().out  # it describes weights, which are unchanged
+
+
+def test_a_checkpoint_that_appears_during_an_export_changes_nothing(tmp_path, monkeypatch):
+    """The card is of the step that the weights are of."""
+    run = untrained_run(tmp_path / "run")
+
+    def meanwhile(path, write):
+        content = torch.load(checkpoint_path(tmp_path / "run", 0), weights_only=True)
+        save_checkpoint(tmp_path / "run", {**content, "step": 5}, keep=2)
+        write_atomically(path, write)
+
+    monkeypatch.setattr("sagan.sharing.weights.write_atomically", meanwhile)
+    assert main(["export", run, "--card", "--out", str(tmp_path / "out")]) == 0
+    assert newest_step(tmp_path / "run") == 5
+    assert "| training | 0 steps" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_plan_beside_other_files_is_refused(tmp_path, capsys):

@@ -26,6 +26,7 @@ from sagan.runtime.wording import printable
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg", ".pdf")
 
 Point = tuple[int, int]  # y, x
+Network = Literal["generator", "discriminator"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Options:
 
     queries: Annotated[list[str], Parameter(consume_multiple=(1, None))] = field(default_factory=lambda: ["auto"])
     """Points y,x in pixels on every image, one or more (8,8 20,14); auto: five on distinct parts of each image."""
-    network: Literal["generator", "discriminator"] | None = None
+    network: Network | None = None
     """null: both, with the discriminator on generated and on real images."""
     layer: str | None = None
     """Name of one layer, such as blocks.1.attention; null: all."""
@@ -87,8 +88,7 @@ def attention(
     points = query_points(options.queries)
     asked = given.starting("data.")
     check_together(options)
-    if options.network == "generator" and asked:
-        raise ConfigError(f"--{asked[0].key}: --network generator shows generated images only, and no data")
+    check_data(options, [setting.key for setting in asked])
     if options.out:
         if Path(options.out).suffix.lower() in PICTURES:
             raise ConfigError(f"--out {options.out}: expected a folder for pictures, or a page that ends in .html")
@@ -134,6 +134,24 @@ def check_together(options: Options) -> None:
         raise ConfigError(f"{maps_of}: does not apply to --ablate_layer, which is about the generator")
     if options.ablate_layer and (other := options.images and "--images" or options.minus and "--minus"):
         raise ConfigError(f"--ablate_layer {options.ablate_layer}: shows generated images alone, without {other}")
+
+
+def check_data(options: Options, asked: list[str]) -> None:
+    """Raise ConfigError if options about inputs are given that no picture would use; `asked` are those of the data."""
+    if asked and shown_network(options) == "generator":
+        alone = "--ablate_layer" if options.ablate_layer else "--network generator"
+        raise ConfigError(f"--{asked[0]}: {alone} shows generated images only, and no data")
+    if options.images:
+        unused = [f"--{key}" for key in asked if key in ("data.source", "data.path")]
+        unused += [f"--seed {options.seed}"] if options.seed != Options().seed else []
+        unused += ["--no-ema"] if not options.ema else []
+        if unused:
+            raise ConfigError(f"{unused[0]}: does not apply to --images {options.images}, which D is shown alone")
+
+
+def shown_network(options: Options) -> Network | None:
+    """Return the only network that the pictures are about, or None for both."""
+    return "generator" if options.ablate_layer else "discriminator" if options.images else options.network
 
 
 def query_points(words: list[str]) -> list[Point] | None:

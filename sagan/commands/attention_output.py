@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from sagan.commands.attention import Options, Point, wants_page
+from sagan.commands.attention import Options, Point, shown_network, wants_page
 from sagan.commands.options import chosen_classes
 from sagan.config import ConfigError, UserError
 from sagan.models.generator import Generator
@@ -65,7 +65,7 @@ def network_loader(options: Options, real: RealData) -> Callable[..., Networks]:
     """Return a function that loads the networks that the options ask for, given a run and perhaps a checkpoint."""
     return partial(
         load_networks,
-        "discriminator" if options.images else options.network,
+        shown_network(options),
         ema=options.ema,
         device=choose_device(options.device),
         required=real.required,
@@ -92,13 +92,14 @@ def checkpoints_to_show(run: str, options: Options) -> list[str | Path]:
 
     Raise ConfigError or UserError if there are fewer than two to animate.
     """
-    if wants_page(options) and not options.checkpoint and Path(run).is_dir():
-        return [*checkpoints(Path(run))]
+    folder = Path(run).expanduser()
+    if wants_page(options) and not options.checkpoint and folder.is_dir():
+        return [*checkpoints(folder)]
     if not (animate := options.animate):
         return [run]
-    if not Path(run).is_dir():
+    if not folder.is_dir():
         raise ConfigError(f"--animate {animate}: {run} is one file; expected a run directory with checkpoints")
-    found = checkpoints(Path(run))
+    found = checkpoints(folder)
     if len(found) < 2:
         raise UserError(
             f"--animate {animate}: {run} has {counted(len(found), 'checkpoint')}, expected at least 2; a "

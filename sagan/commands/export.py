@@ -48,10 +48,12 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
         raise ConfigError(f"--card true: is about weights; expected --format safetensors, given {options.format}")
     if options.licence and not options.card:
         raise ConfigError(f"--licence {options.licence}: requires --card")
-    here = Path() if run.startswith("hf://") else Path(run) if Path(run).is_dir() else Path(run).parent
+    place = Path(run).expanduser()
+    here = Path() if run.startswith("hf://") else place if place.is_dir() else place.parent
     folder = Path(options.out or here / "export")
     check_writable(folder, "--out", folder=True)
     from sagan.runs.networks import trust
+    from sagan.sharing.weights import checkpoint_of
     from sagan.sharing.weights import export as write
 
     trust(options.trust_module)
@@ -60,14 +62,15 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     if options.card:
         refuse_foreign_card(folder)
     if options.format == "safetensors":
-        files = write(run, folder, options.checkpoint)
+        checkpoint = checkpoint_of(run, options.checkpoint)
+        files = write(checkpoint, folder)
         if options.card:
-            files += write_card(run, folder, options.checkpoint, licence=options.licence)
+            files += write_card(checkpoint, folder, licence=options.licence)
     else:
         from sagan.sharing.graphs import export_graphs
 
         files = export_graphs(run, folder, options.format, options.checkpoint, maps=options.maps)
     for file in files:
         print(printable(str(file)))
-    if not options.card and is_card(folder / "README.md"):
+    if options.format == "safetensors" and not options.card and is_card(folder / "README.md"):
         print(printable(f"warning: {folder / 'README.md'} describes what was exported before; --card makes it anew"))

@@ -42,7 +42,7 @@ TrustModule = Annotated[
         "or data source in them."
     ),
 ]
-Classes = Annotated[list[int | str], MinLen(1), doc("at least one class")]
+Classes = Annotated[list[str], MinLen(1), doc("at least one class")]  # a number may be the name of another class
 
 
 @dataclass
@@ -68,7 +68,7 @@ Given = Annotated[Typed, Parameter(parse=False)]
 """Type of the parameter of a verb that needs to know which options were given."""
 
 
-def chosen_classes(asked: list[int | str] | None, generator: "Generator") -> list[int]:
+def chosen_classes(asked: list[str] | None, generator: "Generator") -> list[int]:
     """Return the numbers of the classes of `--classes`; None means all. Raise ConfigError for an unknown one."""
     from sagan.models.input_checks import class_numbers
     from sagan.models.origin import origin_of

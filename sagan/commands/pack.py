@@ -41,11 +41,14 @@ def pack(
     from sagan.data import open_data, summarize
     from sagan.data import pack as write
     from sagan.data.packed import require_replaceable
+    from sagan.data.summary import left_out
 
     require_replaceable(out)
     dataset = open_data(config.data)
     lines, warnings = summarize(dataset)
     print(printable("\n".join([*lines, *(f"warning: {w}" for w in warnings)])))
-    write(dataset, out)
-    done = f"{out}: {counted(len(dataset), 'image')}; train on them with --data.source packed --data.path {out}"
-    print(printable(done))
+    known = len(dataset.skipped)
+    number = write(dataset, out)
+    if len(dataset.skipped) > known:  # while the images were written, for lack of memory for all
+        print(printable("\n".join(left_out(dataset))))
+    print(printable(f"{out}: {counted(number, 'image')}; train on them with --data.source packed --data.path {out}"))

@@ -47,7 +47,7 @@ class Options:
     """Redraw entries of z beyond this many standard deviations; 0: never."""
     interpolate: Literal["z", "classes"] | None = None
     """Draw rows from one latent vector to another, or from one class to the next."""
-    truncation_curve: str | None = None
+    truncation_curve: FilePath | None = None
     """Real images (a folder, a zip archive, a packed data set, or shapes, cifar10, ...) against which to score num
     images at each of seven truncations: precision, recall and others, as a table and a plot."""
     video: Annotated[FilePath, Predicate(is_video), doc(A_VIDEO)] | None = None
@@ -208,7 +208,7 @@ def in_name(options: Options, option: str) -> str:
     return words.get(option) or f"{option}-{value:g}"
 
 
-def short_classes(classes: list[int | str]) -> str:
+def short_classes(classes: list[str]) -> str:
     """Return classes as part of a file's name; many become their number and a digest."""
     from sagan.sampling import safe_name
 

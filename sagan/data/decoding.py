@@ -10,17 +10,29 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-# Formats that hold pictures; Pillow also opens others, such as PDF-like containers, that nobody calls an image.
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif".split()
 )
+# Their formats. Pillow goes by the content, whatever the name says, and would run Ghostscript on any PostScript.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
+# What rotates and mirrors an image as each value of EXIF's orientation asks for; 1 leaves it as it is.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 MODES = {1: "L", 3: "RGB"}  # "L" is ITU-R 601 luma: 0.299 R + 0.587 G + 0.114 B
 WHITE = (255, 255, 255, 255)
 TILE = 1024  # pixels of each side
@@ -41,8 +53,7 @@ def read_image(
     try:
         with opened(path) as file:
             file.load()  # decodes all of it, so a truncated file fails here
-            ImageOps.exif_transpose(file, in_place=True)
-            image = to_mode(file, channels)
+            image = to_mode(upright(file), channels)
             return pixels(image if size is None else fit(image, size))
     except MemoryError:
         raise
@@ -59,7 +70,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
         with opened(path) as file:
             # Asking for EXIF data that are not in the header would decode a PNG file.
             known = file.format != "PNG" or "exif" in file.info
-            turned = known and file.getexif().get(ExifTags.Base.Orientation, 1) > 4
+            turned = known and orientation(file) > 4
             height, width = file.height, file.width
     except Exception as error:  # decoders raise nearly anything for broken files
         raise UnreadableImage(f"{path}: {reason(error)}") from error
@@ -77,11 +88,33 @@ def opened(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
     """
     if isinstance(path, (str, Path)) and not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a regular file")
-    with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
+    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=known_formats()) as file:
         found, most = file.width * file.height, Image.MAX_IMAGE_PIXELS
         if most is not None and found > most:
             raise ValueError(f"{found:,} pixels, expected at most {most:,}")
         yield file
+
+
+@cache
+def known_formats() -> tuple[str, ...]:
+    """Return those of FORMATS that this version of Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the orientation in an image's EXIF data, from 1 to 8; 1 if there is none, or none that can be read."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF data raise nearly anything, and say nothing about the pixels
+        return 1
+    return found if found in UPRIGHT else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return an image rotated and mirrored as its EXIF data say."""
+    turn = UPRIGHT.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def reason(error: Exception) -> str:

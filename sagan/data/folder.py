@@ -12,6 +12,8 @@ from sagan.data.dataset import Dataset
 from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image
 from sagan.runtime.wording import counted
 
+LABELS = "dataset.json"  # of a zip archive: {"labels": [["00000/img00000000.png", 6], ...]}, or null for the list
+
 
 class FolderDataset(Dataset):
     """Image files, decoded as needed.
@@ -99,6 +101,9 @@ def open_folder(path: Path, size: tuple[int, int], channels: int, on_error: str)
     paths = [file for files in filled.values() for file in files]
     dataset = FolderDataset(paths, labels, [p.name for p in classes], size, channels, source, on_error)
     dataset.warnings = [*wrong_level_warnings(path, filled), *repeated]
+    if (path / LABELS).is_file():
+        unread = f"{path / LABELS} is not read: folders are the classes, but in a zip archive it would give the labels"
+        dataset.warnings.append(unread)
     return dataset
 
 

@@ -15,6 +15,7 @@ from sagan.data.dataset import A_LABEL, MOST_CLASSES
 from sagan.data.decoding import UnreadableImage, read_image
 from sagan.data.folder import FolderDataset
 from sagan.runtime.extras import require_extra
+from sagan.runtime.wording import counted
 
 
 class HuggingFaceDataset(FolderDataset):
@@ -76,7 +77,11 @@ def open_hugging_face(
             raise UserError(
                 f"data.path {path}: the column {column} has the label {low if low < 0 else high}, expected {A_LABEL}"
             )
-        names = getattr(features[column], "names", None) or [str(c) for c in range(int(labels.max()) + 1)]
+        names = getattr(features[column], "names", None) or [str(c) for c in range(high + 1)]
+        if high >= len(names):
+            raise UserError(
+                f"data.path {path}: the column {column} has the label {high}, but only {counted(len(names), 'name')}"
+            )
     undecoded = table.select_columns([pictures[0]]).cast_column(pictures[0], datasets.Image(decode=False))
     source = f"huggingface {path} ({split})"
     return HuggingFaceDataset(undecoded, pictures[0], labels, names, size, channels, source, on_error)

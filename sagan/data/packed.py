@@ -21,6 +21,7 @@ from sagan.config import UserError
 from sagan.config.errors import one_line
 from sagan.config.types import shown
 from sagan.data.dataset import ArrayDataset, Dataset, fingerprint
+from sagan.data.decoding import MODES
 from sagan.runtime.wording import counted
 
 FILES = ("images.npy", "labels.npy", "meta.json")
@@ -109,6 +110,8 @@ def open_packed(path: Path, size: tuple[int, int], channels: int) -> PackedDatas
         "text in meta.json": ([*texts, is_list_of_text(names)], [True, True, True]),
         "labels": ((tuple(labels.shape), str(labels.dtype)), (shape[:1], "torch.int64")),
     }
+    if arrays.ndim == 4 and (arrays.shape[3] not in MODES or 0 in arrays.shape[1:3]):
+        checks["images"] = (arrays.shape, "images of 1 or 3 channels")
     for what, (found, expected) in checks.items():
         if found != expected:
             raise UserError(
@@ -143,8 +146,10 @@ def is_list_of_text(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def pack(dataset: Dataset, out: Path | str) -> None:
-    """Write a data set to a packed folder `out`, chunk by chunk; the fingerprint stays the same.
+def pack(dataset: Dataset, out: Path | str) -> int:
+    """Write a data set to a packed folder `out`, chunk by chunk, and return the number of images written.
+
+    The fingerprint stays the same. Images that `dataset` skips, because they cannot be read, are left out.
 
     `out` appears only when it is complete. Raise UserError if it is a folder with other content, if the disk is too
     small, or if writing fails.
@@ -160,10 +165,11 @@ def pack(dataset: Dataset, out: Path | str) -> None:
             raise UserError(
                 f"{out}: {dataset.nbytes / 2**30:.1f} GiB to write, but the disk has {free / 2**30:.1f} free"
             )
-        write_files(dataset, partial)
+        number = write_files(dataset, partial)
         if replaces:
             os.rename(out, old)
         os.rename(partial, out)
+        return number
     except OSError as error:
         raise UserError(f"{out}: cannot write the packed data set: {error}") from error
     finally:
@@ -186,8 +192,8 @@ def require_replaceable(out: Path) -> None:
     raise UserError(f"{out}: exists and is not a packed data set; choose another name or remove it")
 
 
-def write_files(dataset: Dataset, folder: Path) -> None:
-    """Write the three files of a packed data set."""
+def write_files(dataset: Dataset, folder: Path) -> int:
+    """Write the three files of a packed data set. Return the number of images."""
     images_sha256, labels = write_images(dataset, folder / "images.npy")
     np.save(folder / "labels.npy", labels.numpy())
     height, width = dataset.size
@@ -207,6 +213,7 @@ def write_files(dataset: Dataset, folder: Path) -> None:
     for name in FILES:
         with open(folder / name, "rb") as file:
             os.fsync(file.fileno())
+    return len(labels)
 
 
 def write_images(dataset: Dataset, path: Path) -> tuple[str, torch.Tensor]:

@@ -19,11 +19,15 @@ def summarize(dataset: Dataset) -> tuple[list[str], list[str]]:
         lines.append(f"{counted(len(dataset.class_names), 'class', 'classes')}: {histogram_line(dataset)}")
     else:
         lines.append("no classes: unconditional")
-    if dataset.skipped:
-        more = f" and {len(dataset.skipped) - SHOWN} more" if len(dataset.skipped) > SHOWN else ""
-        left_out = counted(len(dataset.skipped), "unreadable image")
-        lines.append(f"{left_out} left out: {'; '.join(dataset.skipped[:SHOWN])}{more}")
-    return lines, [*dataset.warnings, *histogram_warnings(dataset)]
+    return [*lines, *left_out(dataset)], [*dataset.warnings, *histogram_warnings(dataset)]
+
+
+def left_out(dataset: Dataset) -> list[str]:
+    """Return a line about the images that could not be read so far, if there are any."""
+    skipped = dataset.skipped
+    more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
+    number = counted(len(skipped), "unreadable image")
+    return [f"{number} left out: {'; '.join(skipped[:SHOWN])}{more}"] if skipped else []
 
 
 def class_counts(dataset: Dataset) -> dict[str, int]:

@@ -17,10 +17,9 @@ from sagan.config import UserError
 from sagan.config.types import shown
 from sagan.data.dataset import A_LABEL, MOST_CLASSES
 from sagan.data.decoding import EXTENSIONS, UnreadableImage, read_image, reason
-from sagan.data.folder import FolderDataset, is_image
+from sagan.data.folder import LABELS, FolderDataset, is_image
 from sagan.runtime.wording import counted
 
-LABELS = "dataset.json"  # {"labels": [["00000/img00000000.png", 6], ...]}, or null instead of the list
 LARGEST = 2**29  # bytes of an entry; a small file can claim to hold any number
 LARGEST_LIST = 2**27  # of dataset.json; ImageNet's has 2**26, and reading takes several times as much memory
 
@@ -60,15 +59,16 @@ def open_zip(path: Path, size: tuple[int, int], channels: int, on_error: str) ->
     """List the images in an archive without decoding any.
 
     If the archive holds dataset.json, that file lists the labels, or says that there are none. Otherwise folders are
-    classes, sorted by name; a single outer folder around all of them is ignored. Raise UserError if the archive cannot
-    be read, has no images, or mixes loose images with class folders.
+    classes, sorted by name. A single outer folder around all images makes no difference. Raise UserError if the archive
+    cannot be read, has no images, mixes loose images with class folders, or has dataset.json elsewhere.
     """
     try:
         with ZipFile(path) as archive:
             entries = list(dict.fromkeys(archive.namelist()))  # of two entries with one name, the last one counts
-            if LABELS in entries and archive.getinfo(LABELS).file_size > LARGEST_LIST:
-                raise BadZipFile(f"{LABELS} has more than {LARGEST_LIST >> 20} MiB")
-            listed = archive.read(LABELS) if LABELS in entries else None
+            place = next((e for e in entries if not is_hidden(e) and PurePosixPath(e).name == LABELS), None)
+            if place and archive.getinfo(place).file_size > LARGEST_LIST:
+                raise BadZipFile(f"{place} has more than {LARGEST_LIST >> 20} MiB")
+            listed = archive.read(place) if place else None
     except Exception as error:  # zipfile and its decompressors raise nearly anything for a damaged archive
         raise UserError(f"data.path {path}: cannot be read as a zip archive: {reason(error)}") from error
     names = sorted(filter(is_image_entry, entries))
@@ -76,26 +76,34 @@ def open_zip(path: Path, size: tuple[int, int], channels: int, on_error: str) ->
         raise UserError(f"data.path {path}: {shown(backslash)}: a backslash in a name; folders are separated by /")
     if not names:
         raise UserError(f"data.path {path}: no images in it; looked for {' '.join(sorted(EXTENSIONS))}")
-    if listed is None:
+    if place is None or listed is None:
         names, labels, class_names = by_folder(path, names)
     else:
-        labels, class_names = listed_labels(path, listed, names)
+        labels, class_names = listed_labels(path, place, listed, names)
     return ZipDataset(path, names, labels, class_names, size, channels, on_error)
 
 
 def is_image_entry(name: str) -> bool:
     """Return whether an entry is an image, and neither hidden nor in a hidden folder."""
     parts = PurePosixPath(name).parts
-    hidden = "__MACOSX" in parts or any(part.startswith(".") for part in parts)
-    return bool(parts) and not hidden and not name.endswith("/") and is_image(parts[-1])
+    return bool(parts) and not is_hidden(name) and not name.endswith("/") and is_image(parts[-1])
 
 
-def listed_labels(path: Path, content: bytes, names: list[str]) -> tuple[Tensor, list[str]]:
+def is_hidden(name: str) -> bool:
+    """Return whether an entry, or a folder around it, is hidden or holds what macOS adds."""
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or any(part.startswith(".") for part in parts)
+
+
+def listed_labels(path: Path, place: str, content: bytes, names: list[str]) -> tuple[Tensor, list[str]]:
     """Return the labels of the images according to dataset.json, and the numbers of the classes as their names.
 
-    Raise UserError unless it has an integer label for each image.
+    `place` is the name of that entry: the names in it are relative to its folder. Raise UserError unless all images are
+    in that folder and have an integer label.
     """
-    where = f"data.path {path}: {LABELS}"
+    where, folder = f"data.path {path}: {shown(place)}", place.removesuffix(LABELS)
+    if outside := next((name for name in names if not name.startswith(folder)), None):
+        raise UserError(f"{where}: expected in the folder around all images, but {shown(outside)} is outside")
     try:
         listed = json.loads(content)["labels"]
         known = None if listed is None else dict(listed)
@@ -103,12 +111,12 @@ def listed_labels(path: Path, content: bytes, names: list[str]) -> tuple[Tensor,
         raise UserError(f'{where}: expected {{"labels": [[name, label], ...]}} ({reason(error)})') from error
     if known is None:
         return torch.zeros(len(names)).long(), []
-    for name in names:
-        label = known.get(name)
+    found = [known.get(name.removeprefix(folder)) for name in names]
+    for name, label in zip(names, found, strict=True):
         if type(label) is not int or not 0 <= label < MOST_CLASSES:
-            has = "no label" if name not in known else f"the label {shown(label)}"
+            has = "no label" if label is None else f"the label {shown(label)}"
             raise UserError(f"{where}: {name} has {has}, expected {A_LABEL}")
-    labels = torch.tensor([known[name] for name in names])
+    labels = torch.tensor(found)
     return labels, [str(c) for c in range(int(labels.max()) + 1)]
 
 

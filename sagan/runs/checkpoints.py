@@ -25,7 +25,7 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
 
     `which` may be "best", the name of a file of the run, or a path. Raise UserError if there is no such file.
     """
-    path = Path(run_or_file)
+    path = Path(run_or_file).expanduser()
     if path.is_file() and which is None:
         return path
     if which == "best":

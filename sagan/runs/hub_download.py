@@ -75,7 +75,9 @@ def fetch(address: str, file: str = GENERATOR) -> Path:
         if path is None:
             raise UserError(f"{address}: holds no {GENERATOR}") from error
         return path
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # the library's own, and whatever its HTTP client raises for a broken connection
         raise UserError(f"{address}: cannot be downloaded: {first_line(error)}") from error
 
 

@@ -87,7 +87,7 @@ def refuse_replacement(images: Tensor, names: list[str], out: Path) -> None:
 def shows(file: Path, image: Tensor) -> bool:
     """Return whether a file shows an image. Batches of another size may round it differently."""
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=["PNG"]) as picture:
             there, new = np.asarray(picture, dtype=int), np.asarray(to_pil(image), dtype=int)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
@@ -102,7 +102,9 @@ def save_folder(images: Tensor, names: list[str], out: Path) -> None:
         for folder in {(out / name).parent for name in names}:
             folder.mkdir(parents=True, exist_ok=True)
         for image, name in zip(images, names, strict=True):
-            to_pil(image).save(out / name)
+            unfinished = (out / name).with_name(f".{Path(name).name}.tmp")  # never part of an image under its name
+            to_pil(image).save(unfinished, format="PNG")
+            unfinished.replace(out / name)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error}") from error
 

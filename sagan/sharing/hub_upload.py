@@ -9,7 +9,7 @@ from sagan.config import ConfigError, UserError
 from sagan.runs.hub_download import GENERATOR, PREFIX, Address, first_line, parsed
 from sagan.runtime.extras import require_extra
 from sagan.sharing.card import write_card
-from sagan.sharing.weights import export
+from sagan.sharing.weights import checkpoint_of, export
 
 
 def push(
@@ -30,21 +30,23 @@ def push(
         raise ConfigError(f"{repository}: expected user/name: a push makes a new revision of the default branch")
     require_extra("hub", ("huggingface_hub",), f"push {repository}")
     from huggingface_hub import HfApi, errors
+    from huggingface_hub.utils import validate_repo_id
 
+    try:
+        validate_repo_id(repository)
+    except errors.HFValidationError as error:
+        raise ConfigError(f"{repository}: {first_line(error)}") from None
+    file = checkpoint_of(run, checkpoint)
     with tempfile.TemporaryDirectory() as folder:
-        generator, _ = export(run, Path(folder), checkpoint)
-        write_card(run, Path(folder), checkpoint, licence=licence, address=str(place))
+        generator, _ = export(file, Path(folder))
+        write_card(file, Path(folder), licence=licence, address=str(place))
         digest = hashlib.sha256(generator.read_bytes()).hexdigest()
         message = f"{GENERATOR} with SHA-256 {digest}"
         try:
             api: Any = HfApi()
             api.create_repo(place.repository, private=private, exist_ok=True)
             commit = api.upload_folder(repo_id=place.repository, folder_path=folder, commit_message=message)
-        except (
-            errors.HfHubHTTPError,
-            errors.LocalTokenNotFoundError,
-            OSError,
-        ) as error:
+        except Exception as error:  # the library's own, and whatever its HTTP client raises without a network
             login = "`hf auth login` stores the token of an account that may write there"
-            raise UserError(f"{repository}: the Hub refuses: {first_line(error)}; {login}") from error
+            raise UserError(f"{repository}: cannot be pushed: {first_line(error)}; {login}") from error
     return str(Address(place.repository, commit.oid, digest))

@@ -14,6 +14,16 @@ from sagan.runs.saved_networks import Name, saved_in_checkpoint
 from sagan.runtime.files import write_atomically
 
 
+def checkpoint_of(run_or_file: str | Path, checkpoint: str | None = None) -> Path:
+    """Return the checkpoint that a RUN argument means, found once: a run in progress may write the next one meanwhile.
+
+    Raise ConfigError for exported weights, and UserError as `find_checkpoint` does.
+    """
+    if is_address(run_or_file) or Path(run_or_file).suffix == ".safetensors":
+        raise ConfigError(f"{run_or_file}: is exported already; expected a run directory or a checkpoint")
+    return find_checkpoint(run_or_file, checkpoint)
+
+
 def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) -> list[Path]:
     """Write G (its moving average if there is one) and D as generator.safetensors and discriminator.safetensors.
 
@@ -22,9 +32,7 @@ def export(run_or_file: str | Path, out: Path, checkpoint: str | None = None) ->
     """
     from safetensors.torch import save
 
-    if is_address(run_or_file) or Path(run_or_file).suffix == ".safetensors":
-        raise ConfigError(f"{run_or_file}: is exported already; expected a run directory or a checkpoint")
-    path = find_checkpoint(run_or_file, checkpoint)
+    path = checkpoint_of(run_or_file, checkpoint)
     networks = [saved_in_checkpoint(path, name, ema=True) for name in get_args(Name)]
     require_fitting(networks[0], build_generator)
     require_fitting(networks[1], build_discriminator)

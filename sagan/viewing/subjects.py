@@ -80,8 +80,8 @@ def load_networks(
     An exported generator may have no discriminator beside it. Then raise UserError if the discriminator's maps are
     `required` or the only ones wanted.
     """
-    if checkpoint is None and isinstance(run, (str, Path)) and (folder := Path(run).expanduser()).is_dir():
-        run = find_checkpoint(folder)  # once: a run in progress may write the next one in between
+    if checkpoint is None and isinstance(run, (str, Path)) and Path(run).expanduser().is_dir():
+        run = find_checkpoint(run)  # once: a run in progress may write the next one in between
     generator = load_generator(run, checkpoint=checkpoint, ema=ema, device=device)
     if network == "generator":
         return Networks(generator, None)

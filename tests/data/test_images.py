@@ -1,9 +1,11 @@
 """Files of every kind become the pixels one expects."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.nn.functional import interpolate
 
 from sagan.data import decoding
@@ -131,6 +133,39 @@ def test_exif_rotation_is_applied(tmp_path):
     stored = Image.fromarray(np.rot90(upright).copy())
     got = read_image(save(tmp_path, stored, exif=exif), (32, 64), 3)
     np.testing.assert_array_equal(got, upright.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_that_of_pillow(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path, Image.fromarray(gradient(16, 24)), exif=exif)
+    with Image.open(path) as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored))
+    np.testing.assert_array_equal(read_image(path, None, 3), expected.transpose(2, 0, 1))
+
+
+def test_damaged_exif_data_cost_no_image(tmp_path):
+    """Pillow cannot write such data back, which rotation does not need."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x011A] = 6, "maker", (72, 1)
+    whole = bytearray(exif.tobytes())
+    rng, pixels = random.Random(0), Image.fromarray(gradient(16, 24))
+    for i in range(200):
+        damaged = bytearray(whole)
+        for _ in range(2):
+            damaged[rng.randrange(10, len(whole))] = rng.randrange(256)
+        path = save(tmp_path, pixels, f"{i}.png", exif=bytes(damaged))
+        assert read_image(path, None, 3).shape in ((3, 16, 24), (3, 24, 16))
+
+
+def test_postscript_is_not_run(tmp_path, monkeypatch):
+    """Pillow would start Ghostscript for it, whatever the file is called."""
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *arguments, **options: pytest.fail("it is run"))
+    path = tmp_path / "cat.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(UnreadableImage, match="cat.png: not an image of a known format"):
+        read_image(path, (32, 32), 3)
 
 
 def test_floating_point_file_is_refused_with_the_reason(tmp_path):

@@ -138,6 +138,12 @@ def swap_images(path):
     np.save(path / "images.npy", np.zeros((8, 32, 32, 3), np.uint8))
 
 
+def five_channels(path):
+    np.save(path / "images.npy", np.zeros((9, 32, 32, 5), np.uint8))
+    meta = json.loads((path / "meta.json").read_text())
+    (path / "meta.json").write_text(json.dumps({**meta, "channels": 5}))
+
+
 def shorten_labels(path):
     np.save(path / "labels.npy", np.zeros(8, np.int64))
 
@@ -181,6 +187,8 @@ def cut_meta(path):
     ("damage", "words"),
     [
         (damage_images, "damaged"),
+        (five_channels, r"images: found \(9, 32, 32, 5\), expected images of 1 or 3 channels"),
+        (claim("images.npy", (9, 0, 32, 3)), r"images: found \(9, 0, 32, 3\), expected images of 1 or 3 channels"),
         (swap_images, r"images: found .*\(8, 32, 32, 3\).*expected .*\(9, 32, 32, 3\)"),
         (shorten_labels, "labels: found"),
         (raise_labels, "labels from 2 to 2, expected 0 to 1"),

@@ -74,25 +74,36 @@ def test_workers_read_an_archive_each_for_itself(image_folder, tmp_path):
         assert torch.equal(a, b) and torch.equal(y, z)
 
 
-def stylegan_zip(path, root, labels):
-    """Write an archive as StyleGAN's dataset_tool does: numbered folders that are no classes, and dataset.json."""
+def stylegan_zip(path, root, labels, outer=""):
+    """Write an archive as StyleGAN's dataset_tool does: numbered folders that are no classes, and dataset.json.
+
+    `outer` is a folder around all of it.
+    """
     names = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for i, file in enumerate(sorted(root.rglob("*.png"))):
             names.append(f"{i // 10:05d}/img{i:08d}.png")
-            archive.write(file, names[-1])
+            archive.write(file, outer + names[-1])
         listed = None if labels is None else [[name, labels(i)] for i, name in enumerate(names)]
-        archive.writestr("dataset.json", json.dumps({"labels": listed}))
+        archive.writestr(f"{outer}dataset.json", json.dumps({"labels": listed}))
     return path
 
 
-def test_labels_of_dataset_json(image_folder, tmp_path):
-    data = opened("zip", stylegan_zip(tmp_path / "x.zip", image_folder, lambda i: i % 4))
+@pytest.mark.parametrize("outer", ["", "my set/"])
+def test_labels_of_dataset_json(image_folder, tmp_path, outer):
+    data = opened("zip", stylegan_zip(tmp_path / "x.zip", image_folder, lambda i: i % 4, outer))
     assert data.labels.tolist() == [i % 4 for i in range(24)] and data.class_names == ["0", "1", "2", "3"]
     folder = open_folder(image_folder, (32, 32), 3, "raise")
     assert torch.equal(data.batch(torch.arange(24)), folder.batch(torch.arange(24)))
-    bare = opened("zip", stylegan_zip(tmp_path / "y.zip", image_folder, None))
+    bare = opened("zip", stylegan_zip(tmp_path / "y.zip", image_folder, None, outer))
     assert bare.class_names == [] and bare.labels.sum() == 0 and len(bare) == 24
+
+
+def test_an_unpacked_dataset_json_is_not_ignored_in_silence(image_folder, tmp_path):
+    shutil.unpack_archive(stylegan_zip(tmp_path / "x.zip", image_folder, lambda i: i % 4), tmp_path / "unpacked")
+    data = open_folder(tmp_path / "unpacked", (32, 32), 3, "raise")
+    assert data.class_names == ["00000", "00001", "00002"]
+    assert any("dataset.json is not read: folders are the classes" in warning for warning in data.warnings)
 
 
 def damaged_archives(folder, root):
@@ -133,6 +144,7 @@ def test_archives_that_do_not_do_are_named(image_folder, tmp_path):
         stylegan_zip(tmp_path / "b.zip", image_folder, lambda i: -1): "img00000000.png has the label -1, expected",
         write_zip(tmp_path / "c.zip", image_folder, **{"dataset.json": '{"labels": []}'}): "a/00.png has no label",
         write_zip(tmp_path / "d.zip", image_folder, **{"dataset.json": "{"}): "dataset.json: expected",
+        write_zip(tmp_path / "e.zip", image_folder, **{"a/dataset.json": '{"labels": []}'}): "b/01.png is outside",
     }
     for path, words in cases.items():
         with pytest.raises(UserError, match=words) as error:
@@ -187,6 +199,8 @@ def test_parquet_files_through_datasets_are_the_folder(hub_cache, image_folder, 
 
 
 def test_what_datasets_cannot_open_is_one_line(hub_cache, image_folder, tmp_path, monkeypatch):
+    import pyarrow.parquet
+
     with pytest.raises(UserError, match="huggingface cannot open the split test: .*train"):
         find_data(DataConfig("huggingface", str(image_folder), 32), "test")
     (tmp_path / "csv").mkdir()
@@ -195,6 +209,15 @@ def test_what_datasets_cannot_open_is_one_line(hub_cache, image_folder, tmp_path
         opened("huggingface", tmp_path / "csv")
     with pytest.raises(UserError, match="label has the label -1, expected an integer from 0"):
         opened("huggingface", write_parquet(hub_cache, image_folder, tmp_path / "neg", lambda c: -1))
+    beyond = write_parquet(
+        hub_cache, image_folder, tmp_path / "beyond", int, {"label": hub_cache.ClassLabel(names=["a", "b", "c"])}
+    )
+    file = beyond / "train-00000-of-00001.parquet"
+    table = pyarrow.parquet.read_table(file)
+    known = table.schema.metadata[b"huggingface"].replace(b'"b", "c"', b'"b"')
+    pyarrow.parquet.write_table(table.replace_schema_metadata({b"huggingface": known}), file)
+    with pytest.raises(UserError, match="the column label has the label 2, but only 2 names"):
+        opened("huggingface", beyond)
     masks = {"label": hub_cache.Array2D((2, 2), "int64")}
     for name, label, kinds in (("null", lambda c: None if c else 0, {}), ("mask", lambda c: [[c, 0], [0, 0]], masks)):
         with pytest.raises(UserError, match="the column label has other cells than labels, expected an integer from 0"):

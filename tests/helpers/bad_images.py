@@ -26,6 +26,13 @@ def encoded(kind: str, image: Image.Image | None = None, **options) -> bytes:
     return file.getvalue()
 
 
+def encoded_as(name: str) -> bytes:
+    """Return an image file in a format of Pillow that is no format of data sets."""
+    file = io.BytesIO()
+    picture().save(file, name)
+    return file.getvalue()
+
+
 def png_with_header(width: int, height: int) -> bytes:
     """Return a PNG file that claims a size and holds hardly any pixels."""
 
@@ -69,6 +76,7 @@ def readable() -> dict[str, bytes]:
         "corrupt-exif.jpg": with_exif(b"II*\0\x08\0\0\0\xff\xff\x12\x01"),
         "short-exif.jpg": with_exif(b"MM"),
         "exif-loop.jpg": with_exif(b"II*\0\x08\0\0\0\x01\0\x69\x87\x04\0\x01\0\0\0\x08\0\0\0\0\0\0\0"),
+        "text-orientation.jpg": with_exif(b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\x006\0\0\0\0\0\0\0"),
         "orientation-99.jpg": with_exif(b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0\0\0\0\0"),
         "trailing-garbage.png": encoded("png") + os.urandom(500),
         "white space.png": encoded("png"),
@@ -93,6 +101,8 @@ def unreadable() -> dict[str, bytes]:
         "script.tif": b"#!/bin/sh\nexit\n",
         "zip.png": b"PK\x03\x04" + bytes(60),
         "pdf.jpg": b"%PDF-1.4\n%%EOF",
+        "postscript.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n",
+        "icon.png": encoded_as("ICO"),
         "bomb.png": png_with_header(60_000, 60_000),
         "large-alpha.png": encoded("png", Image.new("LA", (10_000, 9_500))),  # Pillow warns of a bomb
         "lie.png": png_with_header(4000, 4000),

@@ -14,8 +14,11 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @contextmanager
 def hub(files: dict[str, bytes], repository: str = "user/name") -> Iterator[SimpleNamespace]:
-    """Serve the files of one commit of a repository. `.url` is the endpoint, `.asked` what was requested."""
-    served = SimpleNamespace(asked=[], etags={})
+    """Serve the files of one commit of a repository. `.url` is the endpoint, `.asked` what was requested.
+
+    After `.cut` bytes of a file, if given, the server hangs up.
+    """
+    served = SimpleNamespace(asked=[], etags={}, cut=None)
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self):
@@ -44,7 +47,7 @@ def hub(files: dict[str, bytes], repository: str = "user/name") -> Iterator[Simp
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if body:
-                self.wfile.write(content)
+                self.wfile.write(content[: served.cut])
 
         def log_message(self, *arguments):
             pass

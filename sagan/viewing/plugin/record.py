@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -83,7 +84,7 @@ def _read_entry(entry: Any, images: int) -> dict[str, Any]:
     _expect(isinstance(entry, dict), "a map is not an object")
     grids = ("queries", "keys", "whole_queries", "whole_keys")
     numbers = ("entropy", "minimum", "maximum")
-    _expect(entry.get("kind") in MAP_KINDS, "the kind of a map is unknown")
+    _expect(_is_text(entry.get("kind")) and entry["kind"] in MAP_KINDS, "the kind of a map is unknown")
     _expect(_is_count(entry.get("groups")), "groups is not a count")
     _expect(isinstance(entry.get("distribution"), bool), "distribution is not true or false")
     _expect(all(_is_list(entry.get(key), 2, _is_count) for key in grids), "a grid is not a height and a width")
@@ -113,7 +114,7 @@ def _is_count(value: object) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and math.isfinite(value))
+    return value is None or (type(value) in (int, float) and abs(value) <= sys.float_info.max)  # False for NaN, too
 
 
 def _is_text(value: object) -> bool:
