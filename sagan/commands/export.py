@@ -34,7 +34,8 @@ def export(run: Run, /, *, options: Flat[Options] = Options()) -> None:
     The files contain the configuration, and any program that reads safetensors can read them. A graph accepts any batch
     size. generator.onnx takes z, float32 (N, z_dim), and, if the model has classes, y, int64 (N,). Its first output is
     image, float32 in [-1, 1]. discriminator.onnx goes from image and y to logit. Each graph is compared with its
-    network before it is written. Graphs need pip install '.[onnx]'.
+    network before it is written. --format onnx needs pip install '.[onnx]'. RUN is a run directory or a checkpoint; for
+    graphs, also exported weights or hf://user/name.
 
     examples:
       sagan export runs/quickstart --out weights

@@ -22,6 +22,7 @@ Flat = Annotated[T, Parameter(name="*")]
 TrainOptions = Annotated[Config, Parameter(name="*", group=TRAIN_GROUP)]
 DataOptions = Annotated[DataConfig, Parameter(group=DATA_GROUP, show_default=False)]
 Preset = Annotated[str | None, Parameter(help="a preset or a YAML file")]
+Trained = Annotated[str, Parameter(help="a run directory or a checkpoint")]
 Run = Annotated[str, Parameter(help="a run directory, a checkpoint, exported weights or hf://user/name")]
 Checkpoint = Annotated[
     FilePath | None,

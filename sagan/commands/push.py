@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sagan.commands.options import Checkpoint, Flat, Licence, Run, TrustModule
+from sagan.commands.options import Checkpoint, Flat, Licence, Trained, TrustModule
 
 Repository = Annotated[str, Parameter(help="user/name on the Hub; it is created if it is missing")]
 
@@ -21,7 +21,7 @@ class Options:
     trust_module: TrustModule = field(default_factory=list)
 
 
-def push(run: Run, repository: Repository, /, *, options: Flat[Options] = Options()) -> None:
+def push(run: Trained, repository: Repository, /, *, options: Flat[Options] = Options()) -> None:
     """Upload a run's weights and a model card to the Hugging Face Hub, and print the address to load them from.
 
     The address names the commit and the SHA-256 of the weights, so it always means the same weights. Nothing else of

@@ -10,7 +10,7 @@ from annotated_types import Predicate, doc
 from sagan.commands.options import Checkpoint, Classes, Device, Ema, Flat, Run, TrustModule, chosen_classes
 from sagan.config import FROM_PYTHON, STORED, ConfigError, ExtractorConfig, UserError
 from sagan.config.schema import Source
-from sagan.config.types import FilePath, NonNegative, Positive, Truncation
+from sagan.config.types import FilePath, NonNegative, Positive, Truncation, as_text
 from sagan.runtime.files import check_writable
 from sagan.runtime.wording import printable
 
@@ -36,9 +36,9 @@ class Options:
     """What to generate."""
 
     num: Positive | None = None
-    """Number of images; null: ten per class, or ten in all with --nearest. With --interpolate, images per row; null:
-    ten. With --truncation_curve, images at each truncation; null: 1,000. With --video, frames from one class to the
-    next; null: 25."""
+    """Number of images; null: ten per class (100 without classes), or ten in all with --nearest. With --interpolate,
+    images per row; null: ten. With --truncation_curve, images at each truncation; null: 1,000. With --video, frames
+    from one class to the next; null: 25."""
     classes: Classes | None = None
     """Classes, by number or name; null: all (the first ten in a picture)."""
     seed: NonNegative = 0
@@ -124,7 +124,7 @@ def check(options: Options) -> None:
         expected = f"expected a name that ends in {', '.join(PICTURES)}"
         raise ConfigError(f"--out {options.out}: {one_picture} makes one picture, so {expected}")
     if options.interpolate == "classes" and options.classes and len(options.classes) < 2:
-        raise ConfigError(f"--classes {options.classes}: --interpolate classes needs at least two classes")
+        raise ConfigError(f"--classes {as_text(options.classes)}: --interpolate classes needs at least two classes")
     if options.out:
         check_writable(Path(options.out), "--out", folder=form == "folder")
     if options.nearest:

@@ -166,7 +166,7 @@ def test_a_help_page_has_choices_ranges_defaults_and_no_line_that_is_too_long(ca
         assert max(map(len, page.splitlines())) <= 80, verb
     assert main(["sample", "--help"]) == 0
     page = " ".join(capsys.readouterr().out.split())
-    assert "--interpolate {z,classes} Draw rows" in page and "--classes [N|TEXT,...] Classes," in page
+    assert "--interpolate {z,classes} Draw rows" in page and "--classes [TEXT,...] Classes," in page
     assert "--num N Number of images" in page and "[a number above 0] (default: null)" in page
     assert "[0 (never), or at least 0.01] (default: 0.0)" in page
     assert main(["train", "--help"]) == 0
