@@ -60,11 +60,17 @@ def load_settings(name: str | None, settings: Sequence[Setting]) -> Config:
         config = replace(config, run_dir=str(file.parent))  # the run may have been moved
     try:
         check(config)
-    except ConfigError as error:  # its text begins with an option, whose last setting is at fault
-        at_fault = (s.where for s in reversed(settings) if re.match(rf"{re.escape(s.key)}[ .:]", str(error)))
-        only_file = f"{file}: " if file and all(s.where == f"{file}: " for s in settings) else ""
-        raise ConfigError(f"{next(at_fault, only_file)}{error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{at_fault(str(error), settings, file)}{error}") from None
     return config
+
+
+def at_fault(text: str, settings: Sequence[Setting], file: Path | None) -> str:
+    """Return where the option that an error begins with was set, unless an option that it names was set later."""
+    named = [s for s in settings if re.search(rf"(?<![\w.]){re.escape(s.key)}[ .:]", f"{text} ")]
+    if named and text.startswith(named[-1].key):
+        return named[-1].where
+    return f"{file}: " if file and all(s.where == f"{file}: " for s in settings) else ""
 
 
 def is_of_run(file: Path) -> bool:

@@ -82,6 +82,9 @@ def test_a_run_inside_its_own_data_is_refused(make_config, image_folder):
     with pytest.raises(ConfigError, match=r"^run_dir .*: is inside data.path .*, so its pictures"):
         train(inside)
     assert not (image_folder / "runs").exists()
+    config = replace(inside, data=replace(inside.data, source="huggingface"))
+    with pytest.raises(ConfigError, match=r"^run_dir .*: is inside data.path .*, so its pictures"):
+        train(config)
 
 
 def test_pack_replaces_packed_sets_only(image_folder, tmp_path, monkeypatch, capsys):
@@ -285,6 +288,25 @@ def test_a_dry_run_refuses_what_the_run_would(tmp_path, monkeypatch, capsys):
     assert main(["train", "quickstart", *options, "--training.batch_size=8", "--dry_run"]) == 2
     assert "training.batch_size: 4 in the run, 8 now" in capsys.readouterr().err
     assert said(capsys, "train", "quickstart", *options, "--run_dir=run/config.yaml", "--dry_run")[0] in (1, 2)
+
+
+def test_a_dry_run_looks_at_the_data_and_downloads_no_weights(image_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = shutil.copytree(image_folder, tmp_path / "data")
+    words = ["train", "own-images", "--data.path", str(data), "--data.on_error=raise", "--run_dir", "run"]
+    words += [*tokens(TINY), "--dry_run"]
+    assert said(capsys, *words, "--evaluation.every=1", "--evaluation.num_real=99") == (
+        2,
+        "sagan train: error: evaluation.num_real 99: the data have 24 images; 0 takes them all\n",
+    )
+    assert main([*words[:-1]]) == 0
+    shutil.copy(data / "a" / "00.png", data / "a" / "more.png")
+    capsys.readouterr()
+    assert main([*words, "--training.steps=3"]) == 2
+    assert "images: 24 in the run, 25 now" in capsys.readouterr().err
+    monkeypatch.setattr("sagan.runs.saved_networks.fetch", lambda *arguments: pytest.fail("it downloads"))
+    assert main([*words, "--run_dir", "new", "--training.init_from", "hf://user/name"]) == 0
+    assert "a new run from the weights of hf://user/name" in capsys.readouterr().out
 
 
 def test_configurations_from_python_are_checked(make_config, tmp_path):

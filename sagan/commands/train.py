@@ -66,16 +66,17 @@ def plan_of(config: Config) -> list[str]:
     """Return what a run would do, as text. Raise ConfigError or UserError as the run itself would at its start."""
     from sagan.config.dotted import is_dotted
     from sagan.data import find_data, with_num_classes
+    from sagan.evaluation.reference import require_generated, require_real
     from sagan.models.build import build_discriminator, build_generator, build_skeleton
     from sagan.runs.checkpoints import newest_whole
+    from sagan.runs.hub_download import is_address
     from sagan.runs.saved_networks import load_weights
     from sagan.runtime.device import activation_dtype, choose_device
     from sagan.training.least_memory import require_memory_for
-    from sagan.training.loop import check_start
-    from sagan.training.resume import finished
+    from sagan.training.resume import check_start, finished, require_same_data
 
     saved, _ = newest_whole(Path(config.run_dir or ""))
-    config = check_start(config, saved, data_given=False)
+    config = check_start(config, saved, data_given=False, download=False)
     directory, device, training = Path(config.run_dir or ""), choose_device(config.device), config.training
     dtype = str(activation_dtype(training.precision, device)).removeprefix("torch.")
     step = saved["step"] if saved else 0
@@ -88,11 +89,17 @@ def plan_of(config: Config) -> list[str]:
         found = find_data(config.data)
         data = f"{counted(len(found), 'image')}, {found.source}"
         config = with_num_classes(config, found)
+        if config.evaluation.every:
+            require_real(config.evaluation.num_real, len(found), "evaluation.num_real")
+            require_generated(config.evaluation.num_samples)
+        if saved and config.data.on_error == "raise":  # else unreadable images are left out only when they are read
+            require_same_data(saved, found, directory)
     start = f"resuming from step {step}" if step else "a new run"
     if saved and finished(config, saved):
         start = f"finished at step {step}, so nothing is left to train"
     if training.init_from and not step:
-        start += f" from the weights of {training.init_from}, step {load_weights(training.init_from)[0]}"
+        start += f" from the weights of {training.init_from}"
+        start += "" if is_address(training.init_from) else f", step {load_weights(training.init_from)[0]}"
     lines = [
         f"run directory: {directory}, {start}",
         f"steps: {training.steps}, {counted(training.batch_size, 'image')} each, on {device} in {dtype}",

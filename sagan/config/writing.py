@@ -1,7 +1,9 @@
 """Writing of a configuration as text, and the comparison of two configurations."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -9,6 +11,7 @@ from sagan.config.errors import ConfigError
 from sagan.config.plain_yaml import load_yaml
 from sagan.config.reading import flatten
 from sagan.config.schema import Config
+from sagan.config.types import as_text
 
 MACHINE_OPTIONS = ("run_dir", "device", "data.path", "data.memory_gb", "data.workers")
 """Options that may differ between machines without making a run a different one."""
@@ -47,15 +50,22 @@ _Dumper.add_representer(
 )
 
 
+def same(key: str, old: Any, new: Any) -> bool:
+    """Return whether two values of an option mean the same."""
+    if key == "training.init_from" and old and new:
+        return os.path.normpath(old) == os.path.normpath(new)
+    return old == new
+
+
 def refuse_changes(old: Config, new: Config, run_dir: Path) -> None:
     """Raise ConfigError, with both values, if a run with `old` may not be resumed with `new`."""
     before = dict(flatten(old))
     # An unreadable image is removed from a data set in memory, but replaced if images are read as needed.
     fixed = ("data.memory_gb",) if new.data.on_error == "skip" else ()
     changed = [
-        f"  {key}: {before[key]} in the run, {value} now"
+        f"  {key}: {as_text(before[key])} in the run, {as_text(value)} now"
         for key, value in flatten(new)
-        if before[key] != value and (key in fixed or not key.startswith(CHANGEABLE))
+        if not same(key, before[key], value) and (key in fixed or not key.startswith(CHANGEABLE))
     ]
     if changed:
         lines = "\n".join(changed)

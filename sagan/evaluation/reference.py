@@ -64,6 +64,12 @@ def require_real(num_real: int, count: int, option: str = "num_real") -> None:
         raise ConfigError(f"{option} {num_real}: a score needs at least 2 real images; the data have {count}")
 
 
+def require_generated(num_samples: int) -> None:
+    """Raise ConfigError if so few images are to be generated that no score exists."""
+    if num_samples < 2:
+        raise ConfigError(f"evaluation.num_samples {num_samples}: a score needs at least 2 generated images")
+
+
 def choose_real(labels: Tensor, num_real: int) -> Tensor:
     """Return the indices of `num_real` images (0: all), ascending, balanced over classes and always the same.
 

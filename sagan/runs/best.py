@@ -10,21 +10,23 @@ from sagan.runs.records import read_evaluations
 from sagan.runtime.files import write_atomically
 
 
-def best_evaluation(run_dir: Path) -> dict | None:
-    """Return the record of the run's own evaluation with the lowest Frechet distance, the earliest if equal.
+def best_evaluations(run_dir: Path) -> list[dict]:
+    """Return, for each protocol of the run's own evaluations, the record with the lowest Frechet distance.
 
-    Only evaluations whose checkpoint still exists and whose protocol is that of the newest one are considered. Return
-    None if there are none.
+    Of equal ones, it is the earliest. Only evaluations whose checkpoint still exists are considered. The protocol that
+    was used last comes last.
     """
-    records = [
-        record
-        for step, record in read_evaluations(run_dir / "metrics.jsonl").items()
-        if fid_of(record) is not None and checkpoint_path(run_dir, step).is_file()
-    ]
-    newest = max(records, key=lambda r: r["step"], default=None)
-    if newest is None:
-        return None
-    return min((r for r in records if _terms(r) == _terms(newest)), key=lambda r: (fid_of(r), r["step"]))
+    best: dict[str, dict] = {}
+    for step, record in sorted(read_evaluations(run_dir / "metrics.jsonl").items()):
+        if fid_of(record) is not None and checkpoint_path(run_dir, step).is_file():
+            terms = json.dumps(comparable_terms(record["evaluation"]["protocol"]), sort_keys=True)
+            best[terms] = min(best.pop(terms, record), record, key=lambda r: (fid_of(r), r["step"]))
+    return list(best.values())
+
+
+def best_evaluation(run_dir: Path) -> dict | None:
+    """Return the record of the run's best evaluation under the protocol that was used last; None without any."""
+    return next(reversed(best_evaluations(run_dir)), None)
 
 
 def best_checkpoint(run_dir: Path) -> Path | None:
@@ -50,7 +52,3 @@ def fid_of(record: dict) -> float | None:
     values = (v for name, v in record.items() if name.startswith("fid"))
     largest = sys.float_info.max  # JSON may also hold integers that fit into no float
     return next((v for v in values if isinstance(v, int | float) and abs(v) <= largest), None)
-
-
-def _terms(record: dict) -> dict:
-    return comparable_terms(record["evaluation"]["protocol"])

@@ -14,7 +14,7 @@ import torch
 from sagan.config import Config, ConfigError, DamagedError, UserError, to_config
 from sagan.config.errors import one_line
 from sagan.models.sizes import split_size
-from sagan.runs.best import best_checkpoint
+from sagan.runs.best import best_checkpoint, best_evaluations
 from sagan.runs.contents import check_fields, digest, leaves
 from sagan.runs.directory import checkpoint_path, checkpoints, run_directory
 from sagan.runtime.files import write_atomically
@@ -200,6 +200,6 @@ def prune(run_dir: Path, keep: int) -> None:
 
 
 def checkpoints_to_remove(run_dir: Path, keep: int) -> list[Path]:
-    """Return all checkpoints of a run but the newest `keep` and the best."""
-    best = best_checkpoint(run_dir)
-    return [old for old in checkpoints(run_dir)[:-keep] if old != best and not old.is_dir()]
+    """Return all checkpoints of a run but the newest `keep` and the best, under each protocol of evaluations."""
+    best = {checkpoint_path(run_dir, record["step"]) for record in best_evaluations(run_dir)}
+    return [old for old in checkpoints(run_dir)[:-keep] if old not in best and not old.is_dir()]

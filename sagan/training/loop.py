@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 
-from sagan.config import FROM_PYTHON, Config, ConfigError, EvaluationConfig, UserError, to_yaml
+from sagan.config import FROM_PYTHON, Config, EvaluationConfig, UserError, to_yaml
 from sagan.data import Dataset, find_data, in_memory, with_num_classes
-from sagan.data.given import GIVE_AGAIN, wrap_dataset
-from sagan.evaluation.reference import require_real
+from sagan.data.given import wrap_dataset
+from sagan.evaluation.reference import require_generated, require_real
 from sagan.evaluation.scores import MEASURES, suffix
 from sagan.runs.best import write_best
-from sagan.runs.checkpoints import checkpoint_config, newest_whole, prune
+from sagan.runs.checkpoints import newest_whole, prune
 from sagan.runs.directory import checkpoints, configured_run_dir, prepare_run_dir, remove_leftovers
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated
-from sagan.runs.saved_networks import load_weights
 from sagan.runs.writer import CheckpointWriter
 from sagan.runtime.device import activation_dtype, choose_device, full_float32, prepare
 from sagan.runtime.distributed import (
@@ -32,8 +31,7 @@ from sagan.runtime.distributed import (
     run_on_main,
     world_size,
 )
-from sagan.runtime.files import check_writable, write_atomically
-from sagan.runtime.wording import counted
+from sagan.runtime.files import write_atomically
 from sagan.training import diagnostics
 from sagan.training.evaluator import Evaluator
 from sagan.training.feed import feed_of
@@ -43,16 +41,12 @@ from sagan.training.messages import Progress, farewell, introduction
 from sagan.training.performance import updates_of_run
 from sagan.training.recording import RecordWriter
 from sagan.training.resume import (
+    check_start,
     data_facts,
     finished,
-    refuse_foreign,
     refuse_to_diverge_again,
-    require_fit,
-    require_kept,
-    require_outside,
     require_same_data,
     require_same_dtype,
-    resumed_config,
     set_damaged_aside,
     shared_facts,
 )
@@ -128,33 +122,6 @@ def leave_finished(config: Config, saved: dict, dataset: Any) -> None:
         print(*farewell(directory, saved["step"], config.training.steps), sep="\n")
 
 
-def check_start(config: Config, saved: dict | None, data_given: bool) -> Config:
-    """Return the configuration to start or resume with. Raise ConfigError or UserError before anything slow begins."""
-    training, directory = config.training, configured_run_dir(config)
-    if training.batch_size % (world_size() * training.micro_batches):
-        raise ConfigError(
-            f"training.batch_size {training.batch_size} cannot be split over "
-            f"{counted(world_size(), 'process', 'processes')} and training.micro_batches {training.micro_batches}"
-        )
-    run_on_main(lambda: check_writable(directory, "run_dir", folder=True))
-    trained_on = checkpoint_config(saved, directory).data.source if saved else None
-    if not data_given and FROM_PYTHON in (config.data.source, trained_on):
-        raise ConfigError(
-            f"data.source {FROM_PYTHON}: {directory} is trained on a data set from Python; "
-            + GIVE_AGAIN.format("train(config")
-        )
-    config = resumed_config(config, saved, directory)
-    require_outside(directory, config.data)
-    if saved:
-        require_fit(saved, config, directory)
-        run_on_main(lambda: require_kept(saved, config, directory))
-    else:
-        run_on_main(lambda: refuse_foreign(config, directory))
-        if init_from := training.init_from:
-            run_on_main(lambda: load_weights(init_from)[0])  # only to check that they can be read
-    return config
-
-
 def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Config, Dataset, Evaluator | None]:
     """Return the configuration with the number of classes, the data set, with no image read yet, and the evaluator.
 
@@ -164,6 +131,7 @@ def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Con
         data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
     if config.evaluation.every:
         require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
+        require_generated(config.evaluation.num_samples)
     config = with_num_classes(config, data)
     require_memory_for(config, device, world_size())
     with main_first("loads the extractor"):
@@ -240,7 +208,7 @@ def fit(run: Run, stop: StopRequest) -> None:
             if due.anything:
                 run.log.require_folder()
             progress(state.step, recorder(metrics, due))
-            with recorder.throughput.paused():
+            with recorder.throughput.paused(), progress.paused():
                 if due.samples:
                     write_samples(run, z, y)
                 for callback in run.callbacks:

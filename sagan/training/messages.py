@@ -3,6 +3,8 @@
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -65,6 +67,13 @@ class Progress:
 
     def __exit__(self, *exception: object) -> None:
         self.bar.close()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time spent inside the block out of the rate and of the time left."""
+        start = time.perf_counter()
+        yield
+        self.since = self.since[0], self.since[1] + time.perf_counter() - start
 
     def __call__(self, step: int, values: dict[str, float] | None) -> None:
         """Show that a step is finished. `values` is None if its losses are not known yet."""

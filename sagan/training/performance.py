@@ -33,14 +33,19 @@ def choose_updates(state: TrainState) -> Updates:
     Raise ConfigError for graphs without a GPU.
     """
     mode, on_gpu = state.config.training.performance, state.device.type == "cuda"
-    if mode == "graphs" and not on_gpu:
-        raise ConfigError(f"training.performance graphs: expected a GPU, but the device is {state.device}")
+    require_mode(mode, state.device)
     if mode == "compiled":
         for network in (state.generator, state.discriminator):
             network.compile(backend=BACKEND, dynamic=False)
     if mode == "graphs" or (mode == "auto" and on_gpu):
         return CapturedUpdates(required=mode == "graphs").updates()
     return EAGER
+
+
+def require_mode(mode: str, device: torch.device) -> None:
+    """Raise ConfigError for graphs without a GPU."""
+    if mode == "graphs" and device.type != "cuda":
+        raise ConfigError(f"training.performance graphs: expected a GPU, but the device is {device}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Checks that a run can resume from its newest checkpoint with the current configuration, data and machine."""
+"""Checks that a run can start, or resume from its newest checkpoint, with the current configuration and data."""
 
 import os
 from dataclasses import replace
@@ -8,22 +8,59 @@ from typing import Any
 
 import torch
 
-from sagan.config import Config, ConfigError, DataConfig, UserError, flatten, refuse_changes
+from sagan.config import FROM_PYTHON, Config, ConfigError, DataConfig, UserError, flatten, refuse_changes
 from sagan.config.writing import MACHINE_OPTIONS, is_written
 from sagan.data import Dataset
 from sagan.data.dataset import distinct
+from sagan.data.given import GIVE_AGAIN
 from sagan.models.build import build_discriminator, build_generator, build_skeleton
 from sagan.runs.checkpoints import checkpoint_config, checkpoints_to_remove, set_aside
 from sagan.runs.contents import check_adam, check_weights
 from sagan.runs.directory import checkpoint_path, configured_run_dir
+from sagan.runs.hub_download import is_address
 from sagan.runs.log import RunLog
 from sagan.runs.records import evaluated, read_records
-from sagan.runtime.distributed import any_process, run_on_main
+from sagan.runs.saved_networks import load_weights
+from sagan.runtime.device import choose_device
+from sagan.runtime.distributed import any_process, run_on_main, world_size
+from sagan.runtime.files import check_writable
 from sagan.runtime.wording import counted, printable
 from sagan.training.health import NonFiniteError
+from sagan.training.performance import require_mode
 
 MAY_DIFFER = (*MACHINE_OPTIONS, "evaluation.extractor.weights")  # between the processes of a run
 SHOWN = 5  # differing classes in a message, at most
+
+
+def check_start(config: Config, saved: dict | None, data_given: bool, *, download: bool = True) -> Config:
+    """Return the configuration to start or resume with. Raise ConfigError or UserError before anything slow begins.
+
+    Weights of `training.init_from` on the Hub are not checked unless they may be downloaded.
+    """
+    training, directory = config.training, configured_run_dir(config)
+    require_mode(training.performance, choose_device(config.device))
+    if training.batch_size % (world_size() * training.micro_batches):
+        raise ConfigError(
+            f"training.batch_size {training.batch_size} cannot be split over "
+            f"{counted(world_size(), 'process', 'processes')} and training.micro_batches {training.micro_batches}"
+        )
+    run_on_main(lambda: check_writable(directory, "run_dir", folder=True))
+    trained_on = checkpoint_config(saved, directory).data.source if saved else None
+    if not data_given and FROM_PYTHON in (config.data.source, trained_on):
+        raise ConfigError(
+            f"data.source {FROM_PYTHON}: {directory} is trained on a data set from Python; "
+            + GIVE_AGAIN.format("train(config")
+        )
+    config = resumed_config(config, saved, directory)
+    require_outside(directory, config.data)
+    if saved:
+        require_fit(saved, config, directory)
+        run_on_main(lambda: require_kept(saved, config, directory))
+    else:
+        run_on_main(lambda: refuse_foreign(config, directory))
+        if (init_from := training.init_from) and (download or not is_address(init_from)):
+            run_on_main(lambda: load_weights(init_from)[0])  # only to check that they can be read
+    return config
 
 
 def resumed_config(config: Config, saved: dict | None, run_dir: Path) -> Config:
@@ -80,7 +117,8 @@ def refuse_foreign(config: Config, run_dir: Path) -> None:
 def require_outside(run_dir: Path, data: DataConfig) -> None:
     """Raise ConfigError if the run's own pictures would be among its training images."""
     folder = Path(data.path or "").expanduser().resolve()
-    if data.source == "folder" and data.path and run_dir.resolve().is_relative_to(folder):
+    local = data.source == "folder" or (data.source == "huggingface" and folder.is_dir())
+    if local and data.path and run_dir.resolve().is_relative_to(folder):
         raise ConfigError(
             f"run_dir {run_dir}: is inside data.path {data.path}, so its pictures would become training images; "
             "choose a run_dir elsewhere"

@@ -11,6 +11,7 @@ from sagan.data import Dataset
 from sagan.evaluation import Scores
 from sagan.layers import evaluating
 from sagan.runs.best import write_best
+from sagan.runs.checkpoints import prune
 from sagan.runs.log import RunLog
 from sagan.runs.writer import CheckpointWriter
 from sagan.runtime.pictures import save_picture
@@ -156,5 +157,6 @@ def write_evaluation(run: Run) -> None:
         run.log.say("\n".join([f"step {state.step}: {scores.line()}", *scores.notes()]))
         run.log.record(state.step, scores.values, group="evaluation/", evaluation=scores.record()["evaluation"])
         write_best(run.directory)
+        prune(run.directory, run.config.checkpoint.keep)  # the best so far may be another one now
     for callback in run.callbacks:
         callback.after_evaluation(run, scores)

@@ -283,8 +283,27 @@ def test_resumption_refuses_what_makes_another_run_and_shows_both_values():
         refuse_changes(old, new, Path("runs/x"))
     lines = str(error.value).splitlines()
     assert lines[0].startswith("runs/x ")
-    assert lines[1:3] == ["  data.flip: False in the run, True now", "  training.seed: 0 in the run, 7 now"]
+    assert lines[1:3] == ["  data.flip: false in the run, true now", "  training.seed: 0 in the run, 7 now"]
     assert len(lines) == 4
+
+
+def test_resumption_compares_where_weights_came_from_as_paths():
+    def started_from(path):
+        return load_config("quickstart", [f"training.init_from={path}"])
+
+    for path in ("runs/a", "./runs/a", "runs/a/"):
+        refuse_changes(started_from("runs/a"), started_from(path), Path("runs/x"))
+    with pytest.raises(ConfigError, match="training.init_from: null in the run, runs/a now"):
+        refuse_changes(started_from("null"), started_from("runs/a"), Path("runs/x"))
+
+
+def test_a_contradiction_is_blamed_on_nobody_if_the_option_it_begins_with_was_set_earlier(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {batch_size: 16}")
+    words = "training.batch_size 16 is not divisible by training.micro_batches 3"
+    assert message("training.micro_batches=3", name=str(file)) == words
+    file.write_text("training: {batch_size: 16, micro_batches: 3}")
+    assert message(name=str(file)) == f"{file}: {words}"
 
 
 def test_resumption_allows_what_leaves_the_run_the_same():
@@ -315,7 +334,7 @@ def test_resumption_bears_keys_of_another_version():
     old = to_config(content)
     refuse_changes(replace(old, optimizer=config.optimizer), config, Path("runs/x"))
     sync = load_config("quickstart", ["model.generator.norm_sync=true"])
-    with pytest.raises(ConfigError, match="model.generator.norm_sync: False in the run, True now"):
+    with pytest.raises(ConfigError, match="model.generator.norm_sync: false in the run, true now"):
         refuse_changes(old, sync, Path("runs/x"))
 
 

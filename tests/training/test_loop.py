@@ -4,6 +4,7 @@ import errno
 import json
 import re
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sagan import training
 from sagan.api import train
 from sagan.config import ConfigError, UserError
 from sagan.runs import best
-from sagan.runs.checkpoints import load_checkpoint
+from sagan.runs.checkpoints import checkpoints_to_remove, load_checkpoint
 from sagan.runs.directory import checkpoint_path, checkpoints
 from sagan.runs.records import read_records
 from sagan.training import evaluator, loop, messages, performance, steps
@@ -233,9 +234,25 @@ def test_another_configuration_is_refused_with_the_difference(configure, tmp_pat
 
 
 def test_a_batch_that_cannot_be_split_is_refused_before_anything_is_written(configure, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "world_size", lambda: 3)
+    monkeypatch.setattr("sagan.training.resume.world_size", lambda: 3)
     with pytest.raises(ConfigError, match="training.batch_size 4 cannot be split over 3 processes"):
         train(configure("run", 1))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["training.performance=graphs"], "training.performance graphs: expected a GPU, but the device is cpu"),
+        (
+            ["evaluation.every=1", "evaluation.num_samples=1"],
+            "evaluation.num_samples 1: a score needs at least 2 generated images",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_written(configure, tmp_path, options, words):
+    with pytest.raises(ConfigError, match=words):
+        train(configure("run", 1, *options))
     assert not (tmp_path / "run").exists()
 
 
@@ -258,6 +275,17 @@ def test_without_a_terminal_the_log_shows_progress_now_and_then(configure, capsy
     kept = [line.split("  ", 1)[1] for line in (run_dir / "log.txt").read_text().splitlines()]
     assert len(lines) == 2 and lines == [line for line in kept if line.startswith("step ")]
     assert lines[0].startswith("step 1 of 2: D ") and "images/s" in lines[0] and lines[1].endswith("00:00 left")
+
+
+def test_pauses_are_no_part_of_the_rate_and_of_the_time_left(configure, capsys, monkeypatch):
+    class Pause(Callback):
+        def after_step(self, run, metrics):
+            time.sleep(1.0)
+
+    monkeypatch.setattr(messages.Progress, "SECONDS", 0.0)
+    train(configure("run", 3), callbacks=[Pause()])
+    rates = re.findall(r"step [23] of 3: .* (\d+) images/s", capsys.readouterr().out)
+    assert len(rates) == 2 and min(map(int, rates)) > 8  # of 4 images per step and second with the pauses
 
 
 @pytest.mark.parametrize(
@@ -405,6 +433,12 @@ def test_the_best_checkpoint_is_remembered_and_kept(configure, tmp_path, monkeyp
     assert found == [(1, 9.0), (2, 3.0), (3, 5.0), (4, 4.0)]
 
 
+def test_the_checkpoint_that_was_the_best_goes_when_the_last_one_is_better(configure, monkeypatch):
+    monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: Scored(9.0, 5.0, 4.0))
+    run_dir = train(configure("run", 3, "evaluation.every=1", "checkpoint.every=1", "checkpoint.keep=1"))
+    assert [p.name for p in checkpoints(run_dir)] == ["step-00000003.pt"]
+
+
 def test_the_generator_itself_is_evaluated_if_the_configuration_says_so(configure, monkeypatch):
     scored = Scored(1.0)
     monkeypatch.setattr(evaluator.Evaluator, "build", lambda config, device: scored)
@@ -438,6 +472,7 @@ def test_scores_under_another_protocol_do_not_compete(tmp_path):
     assert remember(2, 6.0, n_fake=10) == 1
     assert remember(3, 6.0, n_fake=20) == 3
     assert remember(4, 7.0, n_fake=20, torch="3") == 3
+    assert [p.name for p in checkpoints_to_remove(tmp_path, 1)] == ["step-00000002.pt"]  # the best of each are kept
     checkpoint_path(tmp_path, 3).unlink()
     assert remember(5, 9.0, n_fake=20) == 4
     assert remember(6, float("nan"), n_fake=20) == 4
