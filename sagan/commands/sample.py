@@ -143,7 +143,7 @@ def check_curve(options: Options, name: str) -> None:
     """Refuse options that cannot be combined with `--truncation_curve`, and missing data."""
     for other in ("interpolate", "nearest", "classes", "truncation"):
         if value := getattr(options, other):
-            raise ConfigError(f"--truncation_curve {name}: cannot be combined with --{other} {value}")
+            raise ConfigError(f"--truncation_curve {name}: cannot be combined with --{other} {as_text(value)}")
     nearest_source(name, "--truncation_curve")
     if options.out:
         table = Path(options.out).with_suffix(".csv")
