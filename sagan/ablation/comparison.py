@@ -9,7 +9,7 @@ from sagan.ablation.metrics import readable
 from sagan.ablation.plan import Plan
 from sagan.ablation.statistics import ALPHA, Interval
 from sagan.ablation.tables import Table, markdown
-from sagan.ablation.verdicts import Summary, main_protocol, unscored
+from sagan.ablation.verdicts import Summary, of_other_protocols, unscored
 from sagan.evaluation.directions import direction, lower_is_better
 from sagan.runtime.wording import counted
 
@@ -131,11 +131,10 @@ def left_out(plan: Plan, summaries: list[Summary]) -> list[str]:
 
 def not_counted(plan: Plan, results: list[Row]) -> list[str]:
     """Return a line for each reason why no mean of the plan's metric includes some runs that have ended."""
-    main = main_protocol(results)
     reasons = {
         f"Without a score, as {readable(plan.metric)} is undefined for their images": unscored(results, plan.metric),
         "Diverged": [row for row in results if row["status"] == "diverged"],
-        "Scored under another protocol than most": [r for r in results if r.get("protocol", main) != main],
+        "Scored under another protocol than most": of_other_protocols(results),
     }
     lines = [f"{reason}: {of_variants(rows, results)}." for reason, rows in reasons.items() if rows]
     return [line for text in lines for line in (text, "")]

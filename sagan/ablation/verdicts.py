@@ -117,6 +117,12 @@ def main_protocol(rows: list[Row]) -> str | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
+def of_other_protocols(rows: list[Row]) -> list[Row]:
+    """Return the rows of finished runs whose scores do not count, as most runs have another protocol."""
+    main = main_protocol(rows)
+    return [row for row in rows if row["status"] == "finished" and row.get("protocol") != main]
+
+
 def scored(rows: list[Row], variant: str, metric: str) -> dict[int, Row]:
     """Return the rows of a variant's runs that have a final score under the main protocol of all `rows`, by seed."""
     main = main_protocol(rows)

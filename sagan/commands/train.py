@@ -66,7 +66,7 @@ def plan_of(config: Config) -> list[str]:
     """Return what a run would do, as text. Raise ConfigError or UserError as the run itself would at its start."""
     from sagan.config.dotted import is_dotted
     from sagan.data import find_data, with_num_classes
-    from sagan.evaluation.reference import require_generated, require_real
+    from sagan.evaluation.reference import require_scorable
     from sagan.models.build import build_discriminator, build_generator, build_skeleton
     from sagan.runs.checkpoints import newest_whole
     from sagan.runs.hub_download import is_address
@@ -89,9 +89,7 @@ def plan_of(config: Config) -> list[str]:
         found = find_data(config.data)
         data = f"{counted(len(found), 'image')}, {found.source}"
         config = with_num_classes(config, found)
-        if config.evaluation.every:
-            require_real(config.evaluation.num_real, len(found), "evaluation.num_real")
-            require_generated(config.evaluation.num_samples)
+        require_scorable(config.evaluation, len(found))
         if saved and config.data.on_error == "raise":  # else unreadable images are left out only when they are read
             require_same_data(saved, found, directory)
     start = f"resuming from step {step}" if step else "a new run"

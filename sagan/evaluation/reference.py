@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sagan.config import ConfigError, UserError
+from sagan.config import ConfigError, EvaluationConfig, UserError
 from sagan.data.rules import Rule
 from sagan.evaluation.extractors import Extractor
 from sagan.evaluation.features import extract
@@ -64,10 +64,13 @@ def require_real(num_real: int, count: int, option: str = "num_real") -> None:
         raise ConfigError(f"{option} {num_real}: a score needs at least 2 real images; the data have {count}")
 
 
-def require_generated(num_samples: int) -> None:
-    """Raise ConfigError if so few images are to be generated that no score exists."""
-    if num_samples < 2:
-        raise ConfigError(f"evaluation.num_samples {num_samples}: a score needs at least 2 generated images")
+def require_scorable(evaluation: EvaluationConfig, count: int) -> None:
+    """Raise ConfigError, naming the option, if evaluations in training would have too few images of either kind."""
+    if not evaluation.every:
+        return
+    require_real(evaluation.num_real, count, "evaluation.num_real")
+    if evaluation.num_samples < 2:
+        raise ConfigError(f"evaluation.num_samples {evaluation.num_samples}: a score needs at least 2 generated images")
 
 
 def choose_real(labels: Tensor, num_real: int) -> Tensor:

@@ -46,6 +46,16 @@ def find_checkpoint(run_or_file: str | Path, which: str | None = None) -> Path:
     return found[-1]
 
 
+def pinned(run: str | Path, checkpoint: str | None) -> tuple[str | Path, str | None]:
+    """Return a RUN and its checkpoint such that they keep their meaning while a run in progress writes the next one.
+
+    A run directory becomes the file of its checkpoint. Raise UserError if it has no such file.
+    """
+    if isinstance(run, (str, Path)) and Path(run).expanduser().is_dir():  # what is no path is refused when it is read
+        return find_checkpoint(run, checkpoint), None
+    return run, checkpoint
+
+
 def run_of(run: str | Path, checkpoint: str | None = None) -> Path | None:
     """Return the directory of the run whose weights a RUN and its checkpoint mean; None for a file outside of any run.
 

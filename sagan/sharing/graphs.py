@@ -22,8 +22,7 @@ from sagan.config.errors import one_line
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
-from sagan.runs.checkpoints import find_checkpoint
-from sagan.runs.hub_download import is_address
+from sagan.runs.checkpoints import pinned
 from sagan.runs.networks import load_discriminator, load_generator
 from sagan.runs.saved_networks import holds_discriminator
 from sagan.runtime.extras import require_extra
@@ -88,8 +87,7 @@ def export_graphs(
     """
     if form == "onnx":
         require_extra("onnx", ("onnx", "onnxscript", "onnxruntime"), "--format onnx")
-    if not is_address(run) and Path(run).expanduser().is_dir():
-        run, checkpoint = find_checkpoint(run, checkpoint), None  # of one step, whatever is written
+    run, checkpoint = pinned(run, checkpoint)  # both networks are of one step
     networks: list[Generator | Discriminator] = [load_generator(run, checkpoint=checkpoint)]
     if holds_discriminator(run, checkpoint):
         networks.append(load_discriminator(run, checkpoint=checkpoint))

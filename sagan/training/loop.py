@@ -11,7 +11,7 @@ import torch
 from sagan.config import FROM_PYTHON, Config, EvaluationConfig, UserError, to_yaml
 from sagan.data import Dataset, find_data, in_memory, with_num_classes
 from sagan.data.given import wrap_dataset
-from sagan.evaluation.reference import require_generated, require_real
+from sagan.evaluation.reference import require_scorable
 from sagan.evaluation.scores import MEASURES, suffix
 from sagan.runs.best import write_best
 from sagan.runs.checkpoints import newest_whole, prune
@@ -129,9 +129,7 @@ def find_inputs(config: Config, device: torch.device, dataset: Any) -> tuple[Con
     """
     with main_first("opens the data"):  # one process of each machine downloads
         data = find_data(config.data) if dataset is None else wrap_dataset(dataset, config.data)
-    if config.evaluation.every:
-        require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
-        require_generated(config.evaluation.num_samples)
+    require_scorable(config.evaluation, len(data))
     config = with_num_classes(config, data)
     require_memory_for(config, device, world_size())
     with main_first("loads the extractor"):
@@ -155,8 +153,7 @@ def set_up(
     data = in_memory(data, config.data.memory_gb)
     meet("reads the images")
     require_agreement(data_facts(data))  # again: by now unreadable images have been skipped
-    if evaluator:
-        require_real(config.evaluation.num_real, len(data), "evaluation.num_real")
+    require_scorable(config.evaluation, len(data))
     state, start = build_state(config, device, dtype), []
     if saved:
         require_same_data(saved, data, directory)

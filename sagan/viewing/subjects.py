@@ -15,7 +15,7 @@ from sagan.data.opening import open_source
 from sagan.models.discriminator import Discriminator
 from sagan.models.generator import Generator
 from sagan.models.origin import origin_of
-from sagan.runs.checkpoints import find_checkpoint
+from sagan.runs.checkpoints import pinned
 from sagan.runs.evaluation import require_same_images
 from sagan.runs.networks import load_discriminator, load_generator, require_trusted_source
 from sagan.runtime.memory import require_memory
@@ -80,8 +80,7 @@ def load_networks(
     An exported generator may have no discriminator beside it. Then raise UserError if the discriminator's maps are
     `required` or the only ones wanted.
     """
-    if checkpoint is None and isinstance(run, (str, Path)) and Path(run).expanduser().is_dir():
-        run = find_checkpoint(run)  # once: a run in progress may write the next one in between
+    run, checkpoint = pinned(run, checkpoint)  # both networks are of one step
     generator = load_generator(run, checkpoint=checkpoint, ema=ema, device=device)
     if network == "generator":
         return Networks(generator, None)
